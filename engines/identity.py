@@ -28,8 +28,9 @@ _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.
 
 
 class ImageScorer:
-    """Embeds whole pictures with an image encoder of transformers: drawn characters, profiles and bodies.
+    """Embeds whole pictures as unit vectors, to compare the people in them.
 
+    Unlike models for faces, it can take drawings, profiles and bodies. It runs an image encoder of transformers.
     Pictures are padded to a square and resized, never cropped. Thread-safe.
     """
 
@@ -54,7 +55,7 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """Returns the cosine above which two pictures show the same person; None where the encoder's files lack it."""
+        """Returns the cosine above which two pictures show the same person; None where the model does not state one."""
         threshold = self._settings.get("verification_threshold")
         return None if threshold is None else float(threshold)
 
@@ -129,8 +130,8 @@ _deepface_lock = threading.Lock()  # deepface's model cache and OpenCV's detecto
 class DeepFaceScorer:
     """Embeds the faces in photographs with one of deepface's recognition models; a picture without a face gives NoFace.
 
-    The option `detector` of the registry row is yunet, which needs its file, or opencv, which is built in and misses
-    many faces. Thread-safe; runs on ONNX Runtime's CPU provider, so it never uses the GPU.
+    The face detector is set by the option `detector` of the model's registry row: "yunet", which needs its weight file,
+    or "opencv", which is built in but misses many faces. Thread-safe. Runs on the CPU only, with ONNX Runtime.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:

@@ -27,7 +27,10 @@ _NEGATIVE: Final = "Negative prompt:"
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Holds a LoRA as other programs name it: name, strength, and Civitai's AutoV3 hash ("" if unknown)."""
+    """Holds a LoRA as other programs name it.
+
+    `weight`: the strength at which it is applied; `hash`: Civitai's AutoV3 hash of the file, "" if unknown.
+    """
 
     name: str
     weight: float
@@ -36,7 +39,11 @@ class NamedLora:
 
 @dataclass(frozen=True)
 class Told:
-    """Holds what a PNG's `parameters` chunk says: both prompts, the LoRAs of the tags, and the `Key: value` pairs."""
+    """Holds what a PNG's `parameters` chunk says about the picture.
+
+    `prompt` has no LoRA tags any more; `loras` are the LoRAs of those tags; `pairs` are the `Key: value` pairs of the
+    last line, as texts.
+    """
 
     prompt: str
     negative: str
@@ -44,7 +51,7 @@ class Told:
     pairs: Mapping[str, str]
 
     def words(self) -> Mapping[str, str]:
-        """Returns the prompt and the negative prompt under the names of their fields in GenerateParams."""
+        """Returns {"prompt": …, "negative": …}, whose keys are the names of these fields in GenerateParams."""
         return {"prompt": self.prompt, "negative": self.negative}
 
 
@@ -69,10 +76,10 @@ def read_parameters(text: str) -> Told:
 
 
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
-    """Returns the text for a PNG's `parameters` chunk: the prompt, the negative prompt, and a line of `Key: value`.
+    """Returns the text for a PNG's `parameters` chunk: both prompts, and a line of `Key: value` pairs.
 
-    `provenance`: the picture's record, of which `model` (a name) and `loras` are used; `size`: the picture's (width,
-    height) in pixels.
+    `provenance`: the picture's record, of which `model` (a name) and `loras` are used. `params`: of a generation or an
+    edit; for other kinds the result is their own text. `size`: the picture's (width, height) in pixels.
     """
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()

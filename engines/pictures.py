@@ -49,10 +49,10 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
-    """Decodes the first frame of a picture file's bytes, every pixel, so that a truncated file is found now.
+    """Decodes all pixels of the first frame of a picture file, so that a truncated file is found at once.
 
-    `name`: the file's name in errors. Raises: BadInput for bytes that are no picture, and for more than 100 megapixels
-    before they are decoded.
+    `data`: the file's content; `name`: the file's name in error messages. Raises: BadInput for bytes that are no
+    picture, and for pictures of more than 100 megapixels, which are not decoded.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=READABLE)
@@ -69,7 +69,10 @@ def decode(data: bytes, name: str = "The file") -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Returns a copy of a picture as every engine takes it: 8-bit RGB, upright, sRGB, white under transparency."""
+    """Returns a copy of a picture in the form that every model gets: 8-bit RGB, sRGB, turned upright as EXIF says.
+
+    Transparent pixels are laid over white.
+    """
     try:
         upright = ImageOps.exif_transpose(picture) or picture
     except BROKEN:
@@ -96,12 +99,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_grey(mask: Image.Image) -> Image.Image:
-    """Returns a mask as every engine takes it: 8-bit grey, white where the picture counts."""
+    """Returns a mask as an 8-bit grey picture, in which white marks the selected area."""
     return to_rgb(mask).convert("L")
 
 
 def is_transparent(path: Path) -> bool:
-    """Returns whether a picture file's header declares transparency; False where it cannot be read. Reads no pixel."""
+    """Returns whether a picture file has transparency; False where the file cannot be read. Reads the header only."""
     try:
         with Image.open(path, formats=READABLE) as picture:
             return _see_through(picture)
@@ -110,7 +113,10 @@ def is_transparent(path: Path) -> bool:
 
 
 def is_plain(picture: Image.Image) -> bool:
-    """Returns whether a program that ignores orientation, profile, transparency and bit depth sees the same pixels."""
+    """Returns whether `to_rgb` leaves a picture's pixels as they are, but for rounding.
+
+    If so, a program that ignores orientation, colour profile, transparency and bit depth shows the same pixels.
+    """
     if picture.mode not in ("RGB", "L") or _see_through(picture):
         return False
     try:

@@ -14,10 +14,10 @@ _SUPPORTED = ((3, 11), (3, 13))
 
 
 def ensure_environment(root: Path, *, tests: bool) -> Path:
-    """Creates or refreshes `.venv` below `root` and returns the path of its Python.
+    """Creates or updates the virtual environment `.venv` in the folder `root` and returns the path of its Python.
 
-    It is refreshed when pyproject.toml has changed. `tests`: whether the packages that the tests need are installed as
-    well. Raises: SystemExit when this Python is not supported, or when pip fails.
+    It is updated where pyproject.toml has changed since the last update. With `tests` it also gets the packages that
+    only the tests need. Raises: SystemExit when the version of this Python is not supported, or when pip fails.
     """
     low, high = _SUPPORTED
     if not low <= sys.version_info[:2] <= high:
@@ -43,9 +43,10 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
 
 
 def run_inside(python: Path, arguments: list[str]) -> int:
-    """Runs a command of `frontdoor` with the environment's Python and returns its exit code.
+    """Runs the project's command line with the Python at the path `python` and returns the exit code.
 
-    On Windows it is a child process. Elsewhere it replaces this process, so that signals reach it, and nothing returns.
+    `arguments` are the words of the command line. On Windows it runs in a child process. Elsewhere it replaces this
+    process, so that signals reach it, and this function never returns.
     """
     command = [str(python), "-m", "frontdoor.cli", *arguments]
     root = Path(__file__).resolve().parent.parent

@@ -16,9 +16,10 @@ from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
-    """Lists the characters of a data folder, backs one up or restores one; returns 0.
+    """Lists the characters of a data folder, writes a backup of one, or restores one from a backup; returns 0.
 
-    Raises: Busy while the studio is open on that folder, NotFound, BadInput, DiskFull.
+    `options.what` says which: list, export or import. Raises: Busy while the studio is open on that folder, NotFound,
+    BadInput, DiskFull.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, options.home)
     with open_workplace(settings) as workplace:
@@ -33,10 +34,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 def export(workplace: Workplace, character_id: str, out: Path | None = None) -> Path:
-    """Writes the backup of a character and returns its path.
+    """Writes a backup of a character, which is a zip file, and returns the path of this file.
 
-    `out` is a file or a folder to move it to; None leaves it among the character's exports. Raises: NotFound,
-    UserError.
+    `out` is the path of the zip file, or a folder to put it in; None leaves it in the folder of the character's
+    exports. Raises: NotFound, UserError.
     """
     desk = workplace.desk(character_id)
     job = _done(backup.submit_export(desk, here=True))
@@ -51,7 +52,10 @@ def export(workplace: Workplace, character_id: str, out: Path | None = None) -> 
 
 
 def restore(workplace: Workplace, file: str) -> str:
-    """Restores a character from the backup at the path `file` and returns the character's id. Raises: UserError."""
+    """Restores a character from a backup and returns the id of the restored character.
+
+    `file` is the path of the zip file. Raises: UserError.
+    """
     return _done(backup.submit_import(workplace, file, here=True)).artifacts.character or ""
 
 

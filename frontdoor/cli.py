@@ -28,7 +28,7 @@ _AS_BEFORE: Mapping[str, Any] = {"default": argparse.SUPPRESS}  # keeps what was
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands and their options."""
+    """Returns the parser of the project's command line, with all its commands and their options."""
     top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     studio, demo, test, doctor, pull, character, pictures, bench = (
@@ -79,9 +79,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code.
+    """Runs the command that the command line names, by default `studio`, and returns its exit code.
 
-    An expected failure is printed as cause and hint, without a traceback. `arguments` None are those of the process.
+    `arguments` are the words of the command line; None takes those of this process. An expected failure is printed as
+    cause and hint, without a traceback, and returns 1.
     """
     from engines.api.errors import UserError, from_disk
 

@@ -49,11 +49,12 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds the size of a turn; tests run a smaller one through the same code.
+    """Holds the numbers of pictures that one run of the demo draws, and the settings of its trainings.
 
-    `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
-    changes to the two trainings' parameters. With `control` v1 is also trained further on its own pictures, for as long
-    as v2.
+    `edits` are the first edits, `shown` edits that show what the first model card missed, `synthetic` generated
+    pictures, `practice` edits of the kinds at which the editor is weak, `later_edits` those that compare the editor
+    before and after its training. `train` and `refine` are changes to the parameters of LoRA and editor training. With
+    `control` the first LoRA is also trained longer on its own pictures.
     """
 
     edits: int = 56
@@ -68,7 +69,7 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one turn, writes the report and prints its path; with `--open` opens the studio on the result."""
+    """Runs the demo and writes its report; with `--open` then opens the studio on it. Returns the exit code."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
@@ -84,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 class Turn:
-    """Runs the steps of one turn as a user would click them, in the same order."""
+    """Runs one character through all steps of the studio, as a user would click them; a program is the reviewer."""
 
     def __init__(self, workplace: Workplace, out: Path, scale: Scale) -> None:
         self.workplace = workplace
@@ -96,18 +97,19 @@ class Turn:
 
     @property
     def desk(self) -> Desk:
-        """Returns the character's desk: the workplace, and the character's id and store."""
+        """Returns the desk of the demo's character: the workplace, with the character's id and store."""
         return self.workplace.desk(self.character)
 
     @property
     def store(self) -> Store:
-        """Returns the character's store."""
+        """Returns the store of the demo's character: its pictures, verdicts, versions and other records."""
         return self.desk.store
 
     def run(self, seed: int | None) -> Report:
-        """Runs one turn of both flywheels; writes the report and its pictures, and returns the report.
+        """Runs all steps for one character, writes the report and its pictures, and returns the report.
 
-        `seed` is the number of another character to draw; None takes the sample. Raises: UserError when a step fails.
+        `seed` is the number of the character to draw; None takes the sample character. Raises: UserError when a step
+        fails.
         """
         started = time.monotonic()
         self.workplace.jobs.start()

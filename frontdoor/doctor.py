@@ -16,9 +16,9 @@ _MARKS = {True: "✓", False: "✗", None: "·"}
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints what this machine has and lacks, and the table of models.
+    """Prints what this machine has and lacks for the studio, each lack with its remedy, and the table of models.
 
-    Returns the exit code: 0 when the embedded models have all that they need, else 1.
+    Returns the exit code: 0 where nothing is lacking, else 1. Models that were not downloaded do not count as lacking.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, getattr(options, "home", None))
     registry = Registry(settings.assets, settings.models_dir)

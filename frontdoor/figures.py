@@ -18,7 +18,10 @@ _FRAMES = {"good": (46, 160, 94), "needs_correction": (222, 155, 40), "reject": 
 
 @dataclass(frozen=True)
 class Tile:
-    """Holds a picture of a contact sheet, its label, and the verdict that colours its frame; "" draws no frame."""
+    """Holds a picture of a contact sheet, its label, and the name of the verdict that colours its frame.
+
+    The verdict is "good", "needs_correction" or "reject"; "" draws no frame.
+    """
 
     picture: Image.Image
     label: str
@@ -26,7 +29,10 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], path: Path, *, title: str, columns: int = 10) -> None:
-    """Writes a picture to `path` that shows all tiles in rows of `columns`, under a title."""
+    """Writes one image file to `path` that shows all pictures with their labels, under a title.
+
+    The pictures stand in rows of `columns`.
+    """
     rows = max(1, -(-len(tiles) // columns))
     sheet = Image.new("RGB", (columns * (_TILE + 8) + 8, rows * (_TILE + _LABEL + 8) + 40), "white")
     pen = ImageDraw.Draw(sheet)
@@ -42,9 +48,10 @@ def contact_sheet(tiles: Sequence[Tile], path: Path, *, title: str, columns: int
 
 
 def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
-    """Writes a plot to `path`: a curve for each training, averaged over twenty steps, and the raw losses behind it.
+    """Writes a plot of training losses as an image file to `path`: a curve for each training.
 
-    `curves` maps a training's name to its points (step, loss).
+    Each curve is averaged over twenty steps; the raw losses are drawn pale behind it. `curves` maps a training's name
+    to its points (step, loss).
     """
     import matplotlib
 

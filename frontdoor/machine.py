@@ -15,10 +15,11 @@ def cores() -> int:
 
 
 def use_expandable_segments(environment: MutableMapping[str, str], platform: str) -> None:
-    """Sets torch's CUDA allocator in `environment` to expandable segments.
+    """Sets the environment variables that make torch's CUDA allocator use expandable segments.
 
-    Swapping models of different sizes then leaves no gaps in the GPU's memory. torch reads the variable when it is
-    imported. A user's own setting stays, and nothing is set on Windows, where torch has no expandable segments.
+    Swapping models of different sizes then leaves no gaps in the GPU's memory. `environment` is changed in place,
+    before torch is imported; `platform` is as in `sys.platform`. A value that the user has set stays, and nothing is
+    set on Windows, where torch has no expandable segments.
     """
     if platform != "win32" and not any(name in environment for name in _ALLOCATOR):
         environment.update(dict.fromkeys(_ALLOCATOR, "expandable_segments:True"))
@@ -26,10 +27,10 @@ def use_expandable_segments(environment: MutableMapping[str, str], platform: str
 
 @contextmanager
 def without_proxies(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """Removes all proxies from an environment while the context is open, and restores them afterwards.
+    """Removes the proxy variables from `environment` while the context is open, and restores them afterwards.
 
-    Gradio makes an HTTP client when it is imported, and a proxy that httpx cannot use (SOCKS without its package, a
-    misspelt address) would end the import. Downloads go through the proxy as before.
+    It is for the import of Gradio, which makes an HTTP client. A proxy that this client cannot use, for example a
+    misspelt address, would make the import fail.
     """
     proxies = {name: value for name, value in environment.items() if name.lower().endswith("_proxy")}
     for name in proxies:

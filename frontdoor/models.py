@@ -10,9 +10,10 @@ _HEADS = ("model", "role", "state", "quantised", "gate", "licence")
 
 
 def table(registry: Registry, *, token: bool) -> str:
-    """Returns as plain text the table of all models that are not embedded, each with its remedy below it.
+    """Returns as plain text a table of the models that do not ship with the project.
 
-    `token`: whether this machine has a Hugging Face token.
+    A line tells a model's state on this machine, its quantised forms, its access and its licence. Below it stands what
+    to do to get the model, where something is missing. `token`: whether this machine has a Hugging Face token.
     """
     rows, remedies = [_HEADS], [""]
     for spec in (spec for role in ROLES for spec in registry.role(role) if not spec.toy):

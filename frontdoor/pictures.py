@@ -26,9 +26,11 @@ _READY = "() => ![...document.querySelectorAll('.fl-waiting')].some((node) => no
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serves a copy of a finished demo, writes a PNG of each page and returns 0.
+    """Takes the pictures of the docs: opens each page of the studio in Chromium and writes it as a PNG; returns 0.
 
-    Raises: NotFound without a demo's folder, without Chromium, and without the packages of the tests.
+    The studio runs on a copy of a finished demo's data. `options.home` is the folder of that data, None for the demo's
+    default; `options.out` is the folder for the PNGs. Raises: NotFound where the demo's folder, Chromium or Playwright
+    is missing.
     """
     home = options.home or Path("flenwheel-demo/home")
     if not home.is_dir():

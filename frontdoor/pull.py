@@ -21,19 +21,20 @@ _GIB = 1 << 30
 
 
 def main(options: argparse.Namespace) -> int:
-    """Gets a model from Hugging Face, or from the folder or file given with `--from`.
+    """Gets a model from Hugging Face, or from a folder or file on this machine that `--from` names.
 
-    Returns the exit code of `pull`, and raises what it raises.
+    Returns the exit code of `pull`, and raises the errors of `pull`.
     """
     settings = Settings.from_env(Path(assets.__file__).parent)
     return pull(options, Registry(settings.assets, settings.models_dir), HuggingFace(), input)
 
 
 def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callable[[str], str]) -> int:
-    """Prints a model's licence and sizes, asks for consent, then downloads, verifies and quantises it.
+    """Prints a model's licence and sizes, asks for consent, then downloads, verifies and quantises the model.
 
-    `ask` shows a question and returns the user's answer. Returns the exit code: 0 when the model is ready, 1 when the
-    user refused the licence. Raises: what `Pull` and `prepare` raise.
+    `options` holds the model's name and the form of its weights. `ask` prints a question and returns the user's answer.
+    Returns the exit code: 0 when the model is ready, 1 when the user refused the licence. Raises: the errors of `Pull`
+    and `prepare`.
     """
     spec = registry.spec(options.model)
     home = registry.home(spec)

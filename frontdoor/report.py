@@ -19,10 +19,11 @@ Interval = tuple[float, float]  # of 95 %: the lower and the upper end
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Holds how many pictures the turn had, by kind and by verdict.
+    """Holds how many pictures one run of the demo had, by kind and by verdict.
 
-    `good`, `needs_correction` and `reject` are the verdicts on the enriched pictures. `filtered` are the synthetic ones
-    that the identity filter set aside, `accepted` the synthetic ones that the reviewer approved.
+    `source` are the originals, `enriched` the edits, `synthetic` the generated pictures. `good`, `needs_correction` and
+    `reject` are the verdicts on the edits. `filtered` are the generated pictures that the identity filter set aside,
+    `accepted` those that the reviewer approved.
     """
 
     source: int
@@ -37,10 +38,10 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class CardRates:
-    """Holds the shares of a model card's cells that the reviewer found right, at the first seed and at all seeds.
+    """Holds the shares of a model card's pictures that the reviewer found right.
 
-    `n` is the number of cells, `interval` the 95 % interval of the first share, `all_seeds_n` the number of cells ×
-    seeds.
+    A model card is a grid of cells (prompts) × seeds. `first_try_rate` is the share of the `n` cells at the first seed,
+    with its 95 % `interval`. `all_seeds_rate` is the share of all `all_seeds_n` pictures.
     """
 
     first_try_rate: float
@@ -52,7 +53,11 @@ class CardRates:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """Holds the median difference of two versions' similarities, cell by cell, and its 95 % interval."""
+    """Holds how much more similar to the originals one version's pictures are than another's.
+
+    `median_of_pairs` is the median of the differences between pictures of the same cell of a model card, `interval_95`
+    its 95 % interval.
+    """
 
     median_of_pairs: float
     interval_95: Interval
@@ -60,10 +65,10 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Holds the median similarity of a model card's pictures to the originals, by version, as the judge measures it.
+    """Holds how similar the pictures of each version's model card are to the originals of the character.
 
+    `medians` maps a version's name to the median similarity, and `margin_v1_over_base` compares two of the versions.
     `n` is the number of pictures of a model card, `threshold` the similarity from which two pictures show one person.
-    In `report.json` each median is a field beside the others, named as its version.
     """
 
     medians: Mapping[str, float]
@@ -74,7 +79,10 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRates:
-    """Holds the shares of `n` edits that the reviewer accepted, that were done as asked, and that kept the person."""
+    """Holds three shares, 0…1, of `n` edits: those accepted, those done as asked, and those that kept the person.
+
+    `interval` is the 95 % interval of `acceptance`.
+    """
 
     acceptance: float
     n: int
@@ -85,10 +93,11 @@ class EditRates:
 
 @dataclass(frozen=True, kw_only=True)
 class EditorReport:
-    """Holds the rates of the editor before and after its training, on the same edits.
+    """Holds the review results of the editor without and with its trained LoRA, on the same edits.
 
-    `never_asked_before` counts the edits that no earlier step asked for. `triplets` maps "golden" and "positive" to the
-    number that the editor learned from. `adopted`: whether the trained version is in use.
+    `base` are the rates without the LoRA, `v1` those with it. `never_asked_before` counts the edits that no earlier
+    step asked for. `triplets` maps "golden" and "positive" to the numbers of corrected and of approved edits that it
+    was trained on. `adopted` tells whether the LoRA is in use.
     """
 
     never_asked_before: int
@@ -100,10 +109,11 @@ class EditorReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Holds everything that one turn of both flywheels measured.
+    """Holds everything that one run of the demo measured for one character.
 
-    `card` maps a version's name to its model card's rates, `decisions` a step's name to the number of verdicts given in
-    it, and `seconds_per_stage` a step's name to its seconds.
+    `card` maps a version's name to the rates of its model card, `decisions` a step's name to the number of verdicts
+    given in it, and `seconds_per_stage` a step's name to its seconds. `seed` is the character's number, None for the
+    sample; `reviewer` describes in words who reviewed.
     """
 
     seed: int | None
@@ -125,13 +135,16 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Json) -> Report:
-        """Returns a report from the JSON object that `to_json` made. Raises: LookupError, TypeError, ValueError."""
+        """Returns a report from the JSON object that `to_json` makes.
+
+        Raises: LookupError, TypeError or ValueError for any other object.
+        """
         identity = dict(data["identity"])
         medians = {name: identity.pop(name) for name in data["card"]}
         return TypeAdapter(cls).validate_python({**data, "identity": {**identity, "medians": medians}})
 
     def summary(self) -> str:
-        """Returns the main figures as text, a few lines for a terminal."""
+        """Returns the main figures of the report as a few lines of text for a terminal."""
         counts, cards, editor, medians = self.counts, self.card, self.editor, self.identity.medians
         margin = self.identity.margin_v1_over_base
         low, high = margin.interval_95
@@ -149,14 +162,17 @@ class Report:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the report to `path` as JSON, completely or not at all."""
+        """Writes the report to the file `path` as JSON; a failed write leaves an existing file unchanged."""
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(self.to_json(), indent=2))
         draft.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Returns the report in a file. Raises: BadInput for a file that is none, or that another version wrote."""
+        """Reads a report from the file `path` and returns it.
+
+        Raises: BadInput for a file that is no report, or is one of a version with other fields.
+        """
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (LookupError, TypeError, ValueError) as error:

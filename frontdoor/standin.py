@@ -27,20 +27,26 @@ _READ = ("angle", "expression", "pose", "framing", "background", "light", "outfi
 
 
 class Oracle(Protocol):
-    """Attribute readers and an identity encoder that only judge: no model was trained with them."""
+    """Describes the two nets with which the demo judges pictures: one reads attributes, the other embeds the person.
+
+    They only judge: no other model was trained with them.
+    """
 
     def read(self, images: Sequence[Image.Image]) -> list[dict[str, tuple[str, float]]]:
-        """Returns for each picture its attributes by name, as (value, probability)."""
+        """Returns a dict for each picture: the name of an attribute -> (its most likely value, its probability)."""
         ...
 
     def embed(self, images: Sequence[Image.Image]) -> Vectors:
-        """Returns unit vectors (N, D) of pictures; two of the same person have a large product."""
+        """Returns a unit vector for the person in each picture, as an array (N, D).
+
+        The product of two vectors is their cosine similarity, which is large where they show one person.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Original:
-    """Holds a picture of the character, and the truth of the scene that it shows."""
+    """Holds an original picture of the character, and the true attributes of the scene that it shows."""
 
     truth: Truth
     picture: Image.Image
@@ -48,10 +54,11 @@ class Original:
 
 @dataclass(frozen=True)
 class Opinion:
-    """Holds the stand-in's judgement of one picture.
+    """Holds the judgement of the demo's reviewer, a program, on one picture.
 
-    `similarity` is the mean similarity to the three nearest originals. `identity`: whether the picture shows the
-    character. `wrong` are the attributes that were asked for and that the picture does not show.
+    `similarity` is the mean similarity to the three nearest originals, `identity` tells whether the picture shows the
+    character by this similarity. `wrong` are the names of the attributes that were asked for and that the picture does
+    not show.
     """
 
     similarity: float
@@ -60,9 +67,10 @@ class Opinion:
 
     @property
     def verdict(self) -> Verdict:
-        """Returns the verdict of the opinion.
+        """Returns the verdict that follows from the opinion.
 
-        Another person is rejected; the right person, not as asked, needs correction.
+        A picture of another person is rejected. One of the right person that was not done as asked needs correction.
+        All others are good.
         """
         if not self.identity:
             return Verdict.REJECT
@@ -70,16 +78,17 @@ class Opinion:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Returns the reasons by the names that Review gives them; empty for a good picture."""
+        """Returns the reasons against the picture, by their names on the Review tab; empty for a good picture."""
         return (*(() if self.identity else ("identity",)), *(("edit not done",) if self.wrong else ()))
 
 
 @dataclass
 class StandIn:
-    """A reviewer that knows the originals' truth and counts its own verdicts.
+    """Represents the demo's reviewer, a program that takes the part of a human.
 
-    `threshold` is the similarity from which a picture shows the character. `truths` maps an original's id to its scene,
-    `originals` are the originals' vectors (N, D). `decisions` counts the verdicts by the step of the turn.
+    `oracle` are the nets that it judges with. `threshold` is the similarity from which a picture shows the character.
+    `truths` maps an original's id to the true attributes of its scene; `originals` are the unit vectors (N, D) of the
+    originals. `decisions` counts the verdicts given, by the name of the demo's step.
     """
 
     oracle: Oracle
@@ -90,9 +99,10 @@ class StandIn:
 
     @classmethod
     def for_originals(cls, assets: Path, threshold: float, originals: Mapping[str, Original]) -> StandIn:
-        """Returns a reviewer for the character that is shown by `originals`, which maps ids to pictures.
+        """Returns a reviewer for the character that the originals show; reads its nets from the folder `assets`.
 
-        `threshold` as in `StandIn`. Reads the oracle from the folder `assets`.
+        `originals` maps an original's id to its picture and its true attributes. `threshold` is the similarity from
+        which a picture shows the character.
         """
         oracle: Oracle = _in_own_thread(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini/oracle"))
         truths = {image_id: original.truth for image_id, original in originals.items()}
@@ -100,7 +110,10 @@ class StandIn:
         return cls(oracle, threshold, truths, _in_own_thread(lambda: oracle.embed(pictures)))
 
     def judge(self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]]) -> list[Opinion]:
-        """Returns one opinion for each picture; `asked` holds for each the attributes that were asked for."""
+        """Returns an opinion on each picture, in the order of `pictures`.
+
+        `asked` holds for each picture the attributes that it was asked to show, as name -> value.
+        """
         if not pictures:
             return []
         vectors, readings = _in_own_thread(lambda: (self.oracle.embed(pictures), self.oracle.read(pictures)))
@@ -116,14 +129,17 @@ class StandIn:
         ]
 
     def decide(self, stage: str, opinion: Opinion, act: Callable[[Verdict, tuple[str, ...]], object]) -> None:
-        """Passes the opinion's verdict and reasons to `act`, and counts the verdict for the step `stage`."""
+        """Calls `act` with the opinion's verdict and reasons, and counts the verdict.
+
+        `stage` is the name of the demo's step under which it is counted; `act` stores the verdict.
+        """
         act(opinion.verdict, opinion.reasons)
         self.decisions[stage] += 1
 
     def correct(self, source: str, asked: Mapping[str, str], size: int) -> Image.Image:
-        """Draws and returns what an edit should have been, a picture `size` pixels wide.
+        """Draws and returns the picture that an edit should have produced, `size` pixels wide.
 
-        It is the scene of the original `source`, an id, with the attributes that were asked for.
+        It shows the scene of the original with the id `source`, with the attributes in `asked` changed.
         """
         scene = load_class("engines.mini.world:from_truth")({**self.truths[source], **asked})
         picture: Image.Image = load_class("engines.mini.world:draw")(scene, size)

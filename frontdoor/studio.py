@@ -21,17 +21,20 @@ from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serves the studio until Ctrl-C and prints its URL once the page is ready; returns 0. Raises: Busy, BadInput."""
+    """Runs the studio's server until Ctrl-C and prints its URL once the page is ready; returns 0.
+
+    Raises: Busy for a data folder or a port that is in use, BadInput.
+    """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workplace = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
     return serve(workplace, port=options.port, browser=not options.no_open)
 
 
 def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Workplace:
-    """Opens a data folder and returns its workplace; `home` None is the user's own folder.
+    """Opens the data folder `home` and returns the workplace over it, which runs jobs on its characters.
 
-    `fake` replaces all models by deterministic stand-ins. With `compiled`, torch compiles the transformers' blocks on a
-    GPU. Raises: Busy when another process holds the folder.
+    None is the user's default folder. `fake` replaces all models by deterministic stand-ins. With `compiled`, torch
+    compiles the transformers' blocks on a GPU. Raises: Busy when another process has the folder open.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
@@ -42,10 +45,10 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
 
 def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
-    """Serves the page until Ctrl-C or a termination signal, then closes the page and the workplace; returns 0.
+    """Serves the studio's page until Ctrl-C or a termination signal, then closes the page and `workplace`; returns 0.
 
-    `port` 0 takes the port of the settings; `browser` opens the page in the browser. A running training saves a
-    checkpoint before it ends. Raises: Busy, BadInput for a port that cannot be used.
+    `port` 0 takes the port from the settings. With `browser` the page is opened in the browser. A running training
+    saves a checkpoint before it ends. Raises: Busy for a port in use, BadInput for one that cannot be used.
     """
     with without_proxies(os.environ):
         from tabs.app import launch

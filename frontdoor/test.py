@@ -21,9 +21,10 @@ CHECKS = (
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs style, types, import rules and pytest; `--fast` leaves the slow tests and those in a browser out.
+    """Runs the checks of style, types and imports, then pytest, and stops at the first that fails.
 
-    Returns the exit code of the first that fails, or 0.
+    `--fast` leaves out the slow tests and those that need a browser. Returns the exit code of the check that failed,
+    else 0.
     """
     for name, command in CHECKS:
         print(f"── {name}", flush=True)

@@ -55,10 +55,11 @@ def open_workplace(
     device: Device | None = None,
     runners: Mapping[str, Runner] = RUNNERS,
 ) -> Workplace:
-    """Opens a data folder and returns the workplace on it; adds the sample character to a new folder.
+    """Opens the data folder in the settings and returns the workplace: everything that jobs and pages work with.
 
-    `registry` and `device` are made from the settings when None; `runners` maps each kind of job to its runner. No job
-    runs yet. Raises: Busy when another process holds the folder, NotFound when the device in the settings is not there.
+    A new folder gets the sample character. `registry` (of models) and `device` are made from the settings when None;
+    `runners` maps each kind of job to its function. The job queue is not started yet. Raises: Busy when another process
+    has the folder open, NotFound when the device in the settings does not exist.
     """
     card_device = device or open_device(settings.device, settings.fake_bytes)
     ends = ExitStack()
@@ -92,13 +93,13 @@ def open_workplace(
 
 
 class LibraryPeaks:
-    """Reads and stores the GPU manager's measured memory peaks in the library."""
+    """Stores the GPU manager's measured memory peaks in the library, as key -> bytes."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
 
     def get(self, key: str, default: int, /) -> int:
-        """Returns the measured peak in bytes that is stored under a key, or `default` when there is none."""
+        """Returns the measured peak in bytes that is stored under a key; `default` when there is none."""
         return self._library.peaks().get(key, default)
 
     def __setitem__(self, key: str, nbytes: int, /) -> None:

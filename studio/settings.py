@@ -14,7 +14,11 @@ _MODELS = "~/.cache/flenwheel/models"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Holds a studio's settings; `data_root` is the data folder, `assets` the folder of the program's own files."""
+    """Holds the settings with which a studio is started.
+
+    `data_root` is the data folder, `assets` the folder of the program's own files, `models_dir` that of the models'
+    weights. `budget_gib` is the GPU memory that models may use; `fake_gib` is the memory of a simulated GPU.
+    """
 
     data_root: Path
     assets: Path
@@ -30,8 +34,9 @@ class Settings:
     def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
         """Returns settings from the environment variables `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`.
 
-        `home` is the data folder to use instead of `FLENWHEEL_HOME`. Raises: NotFound when neither names a folder and
-        the user has no home folder.
+        `assets` is the folder of the program's own files. `home` is the data folder; None takes that of
+        `FLENWHEEL_HOME`, and where it is not set, one in the user's home folder. Raises: NotFound when the folder lies
+        in a home folder that does not exist.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)
@@ -47,12 +52,12 @@ class Settings:
 
     @property
     def budget_bytes(self) -> int:
-        """Returns the memory budget of the device in bytes."""
+        """Returns the memory that models may use on the GPU, in bytes."""
         return int(self.budget_gib * _GIB)
 
     @property
     def fake_bytes(self) -> int:
-        """Returns the memory size of a fake device in bytes."""
+        """Returns the memory size of the simulated GPU that tests use, in bytes."""
         return int(self.fake_gib * _GIB)
 
     @property

@@ -61,10 +61,10 @@ LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/u
 
 
 def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
-    """Returns the studio's page as one Gradio app, with the scripted API beside it.
+    """Returns the studio's page as one Gradio app, which also publishes the API endpoints for scripts.
 
-    `sharing` is the review link that the page opens and closes; None makes one. The page's own handlers are not
-    published as endpoints; the scripted calls are.
+    `sharing` is the review link, by which others can review pictures; the page opens and closes it. None makes a new
+    one. The page's own handlers are not published as endpoints.
     """
     link = sharing or ReviewLink(workplace)
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
@@ -113,10 +113,10 @@ def _hidden() -> gr.Textbox:
 
 
 def launch(workplace: Workplace, port: int = 0) -> Running:
-    """Serves the studio on this machine and starts its job queue; returns the running app.
+    """Serves the studio's page on this machine, starts the job queue, and returns the running server.
 
-    `port` 0 takes the port of the settings. Closing the result also closes a review link. Raises: Busy for a port that
-    another program uses, BadInput for one that cannot be opened.
+    `port` 0 takes the port of the settings. Closing the returned object also closes an open review link. Raises: Busy
+    for a port that another program uses, BadInput for one that cannot be opened.
     """
     listener = listen(port or workplace.settings.port)
     pages = workplace.settings.data_root / "cache" / "pages"
@@ -156,7 +156,10 @@ def _upload_below(pages: Path) -> Callable[[], None]:
 
 
 def open_folders(workplace: Workplace) -> list[Path]:
-    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of each character."""
+    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of the characters.
+
+    Characters whose store cannot be opened are left out.
+    """
     folders = [workplace.store(each.id).folder.resolve() for each in workplace.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 
@@ -216,9 +219,9 @@ class _Seen:
 
 
 def known_characters(workplace: Workplace) -> list[tuple[str, str]]:
-    """Returns a (name, id) choice of each character for the drop-down at the top of the page.
+    """Returns a (name, id) choice for each character, for the drop-down at the top of the page.
 
-    The name of a damaged character says so.
+    The name of a character whose data cannot be read has the addition “damaged”.
     """
     sound = {each.id for each in workplace.library.sound()}
     known = workplace.library.characters()
@@ -234,9 +237,10 @@ def _switch(workplace: Workplace) -> Callable[[str], str]:
 
 
 def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the status strip: cancels, resumes, moves or dismisses a job.
+    """Handles a click in the status strip, the bar with the GPU and the jobs: cancels, resumes, moves or dismisses one.
 
-    Returns a notice for an effect that takes a while, None for one that the status strip shows itself.
+    `data` comes from the clicked button: `act` names the action, `job` is the job's id. Returns a notice where the
+    effect takes a while, None where the status strip shows it at once.
     """
     return status.handle(desk.workplace, data)
 
@@ -315,28 +319,30 @@ class _Forms:
 
 
 def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
-    """Opens the review link for `hours` and returns its state, as `ReviewLink.state` does.
+    """Opens the review link, by which others review this character's pictures, and returns its state as JSON.
 
-    None as `hours` is a day. With `network` only the local network reaches the link, else everybody where a public
-    tunnel can be made. Raises: BadInput.
+    `hours` is how long it stays open, None for a day. With `network` only devices in the local network can reach it,
+    otherwise anyone where a public tunnel can be made. The state is what `ReviewLink.state` returns. Raises: BadInput
+    for a length that is not allowed, and without a local network.
     """
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
-    """Creates a character. Returns a notice with the new id, which the page opens, and "" for the name field.
+    """Creates a character from the form; returns a notice with two values: the new id, and "" to empty the name field.
 
-    `models` are the ids of generator, editor and scorer. Raises: BadInput, NotFound.
+    The page then opens the new character. `trigger` is its word in prompts, `subject` the plain word for what it is.
+    `models` are the names of generator, editor and scorer. Raises: BadInput, NotFound.
     """
     made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
 def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
-    """Creates a character, selects it in the settings and returns its id.
+    """Creates a character, makes it the one that the page opens next time, and returns its id.
 
-    `subject` is the plain word for it, such as `person`. `models` are the generator, the editor and the scorer; None or
-    "" takes the default. Raises: BadInput, NotFound.
+    `trigger` is its word in prompts, `subject` the plain word for what it is, such as `person`. `models` are the names
+    of generator, editor and scorer; None or "" takes the default. Raises: BadInput, NotFound.
     """
     picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
     asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)
@@ -346,14 +352,17 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
 
 
 def draw_missing(desk: Desk, *models: str | None) -> Markup:
-    """Returns as HTML a panel for each of the chosen models that is not on this machine, with its download."""
+    """Returns as HTML a panel with a download button for each chosen model whose weights are not on this machine.
+
+    `models` are names of models; None and "" are left out.
+    """
     return missing.card(desk.workplace, *(name for name in models if name))
 
 
 def share_panel(state: dict[str, Any]) -> Markup:
-    """Returns as HTML the open link's address and password, or a note that no link is open.
+    """Returns as HTML the address, user and password of the open review link, or a note that none is open.
 
-    Where other devices can reach the address, its QR code is shown as well. `state` is what `ReviewLink.state` returns.
+    `state` is what `ReviewLink.state` returns. A QR code is added where other devices can reach the address.
     """
     if not state.get("live"):
         return looks.empty("No review link is open. A reviewer sees the queue and can vote, nothing else.")

@@ -31,10 +31,10 @@ _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "o
 
 @dataclass(frozen=True)
 class CardView:
-    """Holds the widgets of the model card's sub-tab.
+    """Holds the widgets of the sub-tab that shows a model card, the evaluation of a LoRA version.
 
-    `which` is the shown model card, `against` the one to compare with; `awaited` holds the id of a job that was started
-    on this page and whose model card is not shown yet.
+    `which` chooses the model card, `against` another one to compare with; `cells` is the block of HTML that shows them.
+    `awaited` is a hidden field with the id of the job that was started on this page, "" once the job has ended.
     """
 
     which: gr.Dropdown
@@ -44,17 +44,17 @@ class CardView:
 
     @classmethod
     def lay_out(cls) -> CardView:
-        """Lays out the sub-tab at the present place of the page and returns its widgets."""
+        """Creates the sub-tab's widgets at the present place of the Gradio layout and returns them."""
         with gr.Row():
             which = gr.Dropdown([], label="Model card of", elem_id="card-which")
             against = gr.Dropdown([], label="Compare with", elem_id="card-against")
         return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
 
     def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> None:
-        """Connects the sub-tab with its handlers.
+        """Connects the widgets of the sub-tab with their handlers.
 
-        `views` are the sub-tabs; the button `run` starts a model card of the chosen `version`; `price` shows what it
-        costs.
+        `views` are the sub-tabs, so that this one can be opened. `run` is the button that starts a model card,
+        `version` the drop-down of the version to evaluate, `price` the block that tells how long it will take.
         """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
@@ -68,9 +68,11 @@ class CardView:
 
 
 def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:
-    """Returns updates: both choices of model cards, the awaited job's id, and the sub-tab to open.
+    """Returns four updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
 
-    When the job `awaited` is done, its model card is chosen and its sub-tab opens. Until then the chosen ones stay.
+    `which` and `against` are the ids of the chosen model cards; `awaited` is the id of a job that makes a model card,
+    "" for none. Once this model card exists, it is chosen and its sub-tab opens. When the job has ended, its id is
+    replaced by "".
     """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]
@@ -88,7 +90,7 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 
 def card_name(store: Store, run: CardRun) -> str:
-    """Returns a model card's version and time as text: `v2, today 02:22`."""
+    """Returns a model card's label for the user: the version's name and the run's time, as `v2, today 02:22`."""
     named = {each.id: each.name for each in versions(store)}
     return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
 
@@ -102,7 +104,10 @@ def when(moment: datetime) -> str:
 
 
 def draw_price(desk: Desk, version: str | None) -> Markup:
-    """Returns as HTML how many pictures a version's model card draws, and about how long that takes."""
+    """Returns as HTML how many pictures the model card of a version draws, and the predicted time where it is known.
+
+    `version` is a choice of the drop-down: a version's id, or a word for the version in use or the base model.
+    """
     chosen = version_id(desk.store, version)
     items = card.card_items(desk, chosen)
     _, seconds = generate.preflight(desk, items, chosen)
@@ -119,15 +124,18 @@ def draw_price(desk: Desk, version: str | None) -> Markup:
 
 
 def start(desk: Desk, version: str | None) -> str:
-    """Queues the model card of the chosen version and returns the id of the job."""
+    """Queues a job that makes the model card of a version, and returns the job's id.
+
+    `version` is a choice of the drop-down: a version's id, or a word for the version in use or the base model.
+    """
     return card.submit(desk, version_id(desk.store, version)).id
 
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
-    """Returns a model card as HTML: its first-try rate, the rate of each axis, and its 5 × 4 + 3 cells.
+    """Returns a model card as HTML: its first-try rate, the rate of each axis such as identity, and all its pictures.
 
-    `which` is the id of the model card, None for none; `against` is that of another one to compare with, "" for none.
-    Above it stands the offer of a version's model card where that is the next step.
+    `which` is the id of the model card, None for none; `against` is the id of another one to compare with, "" for none.
+    A button to run a version's model card stands above it where that is the user's next step.
     """
     store, step = desk.store, next_step(desk)
     wanted = store.versions.peek(step.version)
@@ -153,7 +161,10 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
 
 
 def rate_line(run: CardRun) -> Markup:
-    """Returns as HTML a model card's first-try rate, with its 95 % interval and the target."""
+    """Returns as HTML a model card's first-try rate, with its 95 % interval and the target.
+
+    The first-try rate is the share of right pictures among those of the first seed that could be judged.
+    """
     found = card.summary(run)
     tone, reached = _GOALS[found.goal]
     return view(
@@ -169,13 +180,19 @@ def rate_line(run: CardRun) -> Markup:
 
 
 def judged_words(rate: Rate) -> str:
-    """Returns a rate as text: `18 of 20 judged cells right, 3 unknown`."""
+    """Returns a model card's rate as text, such as `18 of 20 judged cells right, 3 unknown`.
+
+    A cell is one of the standard pictures of a model card.
+    """
     unknown = f", {rate.unknown} unknown" if rate.unknown else ""
     return f"{rate.k} of {rate.judged} judged cells right{unknown}"
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
-    """Returns as HTML how two model cards differ on the cells and seeds that both have."""
+    """Returns as HTML how the rates of two model cards differ, over the pictures that both have.
+
+    `before` and `after` are the model cards. Pictures are matched by their standard prompt (cell) and seed.
+    """
     pair = card.compare(before, after)
     names = {"before": card_name(store, before), "after": card_name(store, after)}
     return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
@@ -200,10 +217,11 @@ def _cell(store: Store, cell: Cell | None) -> Markup:
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """Handles a click on the model card `which`: overrules a cell's outcome, or queues edits of what was missed.
+    """Handles a click on a model card and returns a notice of what was queued, None where nothing was.
 
-    The edits show the angles, expressions and poses of the failed cells; they wait for review. The act `run` queues a
-    version's model card.
+    `data` comes from the clicked element: its `act` is `run` (queue a version's model card), `overrule` (set the user's
+    own verdict on a cell) or `show` (queue edits that show the angles, expressions and poses that failed). `which` is
+    the id of the model card, None for none.
     """
     if data.get("act") == "run":
         job = card.submit(desk, str(data.get("version", "")))
@@ -220,9 +238,10 @@ def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None
 
 
 def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
-    """Sets the user's verdict on a cell of a model card; the same verdict again removes it.
+    """Sets the user's verdict on one picture of a model card: right or not; giving the same verdict again removes it.
 
-    Without a user's verdict the judge's holds.
+    `which` is the id of the model card. `cell`, the name of the picture's standard prompt, and `seed` tell which
+    picture it is. Without a user's verdict the automatic one counts.
     """
     cells = desk.store.cards.get(which).cells
     human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)

@@ -50,7 +50,7 @@ def build(page: Page) -> None:
 
 
 def draw_story(desk: Desk) -> Markup:
-    """Returns the character's versions as HTML, one row each, newest first, and the base model as the last row."""
+    """Returns the versions of the character's LoRA as HTML, one row each, newest first; the base model is last."""
     chapters = history.story(desk)
     thrown = [each for each in desk.store.versions.all() if each.trashed]
     rows = [chapter_row(desk, each, chapters) for each in chapters]
@@ -58,9 +58,11 @@ def draw_story(desk: Desk) -> Markup:
 
 
 def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Markup:
-    """Returns one version's row as HTML: its pictures, its figures, what it learned from, and its buttons.
+    """Returns the row of one version, or of the base model, as HTML.
 
-    `chapter` is the version, or the base model, with its model card and its figures; `chapters` are all, newest first.
+    The row holds sample pictures, figures, the pictures that the version was trained on, and buttons. `chapter` is the
+    version or base model, with the evaluation pictures of its model card. `chapters` are all of them, newest first; the
+    row offers to compare its version with one of them.
     """
     store, version = desk.store, chapter.version
     in_use = store.adopted(Role.CHARACTER)
@@ -90,7 +92,11 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
 
 
 def facts(version: Version) -> list[str]:
-    """Returns a version's key facts as short texts: model, rank, steps, share of originals, date and time."""
+    """Returns the key facts of a version as a list of short texts.
+
+    They are its model, LoRA rank, training steps, share of original pictures among its training examples, and date and
+    time of creation. Unknown ones are left out.
+    """
     rank, known, of_character = version.params.get("rank"), version.metrics, version.role is Role.CHARACTER
     return [
         version.model,
@@ -111,22 +117,30 @@ def settings(version: Version) -> str:
 
 
 def shot(store: Store, image: str) -> Markup:
-    """Returns as HTML the thumbnail of a picture that a version learned from; a click opens it in the viewer."""
+    """Returns as HTML the thumbnail of a picture that a version was trained on; a click opens it in the viewer.
+
+    `image` is the picture's id. For a picture that is gone, a note takes the thumbnail's place.
+    """
     record = store.images.peek(image)
     file = looks.thumb(store, image, record.crop) if record else None
     return looks.picture(file, name_of(record, image), enlarge=image if record else "")
 
 
 def name_of(record: ImageRecord | None, image: str) -> str:
-    """Returns a picture's description as text; where its record is gone, the start of its id `image`."""
+    """Returns a picture's description as text.
+
+    `image` is the picture's id; its first characters are returned where `record` is None because the picture is gone.
+    """
     return looks.describe(record) if record else image[:12]
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
-    """Returns the version to offer for a comparison of model cards, as a chapter; None where there is none.
+    """Returns the version to compare with the version of `chapter`, as a `Chapter`; None where there is none.
 
-    It is the version in use, or else the next older one with a model card, or else any other. `in_use` is the id of the
-    version in use, "" for the base model.
+    It is the version in use, or else the next older one, or else any other. Only versions that have a model card, that
+    is evaluation pictures, are taken; without one of its own, `chapter` has nothing to compare with. The base model
+    counts as a version. `chapters` are all, newest first. `in_use` is the id of the version in use, "" for the base
+    model.
     """
     others = [each for each in chapters if each.card and each is not chapter]
     older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
@@ -138,10 +152,10 @@ def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter
 
 
 def draw_opened(desk: Desk, opened: str) -> Markup:
-    """Returns as HTML what a click opened: a training with its curve, samples and checkpoints, or pictures.
+    """Returns as HTML the details that the user opened: of a training, or of the pictures a version was trained on.
 
-    `opened` is `run:JOB` for a training and `learned:VERSION` for the pictures that a version learned from; "" for
-    nothing.
+    `opened` is `run:JOB`, with a job's id, for a training's loss curve, samples and checkpoints. It is
+    `learned:VERSION`, with a version's id, for the pictures. It is "" for nothing; then the HTML is empty.
     """
     what, _, name = opened.partition(":")
     if what == RUN and any(job.id == name for job in desk.workplace.jobs.list(desk.id)):
@@ -160,9 +174,9 @@ def draw_opened(desk: Desk, opened: str) -> Markup:
 
 
 def draw_runs(desk: Desk, opened: str) -> Markup:
-    """Returns as HTML all trainings of the character and of its editor, newest first.
+    """Returns as HTML the list of all trainings of the character's LoRA and of its editor's LoRA, newest first.
 
-    Cancelled and failed ones are included. `opened` as in `draw_opened`.
+    Cancelled and failed ones are included. `opened` is `run:JOB`, with a job's id, for the training to mark as open.
     """
     return run.past(desk, ("train", "refine"), opened.removeprefix(f"{RUN}:"), "#story-opened")
 
@@ -171,14 +185,17 @@ def draw_runs(desk: Desk, opened: str) -> Markup:
 
 
 def draw_editors(desk: Desk) -> Markup:
-    """Returns the editor's versions as HTML, newest first, each with its held-out edits before and after."""
+    """Returns the versions of the editor's LoRA as HTML, newest first; empty where there are none.
+
+    Each version shows its held-out edits, which it was not trained on, made without and with its LoRA.
+    """
     store = desk.store
     rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
     return view("character", "editors", rows=rows) if rows else Markup()
 
 
 def editor_row(store: Store, version: Version) -> Markup:
-    """Returns one version of the editor as HTML: its figures, its buttons, and its held-out edits."""
+    """Returns one version of the editor's LoRA as HTML: its figures, its buttons, and its held-out edits."""
     state, tone = run.STATES[version.state]
     return view(
         "character",
@@ -196,9 +213,10 @@ def editor_row(store: Store, version: Version) -> Markup:
 
 
 def edit_pair(store: Store, each: Redone) -> Markup:
-    """Returns one held-out edit as HTML: the source, the base editor's result and the version's, and the instruction.
+    """Returns one held-out edit as HTML: its source picture, its result without and with the LoRA, and its instruction.
 
-    Each result is marked right, wrong or unknown.
+    A held-out edit is one that the editor was not trained on. Each of the two results is marked right, wrong or
+    unknown. `each` names the pictures and their marks.
     """
     triplet = store.triplets.peek(each.triplet)
     record = store.images.peek(each.after)
@@ -218,7 +236,9 @@ def edit_pair(store: Store, each: Redone) -> Markup:
 def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
     """Handles a click on a version's row: chooses two versions to compare, or does what `act` does.
 
-    Returns what is opened, a note on a written file, and the ids of the two versions to compare.
+    `data` is what the clicked button sent. `opened` names the details that are open, such as `run:JOB`, "" for none.
+    Returns four values: the new `opened`, a note on a written file as HTML, and the ids of the two versions to compare,
+    the older one first.
     """
     if data.get("act") == "compare":
         return opened, gr.skip(), str(data.get("before", "")), str(data.get("after", ""))
@@ -228,10 +248,11 @@ def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
 
 
 def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
-    """Handles a click on the page; returns what is opened, as in `draw_opened`, and a note as HTML.
+    """Handles a click on one of the page's buttons; returns the new value of `opened`, and a note as HTML.
 
-    A notice comes with them where the page itself does not show the effect. Raises: BadInput for an unknown act, and
-    what the called functions raise.
+    `data` is what the button sent. `opened` names the details that are open, such as `run:JOB`, "" for none. Where the
+    page does not show the effect itself, a notice is returned as well. Raises: BadInput for an unknown button; other
+    UserErrors come from the called functions.
     """
     what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
     if what in ("close", RUN, LEARNED):

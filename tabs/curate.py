@@ -109,10 +109,10 @@ def _editor() -> tuple[gr.Textbox, gr.Textbox, gr.HTML, list[gr.Dropdown], list[
 
 
 def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
-    """Returns updates: opens the drop zone of a character without pictures, folds that of one with pictures.
+    """Returns an update of the drop zone, open for a character without pictures and else folded, and a new `place`.
 
-    `place` is the second result of the last call: the character's id, and whether it had pictures. While that stays the
-    same, the drop zone stays as the user left it.
+    `place` is a text that names the character and says whether it has pictures; the page passes in the one from the
+    last call. While it is the same, the drop zone stays as the user left it.
     """
     store = desk.store
     here = bool(store.select(USABLE) or store.select(trashed=True))
@@ -123,18 +123,18 @@ def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
 
 
 def stale_notes(desk: Desk, told_of: str) -> list[Any]:
-    """Returns the character's id, and empties the notes on earlier actions where they are another character's.
+    """Returns the id of the desk's character, and updates of two notes on earlier actions.
 
-    `told_of` is the id of the character that they are about.
+    `told_of` is the id of the character that the notes are about. If it is another character, the notes are emptied.
     """
     return [desk.id, *((gr.skip(), gr.skip()) if told_of == desk.id else ("", ""))]
 
 
 def offer(desk: Desk) -> list[Any]:
-    """Returns updates of two buttons: one writes missing captions, one undoes the latest change of many pictures.
+    """Returns updates of two buttons: one writes captions, the other undoes the latest change of many pictures.
 
-    Each is visible only while it has something to do. The first is the page's primary button while the next step is in
-    Curate.
+    Each is visible only while there is something to write or to undo. The first one is highlighted while the
+    character's next step is in Curate.
     """
     silent = [] if active_job(desk, "caption") else captions.uncaptioned(desk.store)
     bare = len(captions.missing_words(silent))
@@ -151,7 +151,7 @@ def offer(desk: Desk) -> list[Any]:
 
 
 def badges(record: ImageRecord) -> Markup:
-    """Returns a picture's state as HTML: small labels for its kind, verdict, angle and the like."""
+    """Returns small labels for a picture as HTML, such as its kind, its verdict and the angle of view."""
     own = record.kind is Kind.SOURCE
     return view(
         "curate",
@@ -167,10 +167,10 @@ def badges(record: ImageRecord) -> Markup:
 def draw_gallery(
     desk: Desk, kind: str, words: str, order: str, only: Sequence[str] | None, shown: int, chosen: str
 ) -> tuple[Markup, Markup]:
-    """Returns the gallery as HTML, and the progress of a running caption job.
+    """Returns the gallery as HTML, and the progress of a running caption job as HTML.
 
-    `kind`, `words`, `order` and `only` are the search (see `finding.find`). `shown` is the largest number of pictures,
-    `chosen` the id of the open one.
+    `kind`, `words`, `order` and `only` are the search, as in `finding.find`. `shown` is the largest number of pictures,
+    `chosen` the id of the open one, "" for none.
     """
     store = desk.store
     found = find(store, kind, words, order, only)
@@ -200,7 +200,10 @@ def _nothing(store: Store, kind: str, searched: bool) -> Markup:
 
 
 def draw_cover(desk: Desk) -> Markup:
-    """Returns as HTML the coverage grid of angles and expressions, the framings, and the checklist."""
+    """Returns as HTML how many pictures there are of each angle, expression and framing, and a checklist.
+
+    The checklist says what is missing before the next step.
+    """
     coverage = curate.coverage(desk)
     framings = {name: coverage.framings.get(name, 0) for name in FRAMINGS}
     grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
@@ -212,10 +215,10 @@ def draw_cover(desk: Desk) -> Markup:
 
 
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
-    """Returns the open picture, large, and its facts, both as HTML.
+    """Returns the open picture, large, and the facts about it, both as HTML.
 
-    `chosen` is its id, `kind` the kind of pictures that the gallery shows: a picture in the trash stays open only while
-    that is the trash.
+    `chosen` is its id, "" for none. `kind` is the gallery's choice of what it shows. A picture in the trash is shown
+    only if `kind` is `Trash` or "".
     """
     store = desk.store
     record = _opened(store, chosen, kind)
@@ -270,9 +273,10 @@ def _family(store: Store, record: ImageRecord) -> Markup:
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Returns the values of the open picture's form: its caption, tags, id, and the note that it is saved, then a copy.
+    """Returns the values of the form for the open picture: caption, tags, id, confirmation, and a tuple of the values.
 
-    Later edits by the user are told by the copy. `chosen` is the picture's id, `kind` the part of the gallery.
+    The confirmation is an empty line of HTML. The page keeps the tuple, so that `refill_form` can compare it with the
+    store later. `chosen` is the picture's id, "" for none; `kind` is what the gallery shows, such as `Trash`.
     """
     record = _opened(desk.store, chosen, kind)
     if record is None:
@@ -282,9 +286,10 @@ def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
 
 
 def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
-    """Returns the values of the form as `fill_form` does where the store's values differ from `filled`.
+    """Returns the values of the form as `fill_form` does, if the picture's stored values are no longer `filled`.
 
-    `filled` are the values last filled in. Where they are the same, what was typed stays.
+    `filled` is the tuple of the values that were last filled in. If they are the same, no field is updated, so that
+    what was typed stays. `chosen` and `kind` are as in `fill_form`.
     """
     record = _opened(desk.store, chosen, kind)
     if (wording.values(record) if record else ()) == filled:
@@ -303,7 +308,8 @@ def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
 def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> list[Any]:
     """Handles a click in the gallery or on the open picture: opens or closes one, shows more, or clears the search.
 
-    Returns the id of the open picture, the number of pictures to show, and updates of the search's words and filters.
+    `data` is what was clicked. Returns the id of the open picture, the largest number of pictures to show, and updates
+    of the search's words and filters.
     """
     act = data.get("act")
     if act == "open":
@@ -318,7 +324,8 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> li
 def caption_missing(desk: Desk) -> None:
     """Queues captions for all pictures without one.
 
-    Where every picture has one, queues new captions for those that were composed by rule, not by a model or a human.
+    If there is no such picture, queues new captions for those that have one composed by a fixed rule, not by a model or
+    a human.
     """
     captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None)
 
@@ -334,14 +341,17 @@ def toggle_star(desk: Desk, chosen: str) -> None:
 
 
 def name_buttons(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Returns updates of two buttons' labels for the open picture: Star or Unstar, Trash or Restore."""
+    """Returns two updates that label the buttons for the open picture: Star or Unstar, Trash or Restore.
+
+    `chosen` is its id, "" for none; `kind` is what the gallery shows, such as `Trash`.
+    """
     record = _opened(desk.store, chosen, kind)
     starred, thrown = (bool(record and record.star), bool(record and record.trashed))
     return [gr.update(value="Unstar" if starred else "Star"), gr.update(value="Restore" if thrown else "Trash")]
 
 
 def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
-    """Moves the open picture into the trash, or out of it.
+    """Moves the picture `chosen`, an id, into the trash, or out of it if it is there.
 
     Returns the id of the picture that is then open, "" for none, and a line on what was done as HTML.
     """
@@ -351,5 +361,8 @@ def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
 
 
 def undo_last(desk: Desk) -> Markup:
-    """Undoes the latest change of many pictures or move into the trash; returns a line on it as HTML."""
+    """Undoes the latest change of many pictures, or the latest move into the trash, whichever was later.
+
+    Returns a line on what was undone as HTML.
+    """
     return picking.tell(desk, {"act": picking.undoable(desk)[0]})

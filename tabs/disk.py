@@ -50,7 +50,7 @@ def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
 
 
 def draw_disk(desk: Desk) -> Markup:
-    """Returns as HTML the disk use of every character by kind, and the buttons that free some of it."""
+    """Returns as HTML the bytes on disk of every character by kind of file, and the buttons that free some of them."""
     workplace = desk.workplace
     rows = [_row(workplace.desk(each.id)) for each in workplace.library.characters()]
     settings = workplace.settings
@@ -81,9 +81,9 @@ def _row(desk: Desk) -> Markup:
 
 
 def draw_moves(desk: Desk) -> Markup:
-    """Returns as HTML the newest backup of each character, and the newest restore from each backup.
+    """Returns as HTML the newest backup job of each character, and the newest restore job of each backup file.
 
-    Each shows its progress, the file to download, or why it failed.
+    Each shows its progress, or when it has ended the file to download, the restored character, or why it failed.
     """
     shown, seen = [], set()
     for job in desk.workplace.jobs.list():
@@ -95,7 +95,10 @@ def draw_moves(desk: Desk) -> Markup:
 
 
 def draw_move(workplace: Workplace, job: Job) -> Markup:
-    """Returns one backup, or one restore from a backup, as HTML; empty where the backup's file is gone."""
+    """Returns one backup, or one restore from a backup, as HTML; `job` is its job.
+
+    The HTML is empty for a finished backup whose file is gone, or whose character is damaged.
+    """
     if job.state in _ACTIVE:
         return progress_line(job)
     if job.state is not JobState.DONE:
@@ -114,9 +117,10 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Handles a click in the disk use; returns a notice.
+    """Handles a button of the disk use: frees disk space, or backs up, restores or deletes a character.
 
-    It frees disk space, queues a backup, or restores or deletes a character in the trash. Raises: UserError.
+    `data` holds the action and the character's id. Restored or deleted are characters in the trash; a backup is queued.
+    Returns a notice. Raises: UserError.
     """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:
@@ -136,7 +140,10 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Stops or resumes the job of a backup or of a restore, and returns a notice. Raises: NotFound, BadInput."""
+    """Stops or resumes the job of a backup or a restore, as the clicked button says in `data`; returns a notice.
+
+    Raises: NotFound, BadInput.
+    """
     jobs, job = desk.workplace.jobs, str(data.get("job", ""))
     if data.get("act") == RESUME:
         jobs.resume(job)
@@ -146,7 +153,10 @@ def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def chosen_file(desk: Desk, file: str | None) -> str:
-    """Returns the path of an uploaded backup for the field. Raises: NotFound where no file was uploaded."""
+    """Returns the path of an uploaded backup, for the field that holds the path.
+
+    `file` is the upload's path. Raises: NotFound where no file was uploaded.
+    """
     if not file:
         raise NotFound("No file came.", "Choose the zip file again.")
     return str(file)
@@ -155,7 +165,7 @@ def chosen_file(desk: Desk, file: str | None) -> str:
 def restore(desk: Desk, place: str) -> Said:
     """Queues the restore of a character from the backup at the path `place`.
 
-    Returns a notice, and "" for the field. Raises: NotFound, BadInput.
+    Returns a notice, and "", which empties the field. Raises: NotFound, BadInput.
     """
     if not place.strip():
         raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")

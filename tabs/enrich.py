@@ -101,9 +101,9 @@ def build(page: Page) -> None:
 
 
 def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
-    """Returns as HTML the edits, newest first, each beside its source, and the progress of the running job.
+    """Returns as HTML the edits, newest first, each beside its source, and as HTML the progress of the running job.
 
-    `chosen` is the id of the open edit, `shown` the largest number of edits.
+    `chosen` is the id of the open edit, "" for none; `shown` is the largest number of edits.
     """
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
@@ -123,7 +123,10 @@ def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
 
 
 def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
-    """Returns one edit as HTML: source, result, instruction, similarity and buttons; a click enlarges a picture."""
+    """Returns one edit as HTML: source, result, instruction, similarity and buttons; a click enlarges a picture.
+
+    `chosen` marks it as the open one.
+    """
     return view(
         "enrich",
         "pair",
@@ -144,13 +147,13 @@ def standing(record: ImageRecord) -> Markup:
 
 
 def instruction(record: ImageRecord) -> str:
-    """Returns the instruction of an edit as text; the caption of a picture that no edit made."""
+    """Returns the instruction that an edit was made with, as text; for a picture that is no edit, its caption."""
     edited = record.params_kind == EditParams.__name__
     return EditParams.kept(record.params).headline() if edited else record.caption
 
 
 def large(store: Store, record: ImageRecord) -> Markup:
-    """Returns as HTML an edit and its source in one frame, with a handle between them."""
+    """Returns as HTML an edit and its source on top of each other, with a slider that uncovers one or the other."""
     words, result = looks.describe(record), looks.full(store, record.id)
     if record.parent:
         shown = looks.compare(looks.full(store, record.parent, record.source_crop), result, words)
@@ -162,7 +165,7 @@ def large(store: Store, record: ImageRecord) -> Markup:
 def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
     """Handles a click on a result: opens an edit, queues it again with a new seed, or shows more edits.
 
-    Returns the id of the open edit, and the number of edits to show.
+    `data` is what was clicked. Returns the id of the open edit, "" for none, and the largest number of edits to show.
     """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "more":
@@ -176,9 +179,10 @@ def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tu
 
 
 def fill_retry(desk: Desk, chosen: str) -> list[Any]:
-    """Returns updates of the panel that tries an edit again: its visibility, the open edit as HTML, its instruction.
+    """Returns updates of the panel that queues the open edit again with another instruction.
 
-    The panel is hidden where no edit is open.
+    They are the panel's visibility, the open edit as HTML, and its instruction. `chosen` is the id of the open edit;
+    for "" the panel is hidden.
     """
     store = desk.store
     record = store.images.peek(chosen) if chosen else None
@@ -188,7 +192,10 @@ def fill_retry(desk: Desk, chosen: str) -> list[Any]:
 
 
 def retry_words(desk: Desk, chosen: str, words: str) -> str:
-    """Queues the open edit again with the instruction `words`; returns "", which closes the panel. Raises: BadInput."""
+    """Queues the edit `chosen`, an id, again with the instruction `words`.
+
+    Returns "" as the new id of the open edit, which closes the panel. Raises: BadInput.
+    """
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
     enrich.retry(desk, chosen, {"instruction": words.strip()})
@@ -196,5 +203,5 @@ def retry_words(desk: Desk, chosen: str, words: str) -> str:
 
 
 def close_retry(desk: Desk) -> str:
-    """Returns "" as the id of the open edit, which closes the panel that tries it again."""
+    """Returns "" as the new id of the open edit, which closes the panel that queues it again."""
     return ""

@@ -35,9 +35,9 @@ _NOTHING = JSONResponse("Not found", 404)
 
 
 class Term:
-    """Holds the time until which a link is open; a call returns whether it is open now.
+    """Holds the time until which a review link is open; a call returns whether it is open now.
 
-    Votes are stored while `lock` is held, so that `end` waits for a vote that is being stored.
+    Whoever stores a vote holds `lock` meanwhile, so that `end` waits for a vote that is being stored.
     """
 
     def __init__(self, expires: datetime) -> None:
@@ -49,13 +49,16 @@ class Term:
         return not self._ended and datetime.now(UTC) < self._expires
 
     def end(self) -> None:
-        """Closes the link at once, after a vote that holds the lock; later votes are refused."""
+        """Closes the link before its time; waits for a vote that is being stored. Later votes are refused."""
         with self.lock:
             self._ended = True
 
 
 class Door:
-    """Checks a login; a call returns whether user and password are right and the link is open."""
+    """Checks logins to a review link; a call returns whether user and password are right and the link is open.
+
+    `alive` returns whether the link is open.
+    """
 
     def __init__(self, password: str, alive: Callable[[], bool]) -> None:
         self._password, self._alive = password, alive
@@ -67,12 +70,12 @@ class Door:
 
 
 class Entrance:
-    """Puts an ASGI app behind a login.
+    """Puts an ASGI app behind the login of a review link, through which guests vote on pictures.
 
-    Each login makes a separate guest, `guest:LINK.NUMBER NAME`, so that nobody can undo another guest's votes and the
-    agreement of two guests can be measured. NAME is what the guest typed as a name, if anything. After several wrong
-    passwords each further one of that client is refused with a delay; a right one is accepted at once. A body that is
-    no call of the page (see `is_call`) is answered 404, because Gradio would print a traceback for it.
+    Each login makes a new guest, named `guest:LINK.NUMBER NAME`, so that votes can be told apart; NAME is what the
+    guest typed, if anything. After several wrong passwords of one client, the refusal of each further one is delayed.
+    `alive` returns whether the link is open. A POST body for which `is_call` is false is answered 404, because Gradio
+    would print a traceback for it.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class Entrance:
 
 
 def called(given: str) -> str:
-    """Returns the name that a guest typed, reduced to letters, digits, spaces and .-' and to 24 characters."""
+    """Returns the name that a guest typed, shortened, with only its letters, digits, spaces and .-' characters."""
     return " ".join("".join(each for each in given if each.isalnum() or each in " .-'").split())[:24].strip()
 
 

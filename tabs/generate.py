@@ -179,27 +179,29 @@ def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
 
 
 def use_settings(desk: Desk, image_id: str) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS that fill in the settings of a picture.
+    """Returns updates that fill the Generate tab's fields with the settings of an earlier picture.
 
-    The last update is a note, as HTML, on what could not be set. Raises: NotFound, BadInput for a picture that was not
-    generated from a prompt.
+    They are in the order of SETTINGS_WIDGETS; the last one is a note, as HTML, on what could not be set. `image_id` is
+    the picture's id. Raises: NotFound, BadInput for a picture that was not generated from a prompt.
     """
     recalled = recall.of_picture(desk, image_id)
     return updates(desk, recalled, looks.picture(looks.thumb(desk.store, image_id), recalled.params.prompt))
 
 
 def read_file(desk: Desk, file: str | None) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS with the settings of a dropped PNG, and None, which empties the drop zone.
+    """Returns updates that fill the Generate tab's fields with the settings stored in a dropped PNG, and None.
 
-    Raises: NotFound, BadInput for a file without settings.
+    The updates are in the order of SETTINGS_WIDGETS; None empties the drop zone. `file` is the path of the PNG. Raises:
+    NotFound, BadInput for a file without settings.
     """
     recalled = recall.of_file(desk, Path(str(file)))
     return [*updates(desk, recalled, Markup()), None]
 
 
 def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS from recalled settings; a field whose value is the model's own stays empty.
+    """Stores the settings of an earlier picture as the tab's values; returns updates in the order of SETTINGS_WIDGETS.
 
+    A setting that equals the model's own gets the value that stands for it, 0 or "". The last update is a note as HTML;
     `shown` is the picture as HTML, for the note.
     """
     params, store = recalled.params, desk.store
@@ -231,14 +233,17 @@ def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
 
 
 def draw_history(desk: Desk) -> Markup:
-    """Returns the earlier prompts as HTML, newest first, each with a picture; a click restores its settings."""
+    """Returns the earlier prompts as HTML, newest first, each with a picture; a click fills in its settings."""
     store = desk.store
     rows = [(each, looks.picture(looks.thumb(store, each.image.id), each.prompt)) for each in recall.prompts(store)]
     return view("generate", "history", rows=rows)
 
 
 def history_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click on an earlier prompt; returns updates of SETTINGS_WIDGETS."""
+    """Handles a click on an earlier prompt; returns updates that fill the Generate tab's fields with its settings.
+
+    They are in the order of SETTINGS_WIDGETS; `data` is what was clicked.
+    """
     return use_settings(desk, str(data.get("id", "")))
 
 
@@ -246,10 +251,10 @@ def history_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def draw_cost(desk: Desk, *values: Any) -> Markup:
-    """Returns as HTML the cost of the pictures that the fields ask for, before a job starts.
+    """Returns as HTML the cost of the pictures that the fields ask for, before the job is queued.
 
-    It tells the model and version, the time, and each stage's memory. `values` are those of FIELDS. Raises: BadInput,
-    NotFound.
+    It names the model and version, the number of pictures, the time, and whether the job fits into GPU memory. `values`
+    are those of FIELDS. Raises: BadInput, NotFound.
     """
     asked = Asked(*values)
     found = drawings(desk, dataclasses.replace(asked, prompt=asked.prompt.strip() or "a picture"))
@@ -272,7 +277,8 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
     """Queues the pictures that the fields ask for; `values` are those of FIELDS.
 
-    Returns the seed of the next job, the sub-tab where the pictures will appear, and an empty note.
+    Returns updates: the seed for the next job, the sub-tab to open, where the pictures will appear, and an empty note.
+    Raises: BadInput, NotFound.
     """
     asked = Asked(*values)
     generate.submit_all(desk, drawings(desk, asked))
@@ -283,10 +289,11 @@ def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
 def draw_results(
     desk: Desk, shown: int, sort: str | None = NEWEST, only: str | None = EVERY, starred: bool = False
 ) -> tuple[Markup, Markup]:
-    """Returns the generated pictures as HTML, and the progress of the running job.
+    """Returns the generated pictures as HTML, and the progress of the running job as HTML.
 
-    `shown` is the largest number of pictures. `sort` is their order, `only` the id of a version or one of EVERY and
-    BASE; with `starred` only starred ones are shown. Pictures that the identity filter set aside are dimmed.
+    `shown` is the largest number of pictures and `sort` their order. `only` is the id of the version whose pictures are
+    shown, or EVERY or BASE; with `starred` only starred ones are. Pictures that the identity filter set aside, because
+    they are not similar enough to the character, are dimmed.
     """
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))
@@ -346,7 +353,8 @@ def draw_pairs(desk: Desk) -> Markup:
 def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
     """Handles a button of the gallery: shows more pictures, stars one, or fills in the settings of one.
 
-    Returns the number of pictures to show, and updates of SETTINGS_WIDGETS.
+    `data` is what was clicked. Returns the largest number of pictures to show, and updates of the tab's fields in the
+    order of SETTINGS_WIDGETS.
     """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "use":
@@ -360,9 +368,10 @@ def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
 
 
 def read_floor(desk: Desk) -> Any:
-    """Returns the identity filter's threshold, 0…1, for its slider.
+    """Returns the threshold of the identity filter, a similarity of 0…1, for its slider.
 
-    The slider stays as it is while there are no pictures to filter and no threshold was chosen.
+    The filter sets pictures below it aside. The slider is not updated while there are no pictures to filter and the
+    user has set no threshold.
     """
     if not desk.store.select(Kind.SYNTHETIC) and generate.chosen_threshold(desk) is None:
         return gr.skip()
@@ -370,9 +379,10 @@ def read_floor(desk: Desk) -> Any:
 
 
 def move_floor(desk: Desk, whose: str, floor: float) -> None:
-    """Sets the identity filter's threshold, unless it has this value already.
+    """Stores `floor`, the slider's value, as the threshold of the identity filter, unless it is the threshold already.
 
-    `whose` is the id of the character that the slider is still filled for; for another one nothing is set.
+    The filter sets pictures aside whose similarity to the character is lower. `whose` is the id of the character that
+    the slider was filled for; if it is another one than the desk's, nothing is stored.
     """
     if whose == desk.id and abs(float(floor) - min(max(generate.threshold(desk), 0.0), 1.0)) >= 0.005:
         generate.set_threshold(desk, float(floor))

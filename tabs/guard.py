@@ -15,11 +15,11 @@ _READS = ("GET", "HEAD")
 
 
 class Guard:
-    """Puts an ASGI app behind two rules, on the origin of a request and on the size of its body.
+    """Puts an ASGI app behind two checks: that a request does not come from another website, and is not too large.
 
-    A request with an `Origin` must come from the address that it is sent to, or from one of `names`. A request that
-    changes data must not be marked by the browser as another site's. Scripts send neither header and pass. A body may
-    have `limits[path]` bytes, else `limits[""]`; both its announced length and the received bytes are checked.
+    A request with an `Origin` header must come from the page's own host, or from one of `names`. A request that changes
+    data must not be marked as cross-site by the browser. Scripts send neither header and pass. `limits` holds the
+    largest body in bytes by path, "" for all others.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int], names: Collection[str] = ()) -> None:
@@ -45,9 +45,9 @@ class Guard:
 
 
 def foreign(method: str, headers: Headers, names: Collection[str] = ()) -> bool:
-    """Returns whether a browser marks a request as sent by another website.
+    """Returns whether a request was sent by another website, as the browser says in its headers.
 
-    `names` are further hosts, beside the request's own, that it may come from.
+    `names` are hosts, beside the request's own, that the request may come from.
     """
     if "origin" in headers:
         sender = headers["origin"].partition("://")[2].lower()  # "null", from a page that hides its origin, has none

@@ -32,7 +32,7 @@ _TONES: Final = {
 def lay_out(page: Page) -> list[Drawing]:
     """Lays out the models with their downloads and connects them.
 
-    Returns the render functions to run with every step of a job.
+    Returns the render functions to run with every step of a job, because they show the progress of a download.
     """
     form = gr.Radio(list(FORMS), value="nf4", label="Keep the large parts of a download as", elem_id="pull-form")
     shown = html(looks.waiting(), elem_id="settings-models")
@@ -49,14 +49,14 @@ def lay_out(page: Page) -> list[Drawing]:
 
 
 def draw_models(desk: Desk) -> Markup:
-    """Returns every model of the registry as HTML, role by role."""
+    """Returns all models in the registry as HTML, grouped by role: generators, editors and scorers."""
     found = models.models(desk.workplace)
     roles = [(words, [draw_model(each) for each in found if each.spec.role == role]) for role, words in ROLES]
     return view("models", "roles", roles=roles)
 
 
 def draw_model(found: models.Model) -> Markup:
-    """Returns one model as HTML: its licence and size, what of it is here, and its download with the progress."""
+    """Returns one model as HTML: its licence and size, how much of it is on this machine, and its download."""
     tone, state = _TONES[found.presence.here]
     return view(
         "models",
@@ -71,26 +71,27 @@ def draw_model(found: models.Model) -> Markup:
 
 
 def fill_models(desk: Desk, chosen: str | None) -> Any:
-    """Returns an update with the models that can be made from files of this machine.
+    """Returns an update of a drop-down: the models whose weights can be taken from files of this machine.
 
-    `chosen` is the model that was chosen, which stays chosen.
+    `chosen` is the name of the chosen model, which stays chosen.
     """
     rows = [each.spec for each in models.models(desk.workplace) if each.pullable]
     return gr.update(choices=[(spec.label, spec.name) for spec in rows], value=chosen or None)
 
 
 def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
-    """Handles a click on a model: queues, stops or resumes its download; returns a notice.
+    """Handles a button of a model's download: queues, stops or resumes it; returns a notice.
 
-    `form` is the form that the weights are quantised to. Raises: UserError.
+    `data` is what the button sent. `form` is the format to store the weights in, such as nf4. Raises: UserError.
     """
     return missing.act(desk, data, form)
 
 
 def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
-    """Queues the making of a model from files of this machine; returns a notice, and "" for the field.
+    """Queues a job that makes a model's weights from files of this machine; returns a notice, and "" for the field.
 
-    `place` is a folder or a file, `form` the form that the weights are quantised to. Raises: UserError.
+    `name` is the model's name. `place` is the path of a folder or file, `form` the format to store the weights in, such
+    as nf4. Raises: UserError.
     """
     if not name:
         raise NotFound("No model is chosen.", "Choose which model these files are.")

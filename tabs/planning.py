@@ -44,9 +44,10 @@ PLAN_ROWS = 40
 
 
 def fill_editors(desk: Desk, chosen: str | None) -> Any:
-    """Returns an update of the choice of editors: the one in use, each version, each model alone.
+    """Returns a Gradio update of the dropdown of editors: the one in use, every version, every model without a LoRA.
 
-    A version's label says its rate of accepted edits (see `worth`). `chosen` stays where it is still a choice.
+    A version's label tells its rates of accepted edits (see `worth`). `chosen` is the value selected now; it stays
+    selected where it is still a choice, else the editor in use is selected.
     """
     store, labels = desk.store, {spec.name: spec.label for spec in desk.workplace.registry.role("editor")}
     used = enrich.adopted(store, store.character.editor)
@@ -61,7 +62,11 @@ def fill_editors(desk: Desk, chosen: str | None) -> Any:
 
 
 def worth(store: Store, version: Version) -> str:
-    """Returns an editor version's name with its rate of accepted held-out edits before and after: `v1 (56 → 89 %)`."""
+    """Returns the label of an editor version: its name, and its rates of accepted edits as in `v1 (56 → 89 %)`.
+
+    The rates are those of the held-out edits, made without and with the version's LoRA. Without these rates the label
+    is the name alone.
+    """
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or edits.before.accepted is None or edits.after.accepted is None:
         return version.name
@@ -69,9 +74,10 @@ def worth(store: Store, version: Version) -> str:
 
 
 def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
-    """Returns the model and the version's id that a choice of the editor stands for.
+    """Returns the model's name and the version's id that `chosen`, a value of the dropdown of editors, stands for.
 
-    None as the version is the adopted one, "" is none.
+    `chosen` is a version's id, a model's name or IN_USE; None and "" count as IN_USE. The returned version is None for
+    the adopted version, and "" for the model without a LoRA.
     """
     if chosen in (None, "", IN_USE):
         return desk.store.character.editor, None
@@ -80,19 +86,23 @@ def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
 
 
 def usable_sources(desk: Desk) -> list[ImageRecord]:
-    """Returns the originals that can be edited: those that were not rejected."""
+    """Returns the records of the originals that can be edited: all originals that were not rejected."""
     return [each for each in desk.store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
 
 
 def chosen_sources(desk: Desk, picked: str) -> list[str]:
-    """Returns the ids of the chosen originals; those of a character that was shown before are left out."""
+    """Returns the ids of the originals that are chosen as sources of the plan.
+
+    `picked` holds these ids as a JSON list. An id of another character is left out: it may be left over from the
+    character that the page showed before.
+    """
     return [each for each in json.loads(picked) if each in desk.store.images]
 
 
 def draw_sources(desk: Desk, picked: str) -> Markup:
-    """Returns the originals as HTML, thumbnails that can be chosen as sources of the plan.
+    """Returns the originals as HTML: thumbnails, on which a click chooses a source of the plan.
 
-    `picked` holds the chosen ids as a JSON list; an empty list means all.
+    `picked` holds the chosen ids as a JSON list; an empty list means all originals.
     """
     chosen = chosen_sources(desk, picked)
     tiles = [
@@ -103,9 +113,10 @@ def draw_sources(desk: Desk, picked: str) -> Markup:
 
 
 def pick_source(desk: Desk, data: dict[str, Any], picked: str) -> str:
-    """Returns the chosen sources as a JSON list, with the clicked one added or removed.
+    """Handles a click in the thumbnails of the sources; returns the ids of the chosen sources as a JSON list.
 
-    The act `all` empties the list, which means all.
+    `data` is what the clicked element sends. The picture that it names by `id` is added to the list `picked`, or
+    removed where it was in the list. The act `all` returns an empty list, which means all originals.
     """
     chosen = chosen_sources(desk, picked)
     image = str(data.get("id", ""))
@@ -128,10 +139,12 @@ def make_plan(
     editor: str | None,
     *knobs: float | bool | None,
 ) -> EnrichPlan:
-    """Returns the plan for the widgets' values, without queueing it.
+    """Returns the plan of edits that the values of the widgets ask for, without queueing it.
 
-    `limit` is the largest number of edits, `seeds` the number of seeds of each. `picked` are the chosen sources as a
-    JSON list. `knobs` are the values of KNOBS, for every row. Raises: BadInput.
+    `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of seeds for each edit.
+    `aim` is GAPS, MISSED or VARIETY: what the edits are to fill or to vary. `picked` holds the sources' ids as a JSON
+    list, `editor` is the value of the dropdown of editors. `knobs` are the values of the widgets in KNOBS, for every
+    row. Raises: BadInput.
     """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
@@ -149,10 +162,10 @@ def make_plan(
 
 
 def changed_plan(desk: Desk, changes: str, *knobs: Any) -> list[Planned]:
-    """Returns the plan's rows after the person's changes, with those that were unticked.
+    """Returns all rows of the plan with the person's changes applied; unticked rows stay in it, with `kept` False.
 
-    `changes` is a `Changes` as JSON, "{}" for none; `knobs` are the values of all of the plan's widgets. Raises:
-    BadInput.
+    `changes` is a `Changes` as JSON, "{}" for no change. `knobs` are the values of the plan's widgets, in the order of
+    the arguments of `make_plan`. Raises: BadInput.
     """
     plan = make_plan(desk, *knobs)
     spec = desk.workplace.registry.spec(plan.model)
@@ -160,9 +173,9 @@ def changed_plan(desk: Desk, changes: str, *knobs: Any) -> list[Planned]:
 
 
 def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
-    """Returns the plan's cost and its rows as HTML; each row has a tick and an instruction that can be changed.
+    """Returns the plan as two pieces of HTML: its cost, and its rows.
 
-    Arguments as in `changed_plan`. Raises: BadInput.
+    Each row has a checkbox and an instruction that can be changed. Arguments as in `changed_plan`. Raises: BadInput.
     """
     store = desk.store
     if not store.select(Kind.SOURCE):
@@ -186,9 +199,10 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
 
 
 def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str:
-    """Handles a change of the plan and returns all changes as JSON.
+    """Handles a change that a person makes in the plan's rows; returns all changes so far as JSON.
 
-    It ticks or unticks a row, replaces its instruction, removes a row of the person's own, or drops all changes.
+    The change ticks or unticks a row, replaces its instruction, removes a row that the person added, or drops all
+    changes. `data` is what the changed element sends, `changes` are the changes before it as JSON.
     """
     now, act, row = Changes.from_json(json.loads(changes)), data.get("act"), str(data.get("row", ""))
     if act == "as-planned":
@@ -205,9 +219,10 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
 
 
 def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str]:
-    """Adds an instruction of the person's own to the plan, once for each chosen source.
+    """Adds an instruction that a person wrote to the changes of the plan, once for each chosen source.
 
-    Returns "" for the field, and all changes as JSON. `picked` are the sources as a JSON list. Raises: BadInput.
+    Returns "", which empties the text field, and all changes as JSON. `words` is the instruction, `changes` are the
+    changes so far as JSON, and `picked` holds the sources' ids as a JSON list. Raises: BadInput.
     """
     if not words.strip():
         raise BadInput("There are no words to add.", "Say what should change, and what should stay.")
@@ -220,9 +235,10 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
 
 
 def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
-    """Queues the plan's edits; returns a notice, and "{}" as the changes of the next plan.
+    """Queues the ticked edits of the plan; returns a notice, and "{}" as the changes of the next plan.
 
-    Raises: BadInput for an empty plan, or for edits that are queued already.
+    Arguments as in `changed_plan`. Raises: BadInput for a plan without ticked edits, or for edits that are queued
+    already.
     """
     model, version = editor_of(desk, knobs[5])
     rows = kept_rows(desk, changes, *knobs)
@@ -232,9 +248,10 @@ def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
 
 
 def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
-    """Queues the plan's edits with seeds that were neither drawn nor queued yet; returns as `run_plan` does.
+    """Queues the ticked edits of the plan once more, with seeds that were neither drawn nor queued yet.
 
-    Raises: BadInput for an empty plan.
+    Returns a notice, and "{}" as the changes of the next plan. Arguments as in `changed_plan`. Raises: BadInput for a
+    plan without ticked edits.
     """
     model, version = editor_of(desk, knobs[5])
     rows = repeats.once_more(desk, kept_rows(desk, changes, *knobs), model)
@@ -243,7 +260,10 @@ def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
 
 
 def kept_rows(desk: Desk, changes: str, *knobs: Any) -> list[PlanRow]:
-    """Returns the rows of the plan that are ticked; arguments as in `changed_plan`. Raises: BadInput where none is."""
+    """Returns the ticked rows of the plan.
+
+    Arguments as in `changed_plan`. Raises: BadInput where no row is ticked.
+    """
     rows = [each.row for each in changed_plan(desk, changes, *knobs) if each.kept]
     if not rows:
         raise BadInput("The plan is empty.", "Choose more kinds of edits or more sources, or tick a row.")
@@ -251,8 +271,8 @@ def kept_rows(desk: Desk, changes: str, *knobs: Any) -> list[PlanRow]:
 
 
 def offer_more(desk: Desk) -> Any:
-    """Returns an update of the button that queues the plan once more, with other seeds.
+    """Returns a Gradio update of the button that queues the plan once more with other seeds.
 
-    It is visible while edits are queued or running.
+    The button is visible while edits are queued or running.
     """
     return gr.update(visible=active_job(desk, "enrich") is not None)

@@ -76,9 +76,10 @@ def build(page: Page) -> None:
 
 
 def draw_counts(desk: Desk) -> Markup:
-    """Returns as HTML the numbers of golden, positive and held-out triplets, and each task's share of accepted edits.
+    """Returns as HTML how many training examples of the editor there are, and each task's share of accepted edits.
 
-    Buttons export the triplets for other training tools.
+    The examples are triplets: source, instruction, result. They are counted as golden (a human corrected the result),
+    positive (a human approved it) and held out (not trained on). Buttons export the triplets for other training tools.
     """
     lessons = refine.lessons(desk)
     figures = view(
@@ -97,7 +98,8 @@ def draw_counts(desk: Desk) -> Markup:
 def draw_standings(desk: Desk) -> Markup:
     """Returns as HTML how many of each task's reviewed edits were accepted, the weakest task first.
 
-    A button queues practice edits of the weak tasks.
+    A task is a kind of edit, such as pose or lighting. A button queues new edits of the weak tasks for review. Empty
+    where no edit was reviewed.
     """
     found = practice.standings(desk)
     if not found:
@@ -117,9 +119,10 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click: queues practice edits, or exports the triplets for another training tool.
+    """Handles a click on the counts: queues new edits of the weak tasks, or exports the triplets.
 
-    Returns a note on it as HTML. Raises: BadInput.
+    `data` is what the clicked button sends; it names the training tool to export for. Returns a note as HTML: what was
+    queued, or a link to the file. Raises: BadInput.
     """
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
@@ -130,9 +133,10 @@ def counts_act(desk: Desk, data: dict[str, Any]) -> str:
 
 
 def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
-    """Returns the triplets as HTML, newest first: the source, the wrong edit where there is one, the right result.
+    """Returns the triplets as HTML, newest first: source, wrong edit where there is one, right result, instruction.
 
-    `kind` is one of SHOWN, `shown` the largest number of triplets.
+    `kind` is a key of SHOWN: all triplets, golden ones (corrected by a human) or positive ones (approved). `shown` is
+    the largest number of triplets.
     """
     store = desk.store
     wanted = SHOWN[kind]
@@ -145,7 +149,7 @@ def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
 
 
 def triplet_card(store: Store, triplet: Triplet) -> Markup:
-    """Returns one triplet as HTML: its pictures and its instruction."""
+    """Returns one triplet as HTML: its source, its wrong edit where there is one, its right result, its instruction."""
     edited = store.images.get(triplet.result).source_crop
     shots = [
         (triplet.source, edited, "source"),
@@ -162,7 +166,10 @@ def triplet_card(store: Store, triplet: Triplet) -> Markup:
 
 
 def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
-    """Handles the button that shows more triplets; returns the number of triplets to show."""
+    """Returns the number of triplets to show after a click in their list.
+
+    `shown` is the number before the click. The act `more` adds one page to it; any other click changes nothing.
+    """
     return shown + PAGE if data.get("act") == "more" else shown
 
 
@@ -170,9 +177,10 @@ def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
 
 
 def fill_knobs(desk: Desk, filled: str) -> list[Any]:
-    """Returns the editor's name, and updates that fill in its defaults where the editor has changed.
+    """Returns a list: the name of the character's editor, then a Gradio update for each training setting.
 
-    `filled` is the name of the editor that the fields were filled for; while it is the same, typed values stay.
+    The updates fill in the editor's defaults. `filled` is the name of the editor that the settings were filled for
+    last; while this is still the editor, the updates change nothing, so that typed values stay.
     """
     name = desk.store.character.editor
     fresh = FORM.shown(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
@@ -180,15 +188,19 @@ def fill_knobs(desk: Desk, filled: str) -> list[Any]:
 
 
 def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the editor's own value.
+    """Handles a click on a preset length of training, or on a button that resets settings to the editor's defaults.
 
-    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    `data` is what the clicked button sends. Returns a list with a Gradio update for each training setting; see
+    `Form.act`. Raises: BadInput.
     """
     return FORM.act(desk.workplace.registry.spec(desk.store.character.editor), data)
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns an update of the sizes that can be trained in addition to `resolution`; `chosen` ones stay."""
+    """Returns a Gradio update of the checkboxes of the smaller sizes that can be trained beside `resolution`.
+
+    All sizes are in pixels. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
+    """
     return training.smaller_sizes(resolution, chosen)
 
 
@@ -202,9 +214,10 @@ def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
 
 
 def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, Any]:
-    """Returns the pre-flight, the settings that differ from the editor's own, and the verdict, all as HTML.
+    """Returns what the tab shows before a training: three pieces of HTML, and an update of the button that trains.
 
-    The last result is an update of the button that trains. `values` as in `settle`. Raises: BadInput.
+    The HTML is the pre-flight (the checks before a training), the settings that differ from the editor's defaults, and
+    the verdict whether the training can start. `values` as in `settle`. Raises: BadInput.
     """
     name, params = settle(desk, *values)
     found = refine.preflight(desk, params, name)
@@ -221,7 +234,10 @@ def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, An
 
 
 def start_training(desk: Desk, *values: Any) -> None:
-    """Queues the editor's training with the fields' values. Raises: BadInput."""
+    """Queues the editor's training with the fields' values.
+
+    `values` as in `settle`. Raises: BadInput.
+    """
     name, params = settle(desk, *values)
     refine.submit(desk, params, name)
 
@@ -233,7 +249,10 @@ def draw_live(desk: Desk) -> str:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the panel of a training; see `run.act`."""
+    """Handles a click on cancel, resume, or stop and keep in the panel of a training.
+
+    `data` is what the clicked button sends. Returns a notice, None for any other click.
+    """
     return run.act(desk.workplace, data)
 
 
@@ -241,7 +260,10 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the editor's versions as HTML, newest first, each with its comparison on held-out edits."""
+    """Returns the editor's versions as HTML, newest first.
+
+    Each has its export buttons, and a comparison of held-out edits without and with its LoRA.
+    """
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
@@ -254,9 +276,10 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def before_after(store: Store, version: Version) -> Markup:
-    """Returns the held-out edits as HTML, made with and without the version's LoRA on the same seeds.
+    """Returns as HTML the held-out edits of a version, made without and with its LoRA on the same seeds.
 
-    Those that improved come first, then those that got worse, then the others.
+    Edits that improved come first, then those that got worse, then the others. Where nothing was compared yet, a note
+    says so.
     """
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
@@ -266,7 +289,10 @@ def before_after(store: Store, version: Version) -> Markup:
 
 
 def pair_card(store: Store, each: Redone) -> Markup:
-    """Returns a held-out edit as HTML: its source, the result without the LoRA and the one with it, with outcomes."""
+    """Returns one held-out edit as HTML: its source, and its results without and with the version's LoRA.
+
+    Each result has a mark that tells whether the edit was done as asked. `each` holds the ids of both results.
+    """
     redone = store.images.peek(each.after)
     shots = [
         ("without", each.before, looks.thumb(store, each.before), looks.MARKS[each.was][0]),
@@ -279,8 +305,9 @@ def pair_card(store: Store, each: Redone) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopts or retires an editor version, or exports its LoRA.
+    """Handles a click on a version of the editor: adopts or retires the version, or exports its LoRA.
 
-    Returns a notice, or a link to the file as HTML. Raises: NotFound, BadInput.
+    `data` is what the clicked button sends. Returns a notice, or a link to the exported file as HTML. Raises: NotFound,
+    BadInput.
     """
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

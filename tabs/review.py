@@ -71,10 +71,11 @@ def draw(
 ) -> Markup:
     """Returns as HTML the picture to decide, with its source, instruction and buttons, and the next pictures.
 
-    `opened` is the id of a picture that was opened again, "" for the first of the queue. `skipped` are ids of pictures,
-    `reasons` those for the next verdict. `heard` is the token and number of the page's last handled message, `said` the
-    errors of its keys as text. `mending` is the id of the picture on the workbench, which the browser then shows
-    instead; the id of another character's picture is ignored.
+    `opened` is the id of a picture that a person opened again; "" shows the first of the queue. `skipped` are the ids
+    of skipped pictures, `reasons` the names of the reasons for the next verdict. `heard` is the token of the browser's
+    page and the number of its last handled message of keys; `said` are the errors of these keys as text. `mending` is
+    the id of a picture that is being corrected, which the browser then shows instead; "" is none, and the id of another
+    character's picture counts as "".
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -135,19 +136,22 @@ def _files(store: Store, pictures: list[ImageRecord]) -> str:
 
 
 def standing(store: Store) -> list[ImageRecord]:
-    """Returns the pictures of the owner's verdicts that can be undone, the latest last."""
+    """Returns the pictures of the owner's latest verdicts that can be undone, the latest verdict last."""
     last = [each for each in store.decisions.all() if not each.undone and each.reviewer == review.OWNER]
     found = [store.images.peek(each.image) for each in last[-AHEAD:]]
     return [each for each in found if each is not None]
 
 
 def verdict_words(name: str) -> str:
-    """Returns the label of a verdict's button as text."""
+    """Returns the label of a verdict's button as text; `name` is "good", "correct" or "reject"."""
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures to review, skipped ones last; `skipped` holds the ids of these."""
+    """Returns the next pictures to review, skipped ones last.
+
+    `skipped` holds the ids of the skipped pictures.
+    """
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
@@ -155,7 +159,7 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 
 
 def tally(desk: Desk) -> Markup:
-    """Returns as HTML the number of pictures left, the pace of review, and the number of each verdict."""
+    """Returns as HTML the number of pictures left, the verdicts a minute, and the number of each verdict."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter({each.image: each.verdict for each in decisions}.values())
     speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
@@ -172,9 +176,10 @@ def tally(desk: Desk) -> Markup:
 
 
 def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.0) -> float:
-    """Returns the verdicts per minute over the last `window` of `decisions`; 0 for too few or old ones.
+    """Returns the pace of review as verdicts a minute, measured over the last `window` of `decisions`.
 
-    Pauses longer than `pause_s` seconds are left out.
+    `decisions` are in order of time. Pauses of more than `pause_s` seconds are left out. The pace is 0 where too few
+    verdicts are left to measure it, or where the last is older than `pause_s` seconds.
     """
     times = [datetime.fromisoformat(each.created) for each in decisions[-window:]]
     gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
@@ -185,9 +190,10 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
 
 
 def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
-    """Returns the panel beside a picture as HTML: source, nearest original, instruction and similarity.
+    """Returns as HTML the panel beside the picture `shown`: its source, the nearest original, and facts about it.
 
-    `why` is the reason why the queue shows the picture now, which the panel tells.
+    The facts are its instruction, its similarity to the originals and its verdict. For a picture without a verdict the
+    panel also tells `why` the queue shows it now.
     """
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
@@ -210,7 +216,9 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
     """Returns the original to compare a picture with, None where there is none.
 
-    It is the most similar one, or else one that has the most of the picture's tags.
+    It is the most similar original where that is known. Otherwise it is an original that shares as many of the
+    picture's tags (angle, framing) as possible. The picture's own source is taken only where there is no other
+    original.
     """
     known = _get(store, shown.nearest)
     if known and not known.trashed and known.id != shown.parent:
@@ -226,7 +234,10 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
 
 
 def history(store: Store) -> Markup:
-    """Returns as HTML the pictures that were decided last, with their verdicts; a click opens one again."""
+    """Returns as HTML the pictures that were decided last, each with its verdict; empty without any verdict.
+
+    A click on a picture opens it again.
+    """
     said: dict[str, Verdict] = {}
     for each in reversed(store.decisions.all()):
         if len(said) < HISTORY and not each.undone:
@@ -265,9 +276,9 @@ State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 
 
 class Hearing:
-    """Handles messages of keys from the pages.
+    """Handles the messages in which browser pages send the keys pressed on the Review tab, each message once.
 
-    A message that is sent twice, or again after a reload, is handled once.
+    It keeps the number of each page's last message, so that a message that is sent again changes nothing.
     """
 
     def __init__(self) -> None:
@@ -284,10 +295,12 @@ class Hearing:
         heard: tuple[str, int],
         said: str,
     ) -> tuple[Any, ...]:
-        """Handles the keys of one message in their order, each on the picture that was shown when it was pressed.
+        """Handles the keys of one message in their order, each for the picture that was shown when it was pressed.
 
-        `data` is the message; the other arguments are the state of the page, which is returned changed. A key that
-        fails does not stop the others; its error is the last result.
+        `data` is the message, the other arguments are the page's state (see `draw`). Returns that state, changed: the
+        id of the opened picture, the skipped ids, the reasons for the next verdict, the id of the picture being
+        corrected, the message's token and number, and the errors as text. A key that fails does not stop the keys after
+        it.
         """
         token, number = str(data.get("token", "")), int(data.get("n", 0))
         hand, refused = (opened, skipped, reasons, mending), []
@@ -310,10 +323,11 @@ def act(
     reasons: tuple[str, ...],
     mending: str,
 ) -> State:
-    """Handles one key or button and returns the page's changed state.
+    """Handles one key or button of the Review tab and returns the page's changed state.
 
-    It is the id of the opened picture, the ids of skipped ones, the reasons for the next verdict, and the id of the
-    picture on the workbench, "" for none. Raises: BadInput, NotFound.
+    `data` holds the act and the picture's id. The state is the id of the opened picture ("" for the first of the
+    queue), the ids of skipped pictures, the reasons for the next verdict, and the id of the picture being corrected (""
+    for none). Raises: BadInput, NotFound.
     """
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:
@@ -342,10 +356,10 @@ def act(
 
 
 def undo(desk: Desk, meant: str) -> str:
-    """Undoes the owner's last verdict and returns the id of its picture.
+    """Undoes the owner's last verdict in the store and returns the id of its picture.
 
-    `meant` is the id that the user saw as the last, "" for any. Raises: NotFound where there is no verdict, BadInput
-    where the last one is on another picture than `meant`.
+    `meant` is the id of the picture that the user saw as the last decided one, "" for any. Raises: NotFound where there
+    is no verdict, BadInput where the last verdict is on another picture than `meant`.
     """
     store = desk.store
     with store.transaction():

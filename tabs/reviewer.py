@@ -42,7 +42,7 @@ Heard = tuple[str, int]  # the token of a page, and the number of its last messa
 
 @dataclass(frozen=True)
 class Hand:
-    """Holds a guest's state beside the votes: the ids of skipped pictures, and the reasons for the next vote."""
+    """Holds the state of a guest's page: the ids of skipped pictures, and the reasons for the next vote."""
 
     skipped: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -52,9 +52,9 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_pro
 
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:
-    """Returns the reviewer's page as a Gradio app.
+    """Returns the page on which a guest reviews pictures, as a Gradio app.
 
-    `alive` tells whether the link is open; once it has ended, the page shows only that.
+    `alive` is called to learn whether the review link is open; once the link has ended, the page says only that.
     """
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
@@ -83,7 +83,7 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
 
 def is_call(body: bytes) -> bool:
-    """Returns whether a request's body is a call of one of the page's two handlers, with their two inputs."""
+    """Returns whether an HTTP request's body is a call of one of the page's two handlers, with their two inputs."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -96,14 +96,15 @@ def is_call(body: bytes) -> bool:
 
 
 def closed() -> str:
-    """Returns as HTML what the page shows after the link has ended."""
+    """Returns as HTML the text that the page shows after the review link has ended."""
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
 def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Markup:
-    """Returns the page as HTML: pictures of the character, the next picture, its instruction, and the buttons.
+    """Returns as HTML the guest's page: pictures that show the character, the next picture to judge, and the buttons.
 
-    `reviewer` is the guest's name in the records; `heard` is the token and number of the page's last handled message.
+    The page also tells what the picture to judge was asked to show. `reviewer` is the guest's name in the records.
+    `hand` is the state of the guest's page, `heard` its token and the number of its last handled message.
     """
     return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, hand))
 
@@ -156,15 +157,19 @@ def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
 
 
 def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures for a reviewer; those in `skipped` only when no others are left."""
+    """Returns the next pictures for a guest to review; skipped ones only when no others are left.
+
+    `reviewer` is the guest's name in the records, `skipped` holds the ids of the skipped pictures.
+    """
     found = review.next(desk, reviewer=reviewer, count=len(skipped) + 1)
     return [each for each in found if each.id not in skipped] or found
 
 
 def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
-    """Handles one key or button and returns the guest's changed state.
+    """Handles one key or button of a guest and returns the changed state of the guest's page.
 
-    A reason is kept for the next vote; every other key drops the reasons.
+    `reviewer` is the guest's name in the records, `data` is what the key or button sends. A click on a reason adds it
+    to the reasons for the next vote or takes it back; every other key clears the reasons.
     """
     given = str(data.get("reason", ""))
     if data.get("act") == "reason":
@@ -177,9 +182,10 @@ def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
 def vote(
     desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...], reasons: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Handles one vote, skip or undo and returns the ids of the skipped pictures.
+    """Handles one vote, skip or undo of a guest and returns the ids of the pictures that are skipped afterwards.
 
-    Only a picture in the queue can be voted on; a vote on another one is ignored.
+    `reviewer` is the guest's name in the records, `data` holds the act and the picture's id. Only a picture in the
+    queue can be voted on; a vote on another picture is ignored, and so are all expected errors.
     """
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:

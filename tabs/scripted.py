@@ -27,9 +27,9 @@ _UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file
 
 
 def register(api: Api) -> None:
-    """Registers every method of API_NAMES as an endpoint of the Gradio app that is being built.
+    """Registers every method of `api` in API_NAMES as an endpoint of the Gradio app that is being built.
 
-    Their files may be paths on this machine or uploads of the client.
+    An endpoint that takes a file accepts a path on this machine, or a file that the client has uploaded.
     """
     for name in API_NAMES:
         call: Call = getattr(api, name)
@@ -60,9 +60,10 @@ def _path(value: Any) -> Any:
 
 
 def by_names(api: Api) -> Handler:
-    """Returns a handler for the TypeError of a request by names that lacks an argument or has an unknown one.
+    """Returns a function that answers API requests whose named arguments do not fit the called method.
 
-    The handler returns the call's own refusal with status 422.
+    Such a request lacks an argument or has an unknown one, for which Gradio raises a TypeError. The function answers it
+    with HTTP status 422 and the method's own error as JSON. Any other error is raised again.
     """
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
@@ -81,9 +82,10 @@ def by_names(api: Api) -> Handler:
 
 
 def local_path(file: Any) -> str:
-    """Returns the path of a file that a script named by path or uploaded.
+    """Returns the path of the file that a script named or uploaded.
 
-    Raises: BadInput for a value that is no file, and for an upload outside the folder of uploads.
+    `file` is a path as text, or the object by which Gradio describes an upload. Raises: BadInput for a value that is no
+    file, and for an upload outside the folder of uploads.
     """
     if isinstance(file, str):
         return file

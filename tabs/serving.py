@@ -39,9 +39,9 @@ _GRACE_S = 1.0  # for requests under way when an app ends
 
 @dataclass(frozen=True)
 class Running:
-    """Holds a running app with its address, its server and its thread.
+    """Holds an app that is being served: its address, its Gradio app, its port, its server and the server's thread.
 
-    `ends` are called first when the app is closed.
+    `ends` are functions that `close` calls before it stops the server.
     """
 
     url: str
@@ -52,7 +52,7 @@ class Running:
     ends: tuple[Callable[[], object], ...] = ()  # called first when it closes
 
     def close(self) -> None:
-        """Stops the app; its port is closed within about a second."""
+        """Calls the functions in `ends` and stops the server; its port is closed within about a second."""
         for end in self.ends:
             end()
         self.demo._queue.close()  # type: ignore[no-untyped-call]  # Gradio gives it no types
@@ -63,13 +63,13 @@ class Running:
 
 
 class Server(uvicorn.Server):
-    """A Uvicorn server that runs in a thread.
+    """A Uvicorn server that can run outside the main thread and that stops within about a second.
 
-    Its shutdown drops requests that are not answered in time, and requests that are half received.
+    When it stops, it drops the requests that are not answered in time and those that are only half received.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops listening, waits a second for responses under way, then closes every connection."""
+        """Stops listening, waits a second for the responses under way, then closes every connection."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -98,7 +98,7 @@ def listen(port: int, host: str = HERE) -> socket.socket:
 
 
 def network_address() -> str:
-    """Returns this machine's address in its local network; "" where it has none."""
+    """Returns this machine's IPv4 address in its local network as text; "" where it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.connect((_ELSEWHERE, 9))  # sends nothing: the system only chooses the interface
         address = ipaddress.ip_address(probe.getsockname()[0])
@@ -117,11 +117,13 @@ def serve(
     handlers: Mapping[type[Exception], Handler] | None = None,
     **more: Any,
 ) -> Running:
-    """Serves a Gradio app in a thread and returns it with its address.
+    """Serves a Gradio app in a thread of this process and returns the running app with its address.
 
-    `cache` is the folder for its files, `sessions` the number of pages whose state is kept in memory. `door` wraps the
-    ASGI app, for example in a login; `handlers` answer the errors that Gradio raises on a request. Gradio's own
-    `launch` calls the app over HTTP, which fails behind a proxy. Raises: UserError when the server does not start.
+    `listener` is the socket that it listens on. `cache` is the folder for the app's uploads and cached files,
+    `sessions` the number of pages whose state is kept in memory. `door` wraps the ASGI app, for example in a login.
+    `handlers` maps types of errors that Gradio raises on a request to the functions that answer them. `more` goes to
+    `gr.mount_gradio_app`. It replaces Gradio's `launch`, whose own call of the app over HTTP fails behind a proxy.
+    Raises: UserError when the server does not start.
     """
     host, port = listener.getsockname()[:2]
     handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}

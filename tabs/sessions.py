@@ -12,10 +12,11 @@ _REMEMBERED = 10_000  # ids of dropped pages, which are answered 410 when they r
 
 
 class Sessions(StateHolder):
-    """Holds Gradio's session states of pages and calls, at most `capacity`; the one used longest ago is dropped first.
+    """Holds Gradio's session states, at most `capacity` of them; the session used longest ago is dropped first.
 
-    A page that returns after its session was dropped is answered 410 and reloads itself (`assets/ui/again.js`): its
-    widgets would otherwise act on another character than it shows.
+    A session state keeps the widgets' values of one open page; a call by a script has one too. A page whose session was
+    dropped gets HTTP status 410 and reloads itself: its widgets would otherwise act on another character than the page
+    shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:
@@ -31,9 +32,9 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
     def update(self, session_id: str) -> None:
-        """Marks a session as the latest used and drops those over the capacity, calls of scripts before pages.
+        """Marks a session as the latest used, and drops the oldest sessions where there are more than the capacity.
 
-        A session with a running call is not dropped.
+        Sessions of calls by scripts are dropped before those of pages. A session with a running call is never dropped.
         """
         with self.lock:
             if session_id in self.session_data:

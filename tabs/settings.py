@@ -56,21 +56,24 @@ def build(page: Page) -> None:
 
 
 def draw_folders(desk: Desk) -> Markup:
-    """Returns as HTML the paths of the characters, the models and the log."""
+    """Returns as HTML the paths of the folders of characters and models, and of the log file."""
     settings = desk.workplace.settings
     rows = [("characters", settings.data_root), ("models", settings.models_dir), ("log", settings.log_file)]
     return looks.panel("Folders", view("settings", "folders", rows=rows))
 
 
 def read_kept(desk: Desk) -> list[Any]:
-    """Returns the memory budget in GiB and the identity filter's threshold, for their widgets."""
+    """Returns a list with the stored values of two settings, for their widgets.
+
+    They are the memory budget of the GPU in GiB, and the likeness below which new pictures are set aside, 0…1.
+    """
     return [round(kept.budget_gib(desk.workplace), 2), kept.identity_floor(desk.workplace)]
 
 
 def set_budget(desk: Desk, gib: float | None) -> Said | None:
-    """Sets the GPU memory in GiB that jobs may use; returns a notice, None where it is that already.
+    """Stores how much GPU memory in GiB jobs may use; returns a notice, None where the value is the present one.
 
-    Raises: BadInput.
+    Raises: BadInput for None and for a value out of range.
     """
     if gib is not None and abs(gib - kept.budget_gib(desk.workplace)) < 0.01:
         return None
@@ -79,9 +82,10 @@ def set_budget(desk: Desk, gib: float | None) -> Said | None:
 
 
 def set_floor(desk: Desk, value: float | None) -> Said:
-    """Sets the likeness below which new pictures are set aside, and returns a notice.
+    """Stores the likeness to the originals below which new pictures are set aside, and returns a notice.
 
-    0 or None leaves the threshold to each character's originals. Raises: BadInput.
+    `value` is from 0 to 1; 0 means that the threshold is computed for each character from its own originals. Raises:
+    BadInput for None and for a value out of range.
     """
     kept.set_identity_floor(desk.workplace, value)
     if not value:

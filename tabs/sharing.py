@@ -56,7 +56,10 @@ class _Open:
 
 
 class ReviewLink:
-    """Opens and closes the review-only app for a guest; at most one link is open."""
+    """Opens and closes a web address at which a guest reviews pictures of one character; at most one is open.
+
+    The address serves an app of its own, on its own port and with its own login.
+    """
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace
@@ -64,11 +67,12 @@ class ReviewLink:
         self._lock = threading.RLock()
 
     def start(self, character_id: str, hours: float = 24.0, network: bool = False) -> Json:
-        """Opens the link for the queue of one character, closing an open one, and returns its state.
+        """Opens a review link for the queue of one character, after closing an open one, and returns its state as JSON.
 
-        With `network` it listens on this machine's address in the local network, without a tunnel; otherwise it listens
-        on this machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same. Raises:
-        BadInput for a length that is not between a minute and three days, or without a local network; NotFound.
+        The link ends after `hours`. By default its app listens on this machine alone, and a public tunnel leads to it.
+        With `network` it listens on this machine's address in the local network, without a tunnel. Raises: BadInput for
+        a time that is not between a minute and three days, or without a local network; NotFound for an unknown
+        character.
         """
         if not 1 / 60 <= hours <= LONGEST_H:
             raise BadInput(f"A review link cannot be open for {hours:g} hours.", f"Choose up to {LONGEST_H:g} hours.")
@@ -94,7 +98,7 @@ class ReviewLink:
             return self.state()
 
     def stop(self) -> Json:
-        """Closes the link, its tunnel and its app; votes are refused at once.
+        """Closes the review link with its tunnel and its app, where one is open; later votes are refused at once.
 
         Returns `{"live": False, "was_live": whether a link was open}`.
         """
@@ -114,13 +118,13 @@ class ReviewLink:
         return {"live": False, "was_live": was_live}
 
     def live(self) -> bool:
-        """Returns whether a link is open now."""
+        """Returns whether a review link is open now."""
         return self._open is not None
 
     def state(self) -> Json:
-        """Returns the link's state as JSON: its addresses, user, password, expiry and texts to show.
+        """Returns the state of the review link as JSON: addresses, user, password, expiry, and texts to show.
 
-        `{"live": False}` where no link is open.
+        Without an open link it is `{"live": False}`.
         """
         with self._lock:
             if self._open is None:
@@ -169,7 +173,7 @@ class ReviewLink:
 
 
 def local_time(moment: datetime) -> str:
-    """Returns a time as text in this machine's time zone: `Tuesday 1 December, 03:04`."""
+    """Returns a time as text, in this machine's time zone, for example `Tuesday 1 December, 03:04`."""
     here = moment.astimezone()
     return f"{here:%A} {here.day} {here:%B}, {here:%H:%M}"
 
@@ -186,10 +190,10 @@ _NETWORK = (
 
 
 def qr_code(state: Json) -> str:
-    """Returns the QR code of an open link as the data URL of an SVG image.
+    """Returns a QR code of the address of an open review link, as the data URL of an SVG image.
 
-    The password is in the address's fragment, which a browser does not send to the server; the login's page fills its
-    field from it. `state` is what `ReviewLink.state` returns.
+    `state` is what `ReviewLink.state` returns. The address has the password in its fragment, which a browser does not
+    send to the server; the login page fills its password field from it.
     """
     return str(
         segno.make(f"{state['url']}/#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")

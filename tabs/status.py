@@ -22,7 +22,7 @@ _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def rail(desk: Desk, asked: str = "") -> Markup:
-    """Returns the rail as HTML: the character's stages, the next step marked, and the reason for it.
+    """Returns as HTML the row of a character's stages, with the next step marked, and the reason for that step.
 
     `asked` is the id of the character in the page's address, "" for none.
     """
@@ -34,10 +34,10 @@ def rail(desk: Desk, asked: str = "") -> Markup:
 
 
 def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
-    """Returns the status strip as HTML: GPU, memory, running job, queue, and an open review link.
+    """Returns as HTML the status line of the page: GPU, memory, running job, queue, and whether a review link is open.
 
-    It also offers the latest job that was interrupted or failed, to resume it. `sharing` is the review link, None for
-    an app without one.
+    It also offers to resume the latest job that was interrupted or failed. `sharing` is the review link, None for an
+    app without one.
     """
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())
@@ -82,7 +82,10 @@ def _host() -> Markup:
 
 
 def running(job: Job | None) -> Markup:
-    """Returns the running job as HTML: its progress, the time left or what it waits for, and a cancel button."""
+    """Returns the running job as HTML: its progress, the time left or what it waits for, and a cancel button.
+
+    Where `job` is None, the HTML tells that no job runs.
+    """
     if job is None:
         return view("frame", "idle")
     figures = [looks.counted(job)]
@@ -110,10 +113,10 @@ def _offered(job: Job) -> Markup:
 
 
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the status strip: cancels, resumes or dismisses a job, or moves it up in the queue.
+    """Handles a click in the status line: cancels, resumes or dismisses a job, or moves it up in the queue.
 
-    Returns a notice where the effect takes a while, else None. Raises: UserError for an unknown act, NotFound,
-    BadInput.
+    `data` is what the clicked button sends. Returns a notice after a cancel or a resume, else None. Raises: UserError
+    for an unknown act, NotFound, BadInput.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":

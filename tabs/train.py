@@ -88,10 +88,11 @@ def build(page: Page) -> None:
 
 
 def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
-    """Returns the character's id, the choices of trainable models, and updates of the training parameters.
+    """Returns a list: the character's id, a Gradio update of the dropdown of models, and an update for each setting.
 
-    `whose` is the id of the character whose values the page shows, "" for none. For another character the parameters
-    are reset to those of this character's model; otherwise the user's entries stay.
+    The dropdown offers the generator models that can be trained. `whose` is the id of the character that the page's
+    values are for, "" for none. For another character the model and the training settings are reset to that character's
+    defaults; else the user's entries stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     stays = whose == desk.id and model in [value for _, value in choices]
@@ -101,9 +102,10 @@ def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
 
 
 def fill_starts(desk: Desk, start: str | None) -> Any:
-    """Returns an update of the choice of versions whose LoRA a training can continue.
+    """Returns a Gradio update of the dropdown of versions whose LoRA a training can continue.
 
-    `start` stays where it is still a choice; the default is the version in use.
+    `start` is the value selected now and stays selected where it is still a choice; else USUAL, the version in use, is
+    selected.
     """
     versions = desk.store.kept_versions(Role.CHARACTER)
     choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
@@ -111,43 +113,52 @@ def fill_starts(desk: Desk, start: str | None) -> Any:
 
 
 def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -> str:
-    """Returns the id of the version that the training continues from; "" for a new LoRA.
+    """Returns the id of the version whose LoRA the training continues; "" starts a new LoRA.
 
-    The choice USUAL is the version in use where it fits the model and `params`.
+    `start` is a version's id, "" for a new LoRA, or USUAL. USUAL is the version in use, or a new LoRA where that
+    version does not fit the model and `params`.
     """
     return train.usual_start(desk, model, params) if start == USUAL else start or ""
 
 
 def preset(desk: Desk, model: str | None) -> list[Any]:
-    """Returns the default training parameters of a model for the widgets; None is the character's generator."""
+    """Returns a model's default training parameters as a list of values, one for each widget of the training settings.
+
+    `model` is the model's name; None is the character's generator.
+    """
     return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
 def fill_own(desk: Desk, model: str | None) -> list[Any]:
-    """Returns updates that put a model's default values into the widgets, with a note under each.
+    """Returns a list of Gradio updates that put a model's default values into the widgets of the training settings.
 
-    None is the character's generator.
+    The note under each widget then tells the default. `model` is the model's name; None is the character's generator.
     """
     return FORM.shown(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
 def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the model's own value.
+    """Handles a click on a preset length of training, or on a button that resets settings to the model's defaults.
 
-    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    `data` is what the clicked button sends; `model` is the model's name, None for the character's generator. Returns a
+    list with a Gradio update for each training setting; see `Form.act`. Raises: BadInput.
     """
     return FORM.act(desk.workplace.registry.spec(model or desk.store.character.generator), data)
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns an update of the sizes that can be trained in addition to `resolution`; `chosen` ones stay."""
+    """Returns a Gradio update of the checkboxes of the smaller sizes that can be trained beside `resolution`.
+
+    All sizes are in pixels. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
+    """
     return training.smaller_sizes(resolution, chosen)
 
 
 def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParams]:
-    """Returns the model's name, and the training parameters that the fields ask for.
+    """Returns the name of the model to train, and the training parameters that the fields ask for.
 
-    `values` are those of the fields in the order of KNOBS; empty ones leave the model's default. Raises: BadInput.
+    `model` None is the character's generator. `values` are those of the fields in the order of KNOBS; an empty field
+    leaves the model's default. Raises: BadInput.
     """
     name = model or desk.store.character.generator
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
@@ -156,10 +167,12 @@ def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParam
 def draw_preflight(
     desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
 ) -> tuple[Markup, Markup, Markup, Any]:
-    """Returns the pre-flight, the settings that differ from the model's own, and the verdict, all as HTML.
+    """Returns what the tab shows before a training: three pieces of HTML, and an update of the button that trains.
 
-    The last result is an update of the button that trains. `phase` is one of PHASES, `scenes` one of SCENES; `start` as
-    in `begin_with`, `values` as in `settle`. Raises: BadInput, NotFound.
+    The HTML is the pre-flight (the checks before a training), the settings that differ from the model's defaults, and
+    the verdict whether the training can start. `phase`, a value of PHASES, selects the pictures to learn from;
+    `scenes`, a value of SCENES, selects the generated pictures that are added. `start` as in `begin_with`, `values` as
+    in `settle`. Raises: BadInput, NotFound.
     """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
@@ -176,7 +189,7 @@ def draw_preflight(
 
 
 def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
-    """Queues the training; returns "" as the id of the opened run, so that the newest one is shown.
+    """Queues the training; returns "" as the id of the training to show, which selects the newest.
 
     Arguments as in `draw_preflight`. Raises: BadInput, NotFound.
     """
@@ -187,7 +200,10 @@ def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model
 
 
 def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> str:
-    """Writes the training pictures as a zip for another training tool; returns a download link as HTML."""
+    """Writes the pictures that a training would use as a zip for another tool; returns a download link as HTML.
+
+    `data` names the tool; `phase` and `scenes` as in `draw_preflight`.
+    """
     return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk, phase, scenes))
 
 
@@ -195,9 +211,9 @@ def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> 
 
 
 def draw_live(desk: Desk, opened: str = "") -> tuple[Markup, Markup]:
-    """Returns a training as HTML, with its progress and loss, and its samples by checkpoint.
+    """Returns two pieces of HTML: a training with its progress and loss, and a table of its samples by checkpoint.
 
-    `opened` is the id of its job; "" or an unknown id is the newest training.
+    `opened` is the id of the training's job; "" or an unknown id is the newest training.
     """
     jobs = jobs_of(desk, "train")
     if not jobs:
@@ -210,9 +226,9 @@ def draw_live(desk: Desk, opened: str = "") -> tuple[Markup, Markup]:
 
 
 def draw_runs(desk: Desk, opened: str) -> Markup:
-    """Returns the list of all trainings as HTML; empty where there are fewer than two.
+    """Returns the list of all trainings of the character as HTML; empty where there are fewer than two.
 
-    `opened` is the id of the job that is shown, as in `draw_live`.
+    `opened` is the id of the job that the tab shows, as in `draw_live`; its row is marked.
     """
     known = [job.id for job in jobs_of(desk, "train")]
     shown = opened if opened in known else next(iter(known), "")
@@ -220,15 +236,16 @@ def draw_runs(desk: Desk, opened: str) -> Markup:
 
 
 def open_run(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click in the list of trainings; returns the id of the clicked one's job."""
+    """Returns the id of the job whose row was clicked in the list of trainings; `data` is what the row sends."""
     return str(data.get("job", ""))
 
 
 def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
-    """Returns the samples of a training as HTML: a column for each prompt, a row for each step.
+    """Returns the sample pictures of a training as an HTML table: a column for each prompt, a row for each step.
 
-    A row also has the figures of the step's checkpoint and a button that makes a version of it. A checkpoint without
-    samples, as after a stop, has a row as well.
+    A row of a step with a checkpoint also has the checkpoint's figures and a button that makes a version of it. Such a
+    row is there even without samples. `drawn` are the samples, `choices` the checkpoints with their figures. Empty
+    without both.
     """
     if not (drawn or choices):
         return Markup()
@@ -248,7 +265,10 @@ def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Seque
 
 
 def prompt(store: Store, image: str) -> str:
-    """Returns the prompt or instruction that the picture `image`, an id, was made with; "" where it is not known."""
+    """Returns the prompt or instruction that a picture was made with; "" where it is not known.
+
+    `image` is the picture's id.
+    """
     record = store.images.peek(image)
     return params_class(record.params_kind).kept(record.params).headline() if record and record.params_kind else ""
 
@@ -263,7 +283,10 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click on a running or ended training, or makes a version of a checkpoint; returns a notice."""
+    """Handles a click on cancel, resume, or stop and keep of a training, or makes a version of the clicked checkpoint.
+
+    `data` is what the clicked button sends. Returns a notice, None for any other click.
+    """
     if data.get("act") != "choose":
         return run.act(desk.workplace, data)
     made = choosing.keep_at(desk.workplace, str(data.get("job", "")), int(data.get("step", 0)))
@@ -275,7 +298,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the character's versions as HTML, newest first; empty where there is none."""
+    """Returns the character's versions as HTML, newest first, and which one is in use; empty without any version."""
     store = desk.store
     versions = store.kept_versions(Role.CHARACTER)
     if not versions:
@@ -287,9 +310,9 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def version_table(store: Store, versions: Sequence[Version]) -> Markup:
-    """Returns a table of versions as HTML, with the figures of their trainings.
+    """Returns a table of versions as HTML, newest first: the model, and the pictures, steps and loss of the training.
 
-    Buttons export, adopt and retire each version. `versions` are oldest first, the table newest first.
+    Buttons export, adopt and retire each version. `versions` are given oldest first.
     """
     rows = []
     for each in reversed(versions):
@@ -311,9 +334,9 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopts or retires a version, or exports its LoRA.
+    """Handles a click on a version of the character: adopts or retires the version, or exports its LoRA.
 
-    Returns a notice, or a download link as HTML. Raises: NotFound, BadInput.
+    `data` is what the clicked button sends. Returns a notice, or a download link as HTML. Raises: NotFound, BadInput.
     """
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")

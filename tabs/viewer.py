@@ -36,7 +36,10 @@ _TWIN = "twin"
 
 @dataclass(frozen=True)
 class Note:
-    """Holds a sentence about what was just done, and the HTML attributes of the button that undoes it."""
+    """Holds a sentence about what was just done, and the HTML attributes of a button that undoes it.
+
+    Without attributes there is no such button.
+    """
 
     words: str = ""
     undo: Mapping[str, str] = field(default_factory=dict)
@@ -44,9 +47,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Other:
-    """Holds a picture to lay beside the open one: its key, its label, and the path of its file.
+    """Holds a picture that can be compared with the open one: its key, its label, and the path of its file.
 
-    The key names its relation to the open picture, so that the choice holds for the next picture as well.
+    The key names how this picture is related to the open one, for example `parent`, so that the choice stays the same
+    when the next picture is opened. The path is None for a file that cannot be read.
     """
 
     key: str
@@ -55,9 +59,9 @@ class Other:
 
 
 def build(shell: Shell, settings: Sequence[Any]) -> None:
-    """Lays out the viewer and connects its acts.
+    """Lays out the viewer, which shows one picture large over any page, and connects its handlers.
 
-    `settings` are the widgets named by `generate.SETTINGS_WIDGETS`, which “Use these settings” fills.
+    `settings` are the widgets named by `generate.SETTINGS_WIDGETS`, which the button “Use these settings” fills.
     """
     gr.HTML(view("viewer", "frame"), elem_id="fl-viewer", apply_default_css=False)
     block = html(view("viewer", "nothing"), elem_id="fl-viewed")
@@ -68,10 +72,10 @@ def build(shell: Shell, settings: Sequence[Any]) -> None:
 
 
 def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click or key in the viewer.
+    """Handles a click or key in the viewer: changes the picture where the act asks for it, and draws it again.
 
-    Returns the picture with its changes as HTML, and updates of the widgets of the Generate tab. Raises: NotFound,
-    BadInput.
+    `data` holds the act and the picture's id. Returns a list: the viewer's content as HTML, then updates of the
+    settings of the Generate tab, which only “Use these settings” changes. Raises: NotFound, BadInput.
     """
     name, image = str(data.get("act", "")), str(data.get("id", ""))
     done = ACTS.get(name)
@@ -83,25 +87,37 @@ def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def star(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Stars the picture `image`, an id, or removes its star."""
+    """Stars a picture, or removes its star; returns an empty note.
+
+    `image` is the picture's id; `data` is not used.
+    """
     desk.store.update_image(image, star=not desk.store.images.get(image).star)
     return Note()
 
 
 def trash(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Moves a picture into the trash; returns a note with an undo."""
+    """Moves a picture into the trash; returns a note with an undo.
+
+    `image` is the picture's id; `data` is not used.
+    """
     desk.store.trash([image])
     return Note("Put into the trash.", {"data-act": "restore"})
 
 
 def restore(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Takes a picture out of the trash; returns a note."""
+    """Takes a picture out of the trash; returns a note.
+
+    `image` is the picture's id; `data` is not used.
+    """
     desk.store.restore([image])
     return Note("Brought back.")
 
 
 def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Gives a picture the verdict of the clicked button, as Review does; returns a note with an undo."""
+    """Stores the owner's verdict on a picture, as the Review tab does; returns a note with an undo.
+
+    `image` is the picture's id; the act in `data` names the verdict.
+    """
     name = str(data.get("act"))
     review.decide(desk, image, VERDICTS[name][2])
     more = " Mend it in Review, and it teaches the editor." if name == "correct" else ""
@@ -111,16 +127,18 @@ def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
 def undo(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
     """Undoes the owner's last verdict; returns a note.
 
-    Raises: NotFound, BadInput where that verdict was given to another picture.
+    `image` is the id of the picture that has it; `data` is not used. Raises: NotFound without a verdict, BadInput where
+    the last verdict is on another picture.
     """
     undo_verdict(desk, image)
     return Note("The verdict is taken back.")
 
 
 def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Sets or removes the user's verdict on a cell of a model card; returns a note.
+    """Stores or removes the user's own verdict on a cell of a model card; returns a note.
 
-    The note has an undo where the verdict has changed.
+    A cell shows one picture; `image` is its id. `data` names the card, the cell, its seed, and what the user says:
+    right, wrong, or the scorer's verdict. The note has an undo where the verdict has changed.
     """
     run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
     cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}
@@ -146,10 +164,11 @@ ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
 
 
 def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
-    """Returns a picture for the viewer as HTML, and what is known of it.
+    """Returns as HTML the viewer's content: a picture, what is known of it, and its buttons.
 
-    `beside` is the start of the key of the picture to compare with, "" for none; `number` is that of the browser's
-    call; `note` tells what was just done; `go` is a tab to open afterwards, "" for none.
+    `beside` is the key of the picture to compare with, or the start of the key; "" for none. `number` is the number of
+    the browser's call, which the HTML repeats. `note` tells what was just done. `go` is the name of a tab to open
+    afterwards, "" for none.
     """
     store = desk.store
     try:
@@ -182,9 +201,9 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
 
 
 def title(known: About, names: Mapping[str, str]) -> str:
-    """Returns a picture's title: its cell on a model card, else its file's name, else its kind.
+    """Returns a picture's title as text: its cell on a model card, else its file's name, else its kind.
 
-    `names` are the versions' names by id.
+    `names` maps a version's id to its name.
     """
     for each in known.cells:
         return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"
@@ -192,9 +211,9 @@ def title(known: About, names: Mapping[str, str]) -> str:
 
 
 def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
-    """Returns the name of the version that made a picture; "" for a picture that no model made.
+    """Returns as text which version made a picture; "" for a picture that no model made.
 
-    `names` are the versions' names by id.
+    A sample of a training and a picture of the base model are named as such. `names` maps a version's id to its name.
     """
     if record.kind is Kind.PREVIEW and not record.parent:
         return "a training, on its way"
@@ -202,10 +221,11 @@ def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
 
 
 def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
-    """Returns the pictures that the open one can be compared with.
+    """Returns the pictures that the open picture can be compared with.
 
-    They are its source, its original, the pictures of the same prompt and seed by other versions, and the most similar
-    original.
+    They are its source, the original that it goes back to, the pictures of the same prompt and seed by other versions,
+    and the most similar original. `known` is what is known of the open picture; `names` maps a version's id to its
+    name.
     """
     record, found = known.picture, []
     for parent in known.parents[:1]:
@@ -224,7 +244,10 @@ def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
 
 
 def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Markup:
-    """Returns as HTML all that is known of a picture, and its buttons; `note` says what was just done."""
+    """Returns as HTML all that is known of a picture, with its buttons.
+
+    `names` maps a version's id to its name; `note` tells what was just done.
+    """
     store, record = desk.store, known.picture
     file = None if store.trouble(record.id) else store.path(record.id)
     likeness = Markup()
@@ -264,9 +287,10 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
 
 
 def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a cell of a model card for its template: its version, its outcomes, and the choices of a verdict.
+    """Returns the data with which a template shows a cell of a model card: version, outcomes, and verdicts to choose.
 
-    `says` holds a (name, label, chosen) for right, wrong, and as scored.
+    The verdicts are in `says`, as (name, label, chosen) for right, wrong, and as scored. `names` maps a version's id to
+    its name.
     """
     mark, tone = looks.MARKS[placed.cell.headline]
     own, _ = looks.MARKS[placed.cell.verdict]
@@ -282,9 +306,9 @@ def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tuple[str, object]]:
-    """Returns what is known of a picture as (name, value) rows; a row without a value is not shown.
+    """Returns what is known of a picture as rows of (name, value); the page shows only rows that have a value.
 
-    `likeness` is its similarity as HTML.
+    `names` maps a version's id to its name; `likeness` is the picture's similarity to the originals as HTML.
     """
     record = known.picture
     return [

@@ -20,19 +20,21 @@ _ORDER = "Left must be less than right, top less than bottom, and all four share
 
 
 def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Converts a crop from shares of the sides to pixels: returns (left, top, right, bottom).
+    """Converts a crop from fractions of a picture's sides to pixels; returns (left, top, right, bottom).
 
-    `size`: the picture's (width, height) in pixels. An empty crop gives the whole picture.
+    `crop`: left, top, right and bottom, each from 0 to 1; empty for the whole picture. `size`: the picture's (width,
+    height) in pixels.
     """
     left, top, right, bottom = crop or (0, 0, 1, 1)
     return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
 
 
 def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
-    """Checks a crop and returns it as it is stored: rounded to six decimals, and empty where it is the whole picture.
+    """Checks a crop and returns it as it is stored: rounded, or empty where it covers the whole picture.
 
-    `size`: the picture's (width, height) in pixels; `name`: its name in errors. Raises: BadInput for a crop outside the
-    picture or smaller than `LEAST` pixels a side.
+    `crop`: left, top, right and bottom as fractions (0…1) of the picture's sides; empty for the whole picture. `size`:
+    the picture's (width, height) in pixels; `name`: what error messages call the picture.
+    Raises: BadInput for a crop that does not lie inside the picture, or that leaves fewer than `LEAST` pixels a side.
     """
     if not crop:
         return ()
@@ -54,24 +56,30 @@ def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
 def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") -> Image.Image:
     """Returns the part of a picture that lies inside a crop; an empty crop returns the picture itself.
 
-    `name`: the picture's name in errors. Raises: BadInput.
+    `crop`: left, top, right and bottom as fractions (0…1) of the picture's sides; `name`: what error messages call the
+    picture. Raises: BadInput.
     """
     kept = checked(crop, image.size, name)
     return image.crop(pixels(kept, image.size)) if kept else image
 
 
 def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
-    """Returns the (width, height) in pixels that a crop leaves of a picture of `size` (width, height)."""
+    """Returns the (width, height) in pixels of the part of a picture that lies inside a crop.
+
+    `crop`: left, top, right and bottom as fractions (0…1) of the picture's sides; empty for the whole picture. `size`:
+    the picture's (width, height) in pixels.
+    """
     left, top, right, bottom = pixels(crop, size)
     return right - left, bottom - top
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """Returns the (width, height) in pixels at which a picture of `size` (width, height) is trained.
+    """Returns the (width, height) in pixels to which a picture is cropped and resized for training.
 
-    The result has about `area` pixels and the picture's aspect, limited to 1:2…2:1. Both sides are multiples of a grid
-    step, so that pictures of nearly the same shape share a batch; the step is about √area / 16 and a multiple of
-    `multiple` pixels.
+    `size`: the picture's own (width, height) in pixels; `area`: about how many pixels the result has. The result keeps
+    the picture's aspect ratio, limited to 1:2…2:1.
+    Both sides are multiples of a grid step, so that pictures of nearly the same shape share a batch. The step is about
+    √area / 16 and a multiple of `multiple` pixels.
     """
     side = math.sqrt(area)
     grid = max(multiple, round(side / 16 / multiple) * multiple)
@@ -80,9 +88,9 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 
 
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
-    """Returns the share (0…1) of a picture's area that is cropped away to give it the shape of its training size.
+    """Returns the fraction (0…1) of a picture's area that is lost when the picture is cropped for training.
 
-    The parameters are those of `bucket`.
+    It is cropped to the aspect ratio of the size that `bucket` returns for the same parameters.
     """
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)

@@ -10,7 +10,7 @@ Exception
      ├─ Unreachable           a site does not respond, or the network is off
      ├─ DiskFull              a disk has no room; the cause gives the sizes
      ├─ NotAllowed            the system refuses to read or write a file
-     ├─ LoraMismatch          an adapter belongs to another family, or none of its keys load
+     ├─ LoraMismatch          a LoRA file is damaged, is for another family, or does not fit the model
      └─ OutOfMemory           the work does not fit in memory; the cause gives the sizes
          └─ RanOut            the work ran out of memory once; the job goes on in a way that needs less
 BaseException
@@ -25,7 +25,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Base class of the failures that FLENwheel expects: each holds a cause and a next action for the user."""
+    """Base class of the errors that are raised on purpose; each holds its `cause`, and a `hint` on what to do next."""
 
     code = "user_error"
 
@@ -38,7 +38,7 @@ class UserError(Exception):
         return f"{self.cause} {self.hint}".strip()
 
     def to_json(self) -> dict[str, str]:
-        """Returns the error as scripts receive it: its code, its cause as the message, and its hint."""
+        """Returns the error as a dict for scripts: its kind under `code`, its cause under `message`, and its `hint`."""
         return {"code": self.code, "message": self.cause, "hint": self.hint}
 
 
@@ -91,7 +91,7 @@ class NotAllowed(UserError):
 
 
 class LoraMismatch(UserError):
-    """Reports that an adapter belongs to another family, or that none of its keys load."""
+    """Reports that a LoRA file is damaged, is for another model family, or has tensors that do not fit the model."""
 
     code = "lora_mismatch"
 
@@ -103,7 +103,7 @@ class OutOfMemory(UserError):
 
 
 class RanOut(OutOfMemory):
-    """Reports that a stage ran out of memory, which was then freed; the remaining items can be tried again at once."""
+    """Reports that a stage of a job ran out of memory, which is free again; the rest of the job can be retried."""
 
 
 class Cancelled(BaseException):
@@ -123,10 +123,11 @@ _CLOSED = {
 
 
 def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowed | None:
-    """Converts the OSError of a failed read or write to a UserError: the disk is full, or the system denies access.
+    """Converts the OSError of a failed read or write to an error for the user, and returns it.
 
-    Returns None for any other failure. `file`: the file that was read or written; `need`: how many more bytes were to
-    be written, for the message; 0 leaves them out.
+    Returns DiskFull for a full disk or quota, NotAllowed where the system denies access, and None for any other
+    failure. `file`: the file that was read or written; `need`: how many more bytes were to be written, for the message;
+    0 leaves the number out.
     """
     number = error.errno or 0
     try:

@@ -107,8 +107,8 @@ class Params:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Creates parameters from the names and values that a user or a script gives; checks types and bounds.
 
-        Raises: BadInput for an unknown name or a value that is not allowed; it names the parameter, the value and the
-        allowed values.
+        Raises: BadInput for an unknown name or a value that is not allowed; the error names the parameter, the value
+        and the allowed values.
         """
         _demand_known(cls.__name__, data, cls)
         allowed, values = kinds(cls), {}
@@ -131,7 +131,7 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """Returns the (least, greatest) value of the parameter called `name`; None where it has no such bound."""
+        """Returns the (lower, upper) bound of the parameter called `name`; None stands for a missing bound."""
         return limits(kinds(cls)[name])
 
     def checked(self) -> Self:
@@ -140,9 +140,9 @@ class Params:
 
     @classmethod
     def demand_no_words(cls, given: Mapping[str, Any], whose: str) -> None:
-        """Checks that `given` does not set the prompt or instruction of a job whose items each have their own.
+        """Checks that the given parameters set no prompt or instruction, for a job whose items each have their own.
 
-        `whose`: what such an item is called in the error. Raises: BadInput.
+        `given`: parameter name -> value; `whose`: what the error message calls an item of the job. Raises: BadInput.
         """
         if cls.worded in given:
             raise BadInput(f"{cls.worded} cannot be set: {whose} has its own.", "Leave it out of the parameters.")
@@ -153,7 +153,7 @@ class Params:
             raise BadInput(f"The {self.worded} is empty.", "Say what the picture should show.")
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with some parameters changed."""
+        """Returns a copy with new values for the parameters that `changes` names; checks neither types nor bounds."""
         return dataclasses.replace(self, **changes)
 
     def headline(self) -> str:
@@ -161,7 +161,10 @@ class Params:
         return str(getattr(self, self.worded)) if self.worded else ""
 
     def to_text(self) -> str:
-        """Returns the text of a PNG's `parameters` chunk for other tools: the headline, then `Key: value` pairs."""
+        """Returns the text of a PNG's `parameters` chunk, which other tools read.
+
+        It is the prompt or instruction, and in the next line the other parameters as `Key: value` pairs.
+        """
         rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()
@@ -172,8 +175,8 @@ class GenerateParams(Params):
     """Holds the parameters of one picture generated from text.
 
     `negative`: the negative prompt, for models with true classifier-free guidance.
-    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
-    last result; 0 turns the cache off.
+    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
+    changed by no more than this fraction; 0 turns this off.
     `strength`: the weight of the LoRA of the character's version. The studio adds that LoRA to `loras`; engines read
     `loras` alone.
     """
@@ -193,7 +196,7 @@ class GenerateParams(Params):
 
     @property
     def avoided(self) -> str:
-        """Returns the negative prompt without the blanks around it, "" where there is none."""
+        """Returns the negative prompt without leading and trailing whitespace; "" where there is none."""
         return self.negative.strip()
 
     def without_avoided(self) -> Self:
@@ -207,8 +210,8 @@ class EditParams(Params):
 
     `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
     distilled to few steps.
-    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
-    last result; 0 turns the cache off.
+    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
+    changed by no more than this fraction; 0 turns this off.
     """
 
     worded: ClassVar[str] = "instruction"
@@ -223,7 +226,7 @@ class EditParams(Params):
     loras: tuple[LoraUse, ...] = ()
 
     def passes(self) -> int:
-        """Returns the number of the transformer's forward passes for one edit: one a step, or two with guidance."""
+        """Returns the number of the transformer's forward passes for one edit: `steps`, with guidance twice as many."""
         return self.steps * (2 if self.true_cfg > 1 else 1)
 
 
@@ -239,18 +242,20 @@ class CaptionParams(Params):
 class TrainParams(Params):
     """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
-    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller sizes of the same
-    kind; for each of them every picture is trained once more an epoch.
+    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
+    epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
     `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the model's registry
     row.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
-    `class_word`: the word that replaces the trigger in captions of any subject of the class. `prior_weight` and
-    `prior_pictures` are the loss weight and the number of pictures of prior preservation; `dop_weight` is the loss
-    weight of differential output preservation. A weight of 0 turns either off.
-    `save_every`, `sample_every`: steps between checkpoints and between previews; 0 leaves only those of the last step.
+    `class_word`: the word for the character's class, such as "person". It replaces the trigger word in captions that
+    shall mean any member of the class.
+    `prior_weight`, `prior_pictures`: the loss weight and the number of pictures of prior preservation; `dop_weight`:
+    the loss weight of differential output preservation. A weight of 0 turns that method off.
+    `save_every`, `sample_every`: the number of steps between checkpoints, and between previews; 0: only after the last
+    step.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
@@ -283,7 +288,8 @@ class TrainParams(Params):
     def demand_sense(self, trigger: str = "") -> None:
         """Checks that the values do not contradict each other. Raises: BadInput.
 
-        `trigger`: the character's trigger word, which preserving the class needs; "" where there is none.
+        `trigger`: the character's trigger word; "" where there is none. Prior preservation and differential output
+        preservation need one.
         """
         if any(size >= self.resolution for size in self.resolutions):
             sizes = ", ".join(map(str, self.resolutions))
@@ -305,7 +311,7 @@ class TrainParams(Params):
 
 
 def params_class(name: str) -> type[Params]:
-    """Returns the subclass of Params with this class name, by which stored records name it. Raises: BadInput."""
+    """Returns the subclass of Params whose class name is `name`, such as "TrainParams". Raises: BadInput."""
     classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
     if name not in classes:
         raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")

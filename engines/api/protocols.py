@@ -22,7 +22,7 @@ Loaded: TypeAlias = Any
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFiles:
-    """Describes how tools write the LoRA files of a model family: the metadata, and the names of the modules."""
+    """Describes how other tools write a model family's LoRA files: their metadata, and the modules' names."""
 
     declared: tuple[str, ...] = ()  # prefixes of the architecture that a file declares, in lower case
     architecture: str = ""  # the architecture that our files declare, by Stability-AI/ModelSpec
@@ -39,7 +39,7 @@ class LoraFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class FewSteps:
-    """Describes an adapter that was distilled to few denoising steps, and the settings that it needs."""
+    """Describes an adapter distilled to few denoising steps, with the edit parameters and the schedule it needs."""
 
     file: str  # path below the model's folder
     source: str = ""  # repository and path on the hub; "" for a file that ships with the model
@@ -49,7 +49,7 @@ class FewSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Describes a model as a row of the registry: everything in which it differs from others of its family."""
+    """Describes a model as a row of the registry: its source, engine classes, sizes, default parameters and options."""
 
     name: str
     label: str
@@ -93,7 +93,8 @@ class ModelSpec:
 class Component:
     """Describes a part of a model, such as its VAE: loaded to RAM once, and copied to the GPU when a job needs it.
 
-    `key` is the same for the same weights, whichever engine uses them; `bytes` is the part's size on the GPU.
+    `key` is the same for the same weights, whichever engine uses them. `bytes`: the part's size on the GPU;
+    `streamed_bytes`: its size there while its blocks are copied in one by one, 0 where they cannot be.
     `beside` returns the bytes of RAM that the loaded part uses now in addition to its weights; any thread may call it.
     """
 
@@ -108,9 +109,9 @@ class Component:
 class Stage:
     """Describes a step of a job: the components that must be on the GPU together, and the bytes that computing takes.
 
-    `leaner` is the same stage with less memory, at the cost of time or slightly of quality; it is used where this one
-    does not fit or ran out of memory. `how` names that cost to the user. `around` returns a context manager for the
-    work.
+    `leaner`: a variant of this stage that needs less memory, at the cost of time or some quality; it is used where this
+    stage does not fit or ran out of memory. `how`: how a variant saves memory, in words for the user. `around` returns
+    a context manager in which the stage computes.
     """
 
     name: str
@@ -124,7 +125,7 @@ class Stage:
     leaner: Stage | None = None
 
     def streamed(self, component: Component) -> bool:
-        """Returns whether a component is copied to the GPU block by block."""
+        """Returns whether this stage copies a component to the GPU block by block, and not as a whole."""
         return self.streams and component.streamed_bytes > 0
 
     def size(self, component: Component) -> int:
@@ -144,18 +145,18 @@ class Lease(Protocol):
     """Grants exclusive use of the GPU for the length of a job."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
-        """Puts a stage's components on the GPU inside a `with` block; yields the modules by component name.
+        """Puts the components of the stage called `name` on the GPU inside a `with` block; yields name -> module.
 
         A component's name is the part of its key after `/`.
         """
 
     @property
     def device(self) -> str:
-        """Returns torch's name of the device, or the fake's name."""
+        """Returns torch's name of the device, such as "cuda:0" or "cpu"."""
 
 
 class Device(Protocol):
-    """Represents the GPU, or this machine's RAM, to the GPU manager; a fake one has any size."""
+    """Interface of the memory in which a job computes: that of a GPU, this machine's RAM, or a fake of any size."""
 
     name: str
     torch_device: str  # torch's name of the device: "cpu", "cuda:0"
@@ -168,17 +169,17 @@ class Device(Protocol):
         """Returns whether an error is one that this device raises when its memory does not suffice."""
 
     def free_bytes(self) -> int:
-        """Returns the bytes that can still be placed, with the allocator's own caches counted as free."""
+        """Returns the bytes of the device's memory that can still be used; what the allocator caches counts as free."""
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Prepares a component in RAM for fast copies to the device; returns the bytes of RAM that it then takes.
+        """Prepares a loaded component for fast copies to the device; returns the bytes of RAM that it then takes.
 
-        `host`: the loaded component, the master of all copies; `nbytes`: its size; `room`: the bytes of RAM that may be
-        used.
+        `host`: the component in RAM, from which all copies are made; `nbytes`: its size; `room`: the bytes of RAM that
+        may be used.
         """
 
     def release(self, host: Loaded) -> None:
-        """Frees a component's master copy in RAM; a copy on the device stays."""
+        """Frees the weights of a loaded component in RAM; a copy on the device stays."""
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Copies a component's weights from RAM to the device and returns the module that computes with them.
@@ -191,7 +192,7 @@ class Device(Protocol):
         """Frees a component's copy on the device; nothing is written back to RAM."""
 
     def reclaim(self) -> None:
-        """Collects garbage and returns the memory that the allocator caches to the device."""
+        """Collects garbage, and gives the memory that the allocator caches back to the device."""
 
     def peak_bytes(self, *, reset: bool = False) -> int:
         """Returns the most bytes of the device's memory in use since the last reset; `reset` starts the count again."""
@@ -215,7 +216,7 @@ class EditItem:
 
 @dataclass(frozen=True)
 class Caption:
-    """Holds a picture's caption and the attributes that the captioner is sure of."""
+    """Holds a picture's caption, and as `tags` (such as pose -> sitting) the attributes the captioner is sure of."""
 
     text: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -271,7 +272,7 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class Embedding:
-    """Holds the unit vector that a picture is compared by; vectors of the same person are close to each other."""
+    """Holds a unit vector to compare pictures by, of the face or of the whole picture (`kind`)."""
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
@@ -300,7 +301,7 @@ class TrainItem:
     """Holds a picture, its caption, and for an editor the reference pictures from which the picture was made.
 
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
-    `crop`: the part that is learned, as left, top, right, bottom in shares of the picture; empty for all of it.
+    `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
     `source_crop`: the part of the first reference that was edited to make the picture; `crop` is applied to that part,
     too.
     """
@@ -315,7 +316,11 @@ class TrainItem:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Describes a training run; its folder holds everything that is needed to start or to resume it."""
+    """Describes a training run; `folder` holds everything that is needed to start or to resume it.
+
+    `previews`: what to generate for each preview; `start`: a LoRA file to continue, None for a new LoRA.
+    `cache`: the folder of encoded pictures and captions that runs share; None: one inside `folder`.
+    """
 
     folder: Path
     items: tuple[TrainItem, ...]
@@ -358,7 +363,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SampleDrawn:
-    """Holds a preview that a training generated with a fixed seed; `index` is its place among the run's previews."""
+    """Holds a preview that a training generated with a fixed seed; `index` is its place in the run's `previews`."""
 
     step: int
     index: int
@@ -370,7 +375,7 @@ TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Holds the bytes that a training writes: for each full checkpoint, and for each picture encoded at one size."""
+    """Holds the bytes on disk of a training's full checkpoint, and of a picture encoded at one resolution (`item`)."""
 
     checkpoint: int
     item: int
@@ -391,4 +396,4 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the last checkpoint, or from the start, and yields the events; a cancel saves a checkpoint."""
+        """Trains, from the last checkpoint if there is one; yields each StepDone, CheckpointSaved and SampleDrawn."""

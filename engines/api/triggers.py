@@ -22,7 +22,10 @@ def says(text: str, trigger: str) -> bool:
 
 
 def spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Returns the (start, end) positions of each trigger in a text, in order; the text must be in Unicode NFC."""
+    """Returns the (start, end) character positions of each occurrence of the trigger in a text, in order.
+
+    The text must be in Unicode's NFC form, as `composed` returns it.
+    """
     words = composed(trigger).split()
     if not words:
         return []
@@ -37,10 +40,10 @@ def spans(text: str, trigger: str) -> list[tuple[int, int]]:
 
 
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
-    """Returns the text, in Unicode's NFC form, with each trigger replaced.
+    """Returns the text, in Unicode's NFC form, with each occurrence of the trigger replaced.
 
-    `told`: a function that gets the text after a trigger. It returns two texts: the words to put in the trigger's
-    place, and the text that shall follow them.
+    `told`: a function that is called for each occurrence, with the text after it. It returns two texts: the words to
+    put in the trigger's place, and the text with which to go on after them.
     """
     head, rest = "", composed(text)
     while found := spans(rest, trigger):

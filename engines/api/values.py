@@ -77,7 +77,7 @@ def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
 
 
 def shown(value: object) -> str:
-    """Returns a value as an error message prints it: its repr, a tuple as a list, the middle of a long one left out."""
+    """Returns a value's repr for an error message: a tuple is shown as a list, a long repr without its middle."""
     try:
         return _SHOWN.repr(list(value) if isinstance(value, tuple) else value)
     except ValueError:  # Python refuses to print a whole number of more than some thousand digits
@@ -85,7 +85,7 @@ def shown(value: object) -> str:
 
 
 def shortened(name: str) -> str:
-    """Returns a name for an error message: the middle of a long one is left out, a blank one is put in quotes."""
+    """Returns a name for an error message: without its middle where it is long, in quotes where it is blank."""
     half = _SHOWN.maxstring // 2
     short = name if len(name) <= 2 * half else f"{name[:half]}...{name[-half:]}"
     return short if short.strip() else shown(short)
@@ -106,7 +106,7 @@ def allowed(kind: Any) -> str:
 
 
 def limits(kind: Any) -> tuple[Any, Any]:
-    """Returns the (least, greatest) number that an annotation allows; None stands for a bound that it does not set."""
+    """Returns the (lower, upper) bound that an annotation sets for a number; None stands for a missing bound."""
     marks = _parted(kind)[1]
     low = next((mark.ge if isinstance(mark, Ge) else mark.gt for mark in marks if isinstance(mark, Ge | Gt)), None)
     return low, next((mark.le for mark in marks if isinstance(mark, Le)), None)

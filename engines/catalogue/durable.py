@@ -22,7 +22,7 @@ def write_file(file: Path, data: bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Calls fsync on a file or a folder; Windows has no fsync for folders."""
+    """Forces a file or a folder to the disk with fsync; does nothing for a folder on Windows, which lacks that."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)

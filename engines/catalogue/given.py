@@ -108,9 +108,9 @@ def header(file: Path) -> Header:
 
 
 def quantised(found: Header) -> str:
-    """Returns the first sign in a header that the weights are quantised, as text: the tool and the tensor's name.
+    """Returns a description of the first sign in a safetensors header that the weights are quantised.
 
-    Returns "" where there is no such sign.
+    The text names the tool or the kind of number, and the tensor. Returns "" where there is no such sign.
     """
     named = ((pattern.search(key), key, whose) for key in found for pattern, whose in _QUANTISED)
     told = next((f"{whose}: {key}" for match, key, whose in named if match), "")

@@ -31,7 +31,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Lists the files of a repository at one commit."""
+    """Lists the files of a repository at one commit; `gated`: a download needs an accepted licence and a token."""
 
     repo: str
     commit: str
@@ -52,15 +52,15 @@ class Hub(Protocol):
         """Returns the path of a file that is on this machine already; None where it must be downloaded."""
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` what it lacks of a file; calls `on_bytes` with the bytes of each piece.
+        """Fetches the part of a file that `into` does not hold yet, and appends it there.
 
-        `into`: a file open for appending, which may hold the beginning of the download. Raises: ModelGated,
-        Unreachable.
+        `into`: a file open for appending, which may hold the beginning of the download. `on_bytes` is called with the
+        number of bytes of each piece. Raises: ModelGated, Unreachable.
         """
 
 
 def gate_steps(repo: str) -> str:
-    """Returns three steps, as one text for the user, by which one gets access to a gated model."""
+    """Returns the steps by which a user gets access to a gated repository, as one text."""
     return (
         f"1. Accept the licence at https://huggingface.co/{repo} (sign in first). "
         "2. Create a token with read access at https://huggingface.co/settings/tokens. "
@@ -85,10 +85,10 @@ def is_intact(path: Path, file: RemoteFile) -> bool:
 
 
 def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
-    """Returns the folder of a repository's main branch in the hub's own cache; None where it was never downloaded.
+    """Returns the folder of a repository's main branch in Hugging Face's local cache; None where it is not there.
 
-    `cache`: the cache's folder. None takes the environment's, found as in huggingface_hub/constants.py, which is not
-    imported because it is slow.
+    `cache`: the cache's folder. None takes the one that HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME gives, or the default;
+    these are read here, because importing huggingface_hub is slow.
     """
     if cache is None:
         home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
@@ -104,7 +104,7 @@ class HuggingFace:
     """Fetches weights from Hugging Face's hub through the library huggingface_hub.
 
     Files are fetched by the library's `http_get`, because that can continue an unfinished file. The library's
-    `snapshot_download` deletes unfinished files since 2.x (huggingface/huggingface_hub, file_download.py,
+    `snapshot_download` deletes unfinished files since version 2 (huggingface/huggingface_hub, file_download.py,
     `_download_to_tmp_and_move`).
     """
 
@@ -138,16 +138,17 @@ class HuggingFace:
         return bool(get_token())
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns the path of a file in the hub's own cache; None where it is not there."""
+        """Returns the path of a file in Hugging Face's cache on this machine; None where it is not there."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(listing.repo, file.path, revision=listing.commit)
         return Path(found).resolve() if isinstance(found, str) else None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` what it lacks of a file, by HTTP range; the library itself retries a few times.
+        """Downloads the part of a file that `into` does not hold yet, by HTTP range, and appends it there.
 
-        Raises: ModelGated, Unreachable.
+        `into`: a file open for appending; `on_bytes` is called with the number of bytes of each piece. The library
+        retries a few times by itself. Raises: ModelGated, Unreachable.
         """
         from huggingface_hub import hf_hub_url
         from huggingface_hub.file_download import http_get
@@ -240,7 +241,10 @@ class FolderHub:
         return (self._folder / file.path).resolve()
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` what it lacks of a file; calls `on_bytes` with the bytes of each piece."""
+        """Copies the part of a file that `into` does not hold yet, and appends it there.
+
+        `into`: a file open for appending; `on_bytes` is called with the number of bytes of each piece.
+        """
         with (self._folder / file.path).open("rb") as stream:
             stream.seek(into.tell())
             while block := stream.read(_BLOCK):

@@ -26,7 +26,7 @@ Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how m
 
 @dataclass(frozen=True)
 class Wanted:
-    """Describes a file that a pull needs: its repository, the file there, and its path below the model's folder."""
+    """Describes a file that a pull needs: its repository's listing, the file, and its path below the model's folder."""
 
     listing: Listing
     file: RemoteFile
@@ -37,9 +37,10 @@ class Wanted:
 class Survey:
     """Describes what a pull would download and quantise, before it does anything; sizes are in bytes.
 
-    `form`: the precision of the weights, bf16, nf4 or int8. `files`: all files of the model; `missing`: those to fetch.
-    `download`: the bytes to download; `to_quantise`: names of components; `room`: the bytes that the pull takes on
-    disk; `free`: those that the disk has.
+    `form`: the precision of the weights, bf16, nf4 or int8. `sources`: the listings of the repositories. `files`: all
+    files of the model; `missing`: those to fetch.
+    `download`: the size of the files to download; `to_quantise`: the names of the components to quantise. `room`: the
+    disk space that the pull takes; `free`: the disk's free space.
     """
 
     form: str
@@ -117,8 +118,8 @@ class Pull:
     def run(self, survey: Survey, tell: Tell) -> Path:
         """Fetches and quantises what the survey found missing; returns the model's folder.
 
-        `tell` receives the progress: what is done, how much of it, and of how much (bytes or tensors). Raises:
-        DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
+        `tell(what, done, total)` receives the progress, counted in bytes for a download and in tensors for a component
+        that is quantised. Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
         """
         if survey.room and survey.room + _SPARE > survey.free:
             raise DiskFull(
@@ -152,7 +153,7 @@ class Pull:
     def forget_originals(self, form: str) -> int:
         """Deletes the bf16 weights of the components that the folder also holds in the precision `form` (nf4 or int8).
 
-        Returns the bytes freed.
+        Returns the size of the deleted files in bytes.
         """
         freed = 0
         for name in self._quantisable:
@@ -257,9 +258,9 @@ class Pull:
 
 
 def missing_bytes(home: Path) -> int:
-    """Returns the bytes that an unfinished pull into the folder still has to fetch, by the record in that folder.
+    """Returns the bytes that an unfinished pull still has to fetch, by the list of files that it wrote into the folder.
 
-    `home`: the model's folder. Quantising still to be done does not count.
+    `home`: the model's folder. Components still to be quantised do not count.
     """
     left = 0
     for path, size in record(home).files.items():
@@ -271,8 +272,8 @@ def missing_bytes(home: Path) -> int:
 def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
     """Returns those files of a repository that the engines read.
 
-    They are the files of the components in diffusers layout, or, without a model_index.json, the files at the top.
-    Half-precision variants (.fp16. …) are left out.
+    Where there is a model_index.json, they are that file and the files in the components' folders; otherwise they are
+    the files in the top folder. Half-precision variants (.fp16. …) and other kinds of file are left out.
     """
     in_parts = any(file.path == "model_index.json" for file in files)
     wanted = []

@@ -46,19 +46,20 @@ class Registry:
             raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
 
     def role(self, role: str) -> list[ModelSpec]:
-        """Returns the rows of one role (generator, editor or scorer), in the order in which users see them."""
+        """Returns the registry rows of one role (generator, editor or scorer), in the order in which users see them."""
         return [spec for spec in self._by_name.values() if spec.role == role]
 
     def first(self) -> dict[str, str]:
-        """Returns, by role, the name of the model that a new character uses: that of the role's first row."""
+        """Returns role -> the name of the role's first model in the registry, which a new character uses."""
         return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
 
     def folder(self, spec: ModelSpec) -> Path:
-        """Returns the folder of a model's weights in diffusers layout.
+        """Returns the folder on this machine that holds a model's weights.
 
-        That of an embedded model lies in the assets. For any other it is `home`, where no pull into that is unfinished;
-        else the folder that the row names, or the snapshot in the hub's own cache, where these are complete. Raises:
-        ModelMissing, ModelGated.
+        A toy model's weights are among the program's assets. Any other model's are in the folder into which `pull`
+        writes, unless a pull is unfinished; else in the folder that the row names, or in Hugging Face's cache, if
+        complete there. The deepface models share one folder, which is returned unchecked.
+        Raises: ModelMissing, ModelGated.
         """
         scheme, _, rest = spec.source.partition(":")
         if scheme == "assets":
@@ -79,7 +80,10 @@ class Registry:
         raise ModelMissing(f"{spec.name} {state}.", f"{remedy}, or put its diffusers-layout folder at {home}.")
 
     def here(self, name: str) -> bool:
-        """Returns whether a model's weights are on this machine; False for a name that no row has."""
+        """Returns whether a model's weights are on this machine; False for a name that no row has.
+
+        It is True for every deepface model, because their folder is not checked.
+        """
         try:
             self.folder(self.spec(name))
         except (ModelMissing, NotFound):
@@ -120,35 +124,38 @@ class Registry:
         return load_class(path)(spec, folder)
 
     def export(self, adapter: Path, target: Path, form: str) -> None:
-        """Writes a copy of one of our LoRA files in the names of another tool. Raises: BadInput, LoraMismatch.
+        """Writes a copy of one of our LoRA files, with its tensors named as another tool names them.
 
-        `adapter`: the file to convert; `target`: the file to write; `form`: whose names it gets, diffusers, kohya or
-        comfyui.
+        `adapter`: the file to convert; `target`: the file to write; `form`: the tool, diffusers, kohya or comfyui.
+        Raises: BadInput, LoraMismatch.
         """
         load_class("engines.training.export:export")(adapter, target, form)
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns how tools write the LoRA files of a model family; an empty description for an unknown family."""
+    """Returns the description of how other tools write a model family's LoRA files; empty for an unknown family."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
 def guides_truly(model: str) -> bool:
-    """Returns whether a model's guidance is classifier-free, and not a number that it was distilled to read."""
+    """Returns whether a model computes classifier-free guidance, instead of taking the guidance scale as an input.
+
+    `model`: the model's name; False for one that no registry row has.
+    """
     return any(spec.true_guidance for spec in MODELS if spec.name == model)
 
 
 def declared_family(architecture: str) -> str:
-    """Returns the family of the architecture that a LoRA file's metadata declares; "" where no model here has it."""
+    """Returns the model family of the architecture that a LoRA file's metadata declares; "" for an unknown one."""
     lower = architecture.lower()
     return next((spec.family for spec in MODELS if spec.lora.declared and lower.startswith(spec.lora.declared)), "")
 
 
 def is_strange(architecture: str) -> bool:
-    """Returns whether a LoRA file's metadata declares an architecture that belongs to no maker of a model known here.
+    """Returns whether the architecture that a LoRA file declares belongs to a model maker that is unknown here.
 
-    Makers are compared by the first word of an architecture: "flux" alone may be any FLUX. An empty `architecture` is
-    not strange.
+    `architecture`: the entry in the file's metadata; "" is not strange. Makers are told by the first word, because
+    "flux" alone may mean any FLUX model.
     """
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}

@@ -16,7 +16,7 @@ Config: TypeAlias = Mapping[str, Any]  # a configuration as diffusers or transfo
 
 
 class Part(NamedTuple):
-    """Describes a component of a model: the library and the class that load it, and its configuration."""
+    """Describes a component of a model: the library and the class that load it, and the contents of its config.json."""
 
     library: str
     class_name: str
@@ -121,7 +121,7 @@ QWEN_EDIT_BYTES: Mapping[str, int] = {
 def write_layout(layout: Layout, folder: Path) -> Path:
     """Writes a model's folder without weights: model_index.json, and a config.json for each component.
 
-    Returns the folder.
+    `layout`: component name -> Part. Returns the folder.
     """
     index = {name: [library, class_name] for name, (library, class_name, _) in layout.items()}
     for name, (library, class_name, config) in layout.items():

@@ -18,7 +18,11 @@ _MANIFEST = "quantised.json"
 
 @dataclass(frozen=True)
 class PullRecord:
-    """Records what a pull puts into a model's folder; `form` is the precision of the weights: bf16, nf4 or int8."""
+    """Holds what a pull puts into a model's folder, as it is recorded there.
+
+    `form`: the precision of the weights, bf16, nf4 or int8; `commits`: repository -> commit; `files`: path below the
+    folder -> size in bytes.
+    """
 
     model: str = ""
     form: str = ""
@@ -27,14 +31,14 @@ class PullRecord:
     files: Mapping[str, int] = field(default_factory=dict)  # path below the folder -> bytes
 
     def write(self, file: Path) -> None:
-        """Writes the record as JSON, completely or not at all."""
+        """Writes the record to `file` as JSON, completely or not at all."""
         write_file(file, json.dumps(asdict(self), indent=2).encode())
 
 
 def held_name(name: str, form: str) -> str:
-    """Returns the name of the folder of a component: `transformer.nf4`, or without an ending for bf16.
+    """Returns the name of the folder that holds a component in one precision, such as transformer.nf4.
 
-    `name`: the component; `form`: its precision, bf16, nf4 or int8.
+    `name`: the component's name, which is also the folder's for bf16; `form`: the precision, bf16, nf4 or int8.
     """
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
@@ -45,7 +49,7 @@ def pulled_form(folder: Path) -> str:
 
 
 def record(folder: Path) -> PullRecord:
-    """Reads the record of the pull into a folder, finished or not; returns an empty record where there was no pull."""
+    """Returns the record of the pull into a folder, finished or not; an empty record where there was no pull."""
     for name in (PULLING, PULLED):
         if (folder / name).is_file():
             told = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -64,10 +68,11 @@ def held_forms(folder: Path) -> list[str]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Returns whether a folder holds every component of its model_index.json, with every shard of the index files.
+    """Returns whether a model's folder is complete: no component and no shard of the weights is missing.
 
-    Components without an index file are not checked for weights. A folder without a model_index.json is whole where it
-    holds a safetensors file.
+    The components are those of model_index.json, the shards those that a component's index file lists; a component
+    without an index file is not checked for weights. A folder without a model_index.json is complete where it holds a
+    safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -76,7 +81,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def parts_of(index: Mapping[str, object]) -> list[str]:
-    """Returns the names of the components that a model_index.json lists; leaves out those declared absent."""
+    """Returns the names of the components that a parsed model_index.json lists; leaves out those declared absent."""
     return [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and None not in entry]
 
 

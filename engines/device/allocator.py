@@ -17,8 +17,8 @@ _KEPT = 256 << 20
 def keep_small_blocks() -> bool:
     """Makes the C library keep freed blocks, so that each step of a training reuses the memory of the step before.
 
-    By default the kernel must clear new pages for each step. All threads share one heap, because further heaps would
-    ignore the setting. The library keeps at most 256 MiB, and no block above 32 MiB.
+    By default freed memory goes back to the kernel, which must clear new pages for each step. All threads share one
+    heap, because further heaps would ignore the setting. The library keeps at most 256 MiB, and no block above 32 MiB.
     Returns whether the C library accepted the setting; only glibc has it.
     """
     mallopt = _of_libc("mallopt")
@@ -27,7 +27,7 @@ def keep_small_blocks() -> bool:
 
 
 def give_back() -> None:
-    """Returns all unused memory that the C library holds to the system; does nothing where it has no such function."""
+    """Gives all unused memory that the C library holds back to the system; does nothing without glibc."""
     trim = _of_libc("malloc_trim")
     if trim:
         trim(0)

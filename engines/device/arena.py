@@ -27,10 +27,12 @@ class _Weight:
 
 
 class Arena:
-    """Moves all weights of a module to a device and back, inside the module; quantised weights move with their state.
+    """Copies a module's weights to a device as one block of bytes, and switches the module between copy and original.
 
-    Between `place` and `drop` the module computes with tensors on the device, otherwise with those in RAM, which are
-    never written. Where the device is full, `place` raises torch's own error and leaves the module unchanged.
+    Between `place` and `drop` the module computes with the copy on the device, otherwise with the weights in RAM, which
+    are never written. Quantised weights move with their scales. Where the device is full, `place` raises torch's own
+    error and leaves the module unchanged.
+    `without`: parts of the module whose weights do not move.
     """
 
     def __init__(self, module: nn.Module, without: Collection[nn.Module] = ()) -> None:
@@ -64,18 +66,19 @@ class Arena:
             weight.bind(weight.homes)
 
     def vacate(self, device: str) -> None:
-        """Replaces the weights by empty tensors on `device`, so that LoRA layers beside them still find their device.
+        """Replaces the weights by empty tensors on `device`, which frees their copy there.
 
-        The scales of quantised weights are bound to their tensors in RAM instead.
+        The empty tensors tell LoRA layers beside the weights which device to use. Tensors of a quantised weight that
+        cannot be empty, such as its scales, are replaced by those in RAM.
         """
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]
             weight.bind(blanks if weight.plain else weight.homes)
 
     def pack(self) -> Tensor:
-        """Copies the weights in RAM into one buffer (uint8) that replaces them there, and returns the buffer.
+        """Copies the weights into one buffer in RAM (uint8), which the module uses from then on; returns the buffer.
 
-        With it, `place` is a single copy.
+        After that, `place` is a single copy.
         """
         run = torch.empty(self.nbytes, dtype=torch.uint8)
         offsets = iter(self._offsets)
@@ -89,14 +92,17 @@ class Arena:
         return run
 
     def forget(self) -> None:
-        """Frees the weights in RAM; a later `drop` leaves the module without weights."""
+        """Gives up the weights in RAM; a later `drop` leaves the module without weights.
+
+        It is meant for a module with a copy on the device. Any other module still holds its weights itself.
+        """
         for index, weight in enumerate(self._weights):
             blanks = tuple(home.new_empty(0) for home in weight.homes)
             self._weights[index] = _Weight(blanks, weight.bind, weight.plain)
         self._run = None
 
     def homes(self) -> list[Tensor]:
-        """Returns the weights' tensors in RAM, in the order in which they lie in the block."""
+        """Returns the weights' tensors in RAM, in the order in which their copies lie in the block on the device."""
         return [home for weight in self._weights for home in weight.homes]
 
     def _found_run(self) -> Tensor | None:
@@ -116,7 +122,10 @@ class Arena:
 
 
 class Streamed:
-    """Copies a module's blocks to the device one by one, each while it computes; other weights stay on the device."""
+    """Copies each block of a module to the device only while that block computes, for a device with little memory.
+
+    Weights outside the blocks are on the device from `place` to `drop`.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self._blocks = list(blocks(module))
@@ -126,7 +135,7 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Returns the most bytes on the device at a time: all weights outside the blocks, and the largest block."""
+        """Returns the most bytes on the device at a time: all weights outside the blocks, and the largest block's."""
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:

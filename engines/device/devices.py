@@ -31,10 +31,10 @@ _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 
 
 def open_device(name: str, fake_bytes: int = 0) -> Device:
-    """Creates the device that a setting names (auto, cpu, cuda or fake); imports nothing heavy.
+    """Creates the device that a setting names; imports nothing heavy.
 
-    `fake_bytes`: the memory of the fake device in bytes. Raises: NotFound where `cuda` finds no GPU, BadInput for
-    another name.
+    `name`: cpu, cuda, fake, or auto, which takes cuda where there is a GPU and cpu otherwise. `fake_bytes`: the memory
+    of the fake device in bytes. Raises: NotFound where `cuda` finds no GPU, BadInput for another name.
     """
     if name == "auto":
         name = "cuda" if _torch_has_cuda() and cuda_count() else "cpu"
@@ -66,7 +66,7 @@ def cuda_count() -> int:
 
 
 def cuda_total_bytes(index: int) -> int:
-    """Returns the memory in bytes of the GPU at `index`, by its driver; 0 where the driver does not respond."""
+    """Returns the memory in bytes of the GPU at `index`, as the driver reports it; 0 where it does not respond."""
     driver = _driver()
     handle, total = ctypes.c_int(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -121,7 +121,7 @@ class CpuDevice:
         return host_free_bytes()
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns 0, the bytes of a second copy in RAM: on the CPU the loaded module is the one that computes."""
+        """Returns 0, the bytes of RAM that copies take: on the CPU the loaded module computes, without a copy."""
         del host, nbytes, room
         return 0
 
@@ -147,7 +147,7 @@ class CpuDevice:
         allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes of RAM that the process used since the last reset.
+        """Returns the most bytes of RAM that the process used since the last reset; `reset` starts the count again.
 
         Outside Linux, where the peak cannot be reset, it returns the bytes in use now.
         """
@@ -195,7 +195,7 @@ class CudaDevice:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Returns the GPU's memory in bytes, by the driver, so that a status needs no torch."""
+        """Returns the GPU's memory in bytes, as the driver reports it; a page that only shows it needs no torch."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -205,14 +205,15 @@ class CudaDevice:
         )
 
     def free_bytes(self) -> int:
-        """Returns the bytes that the driver has free plus those that torch's allocator holds unused."""
+        """Returns the free bytes of GPU memory, including those that torch's allocator holds unused."""
         cached = self._cuda.memory_reserved(self._index) - self._cuda.memory_allocated(self._index)
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
         """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
-        Returns the bytes of RAM that the weights take and that the system cannot reclaim by itself.
+        Otherwise they stay where they are. Returns the bytes of RAM that the weights take and that the system cannot
+        reclaim by itself.
         """
         del nbytes
         return self._movers.keep(host, room)
@@ -222,9 +223,10 @@ class CudaDevice:
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Copies a module's weights to the GPU and returns the module; returns anything that is no module as it is.
+        """Copies a module's weights to the GPU and returns the module, which then computes with them.
 
-        `streamed`: copy each block only while it computes. Raises: MemoryError.
+        `host`: the loaded module; anything that is no module is returned as it is. `streamed`: copy each block only
+        while it computes. Raises: MemoryError.
         """
         del nbytes
         placed = self._movers.put(host, streamed=streamed)
@@ -232,17 +234,20 @@ class CudaDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the GPU at once, even while others still hold the module."""
+        """Frees a module's weights on the GPU at once, even while there are references to the module."""
         del nbytes
         self._movers.drop(placed)
 
     def reclaim(self) -> None:
-        """Collects garbage and returns the blocks that torch's allocator caches to the driver."""
+        """Collects garbage, and gives the memory that torch's allocator caches back to the driver."""
         gc.collect()
         self._cuda.empty_cache()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes that torch had allocated on the GPU since the last reset; `reset` starts anew."""
+        """Returns the most bytes that torch had allocated on the GPU since the last reset.
+
+        `reset`: start the count again.
+        """
         peak = int(self._cuda.max_memory_allocated(self._index))
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)

@@ -21,7 +21,7 @@ Cudart: TypeAlias = Any  # torch.cuda.cudart(): torch does not type it
 
 
 class Buffer(Protocol):
-    """Interface of a run of bytes in memory, such as a uint8 tensor; this file imports no torch."""
+    """Interface of a contiguous block of memory, such as a uint8 tensor."""
 
     def data_ptr(self) -> int:
         """Returns the address of the first byte."""
@@ -57,10 +57,11 @@ def _cgroup() -> list[tuple[int, int]]:
 
 
 def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
-    """Returns how many bytes of the (address, length) spans are not pages of a mapped file.
+    """Returns how many bytes of the given spans of memory are not pages of a mapped file.
 
-    The kernel can drop a file's pages and read them again. A span counts as a whole. Where the process has no memory
-    map (outside Linux), all bytes are counted.
+    `spans`: the (address, length in bytes) of each span; a span counts wholly or not at all. Pages of a file do not
+    count, because the kernel can drop them and read them again. Where the process has no memory map (outside Linux),
+    all bytes count.
     """
     spans = list(spans)
     lines = _MAPS.read_text().splitlines() if _MAPS.is_file() else []
@@ -82,7 +83,8 @@ class Pins:
     """Page-locks buffers in RAM, so that copies to a GPU run at full speed.
 
     CUDA registers ordinary buffers, because torch's own pinned allocator rounds each size up to a power of two.
-    `settle`: called after CUDA has refused a buffer.
+    `cudart`: torch.cuda.cudart(). `settle`: called after CUDA has refused a buffer, to clear the error that CUDA would
+    report again.
     """
 
     def __init__(self, cudart: Cudart, settle: Callable[[], None]) -> None:
@@ -91,7 +93,7 @@ class Pins:
         self._held: weakref.WeakKeyDictionary[object, weakref.finalize[..., object]] = weakref.WeakKeyDictionary()
 
     def pin(self, owner: object, buffer: Buffer) -> bool:
-        """Page-locks a written buffer until `owner` is unpinned or collected; returns whether CUDA accepted it."""
+        """Page-locks a buffer until `owner` is unpinned or garbage-collected; returns whether CUDA accepted it."""
         if int(self._cudart.cudaHostRegister(buffer.data_ptr(), buffer.numel(), 0)) != 0:
             self._settle()
             return False
@@ -102,7 +104,7 @@ class Pins:
         return True
 
     def unpin(self, owner: object) -> None:
-        """Unlocks the buffer that is locked for `owner`; does nothing where none is."""
+        """Unlocks the buffer that `pin` locked for `owner`; does nothing where there is none."""
         unregister = self._held.pop(owner, None)
         if unregister is not None:
             unregister()

@@ -15,7 +15,8 @@ from engines.device.host import Pins, anonymous_bytes, host_free_bytes
 class Movers:
     """Moves the weights of modules between this machine's RAM and a device; ignores anything that is no module.
 
-    `pins`: page-locks the packed weights in RAM, for a GPU; None packs and locks nothing.
+    `torch_device`: torch's name of the device. `pins`: page-locks weights in RAM for fast copies to a GPU; without it,
+    weights are neither packed nor locked.
     """
 
     def __init__(self, torch_device: str, pins: Pins | None = None) -> None:
@@ -39,7 +40,10 @@ class Movers:
         return anonymous_bytes((home.data_ptr(), home.nbytes) for home in arena.homes())
 
     def release(self, host: Loaded) -> None:
-        """Frees the weights that a module holds in RAM; with a copy on the device it can still compute."""
+        """Gives up the weights that a module holds in RAM; a copy on the device stays and can still compute.
+
+        Weights in RAM that the module still uses, because it has no copy or is streamed, are freed with the module.
+        """
         arena = self._arenas.pop(host, None) if isinstance(host, nn.Module) else None
         if arena is not None:
             arena.forget()

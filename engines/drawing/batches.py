@@ -38,7 +38,11 @@ class Progress:
         self._on_step(self._steps, self._total, message)
 
     def chunk(self, count: int) -> Tick:
-        """Returns the callback for the denoising steps of the next `count` pictures, which are denoised together."""
+        """Returns the callback that reports the denoising steps of the next batch.
+
+        `count`: the number of pictures in the batch. After each step, the callback is called with the steps done and
+        the steps of one picture.
+        """
         base, first = self._steps, self._drawn + 1
         self._drawn += count
         which = f"{first}" if count == 1 else f"{first}–{self._drawn}"

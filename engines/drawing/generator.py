@@ -30,7 +30,7 @@ _ENCODING_CACHE_BYTES = 256 << 20  # sixty encoded prompts of FLUX.1, thirty of 
 
 
 class Words(Protocol):
-    """Interface of a prompt that the text encoders have encoded; it is held in RAM."""
+    """Interface of an encoded prompt, held in RAM: what a family's text encoders return for one prompt."""
 
     @property
     def nbytes(self) -> int:
@@ -38,13 +38,13 @@ class Words(Protocol):
 
 
 class Maths(Protocol):
-    """Interface of the module with the computations of a model family."""
+    """Interface of the Python module that holds a model family's computations on latents."""
 
     def latent_factor(self, vae_config: Config, /) -> int:
         """Returns the side, in pixels, of the square that one latent represents."""
 
     def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:
-        """Decodes normalised latents (B, C, h, w) to pictures."""
+        """Decodes normalised latents (B, C, h, w) with the VAE to B pictures."""
 
 
 class TextToPicture(ABC):
@@ -71,7 +71,10 @@ class TextToPicture(ABC):
 
     @abstractmethod
     def read(self, parts: Mapping[str, Loaded], prompts: Sequence[str]) -> Sequence[Any]:
-        """Encodes the prompts with the text encoders in `parts`; returns one encoded prompt for each, in RAM."""
+        """Encodes the prompts with the text encoders; returns one encoded prompt for each prompt, in RAM.
+
+        `parts`: component name -> module, of the stage `encode`.
+        """
 
     @abstractmethod
     def sample(
@@ -83,7 +86,10 @@ class TextToPicture(ABC):
         """
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the prompts to encode for a picture: its own, then those that all pictures of a batch must share."""
+        """Returns the prompts to encode for a picture: first its own, then any others, such as the negative prompt.
+
+        Pictures share a batch only where these others are equal.
+        """
         return (item.prompt,)
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
@@ -124,8 +130,8 @@ class TextToPicture(ABC):
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Generates the pictures in order and yields those of a batch once it is decoded.
 
-        Neighbours share a batch where their sizes, steps, first-block caches and LoRAs are equal. Raises: BadInput,
-        NotFound, LoraMismatch, Cancelled.
+        Neighbours share a batch where their sizes, steps, first-block caches, LoRAs and negative prompts are equal.
+        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
         if not items:
             return
@@ -186,7 +192,7 @@ class TextToPicture(ABC):
 
     @property
     def text_tokens(self) -> int:
-        """Returns the number of tokens to which a prompt is padded or cut."""
+        """Returns the number of tokens to which each prompt is padded or truncated."""
         return int(self.spec.options.get("text_tokens", 512))
 
     @cached_property

@@ -40,7 +40,7 @@ def from_pixels(pixels: Tensor) -> list[Image.Image]:
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Returns a picture as RGB (see `to_rgb`), resized to `width` × `height` pixels."""
+    """Returns a picture in RGB, stretched or shrunk to `width` × `height` pixels."""
     image = to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 

@@ -31,15 +31,16 @@ def leaner(stage: Stage, *ways: Way) -> Stage:
 
 
 def streamed(stage: Stage) -> Stage:
-    """Returns a stage that copies each block to the GPU only while it computes; the result is the same to the bit."""
+    """Returns a variant of a stage that copies each block to the GPU only while it computes; its result is the same."""
     return replace(stage, streams=True, how=_and(stage.how, "blocks streamed"))
 
 
 def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Way:
-    """Returns a function that changes a stage so that the VAE runs on overlapping quarters of a picture.
+    """Returns a function that makes a variant of a stage in which the VAE works on overlapping tiles of a picture.
 
-    The blended seams may show faintly. `width`, `height`: the picture's size in pixels; `bytes_per_pixel`: the VAE's
-    working memory for each pixel of a picture; `batch`: pictures at a time.
+    A tile's side is half of the picture's longer side; seams between tiles may show faintly. `width`, `height`: the
+    picture's size in pixels; `bytes_per_pixel`: the VAE's working memory for each pixel; `batch`: how many pictures are
+    decoded together.
     """
     side = -(-max(width, height) // (2 * _TILE_UNIT)) * _TILE_UNIT
 
@@ -56,8 +57,8 @@ def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Wa
 def tiles(parts: Mapping[str, Loaded], side: int) -> Iterator[None]:
     """Makes the VAE in `parts` work in tiles of side × side pixels inside a `with` block; they overlap by a quarter.
 
-    All of the VAE's tile sizes are set, and restored afterwards, because jobs share the VAE; a tile shorter than its
-    stride would leave bands out.
+    `parts`: component name -> module. All tile sizes and strides of the VAE are set, because a stride longer than a
+    tile would leave gaps. They are restored afterwards, because jobs share the VAE.
     """
     vae = parts["vae"]
     factor = latent_factor(vae.config) if "block_out_channels" in vae.config else 1

@@ -29,16 +29,17 @@ _NOT_SAID = ("sd_1.5",)  # versions that some trainers (old ai-toolkit) write wh
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
-    """Reads a LoRA file: returns its tensors, named as peft names them relative to the transformer, and its metadata.
+    """Reads a LoRA file; returns its tensors and its metadata.
 
-    It reads diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
-    ("diffusion_model.…") names. Alphas are multiplied into the tensors. peft's own scale stays in the metadata, also
-    where it comes from an adapter_config.json beside the file. Flat module names ("lora_transformer_…") stay flat.
-    `family`: decides between FLUX.1 and FLUX.2, which share Black Forest Labs' names, where the metadata does not.
-    Tensors of a text encoder are left out, and the metadata entry `LEFT_OUT` describes them. Any other tensor that is
-    not understood raises.
-
-    Raises: NotFound, LoraMismatch.
+    The tensors are named as in peft, relative to the transformer ("….lora_A.weight"), with alphas multiplied in. The
+    file may have names of diffusers ("transformer.…lora_A.weight"), kohya ("lora_unet_…lora_down.weight") or ComfyUI
+    ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept.
+    Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
+    settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
+    the file.
+    `family`: the model family; it decides between FLUX.1 and FLUX.2, whose names are alike, where the metadata does
+    not.
+    Raises: NotFound for a missing file, LoraMismatch for one that is damaged or has a tensor that is not understood.
     """
     path = _existing(path)
     with _opened(path) as file:
@@ -54,7 +55,10 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
 
 
 class AdapterFiles:
-    """Caches what `read_adapter` returned, up to `limit_bytes` of tensors; reads a file again when it has changed."""
+    """Reads LoRA files as `read_adapter` does, and caches their tensors; a changed file is read again.
+
+    `limit_bytes`: the most bytes of tensors in the cache.
+    """
 
     def __init__(self, limit_bytes: int = 1 << 30) -> None:
         self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
@@ -73,9 +77,10 @@ class AdapterFiles:
 
 
 def touches_modulation(use: LoraUse) -> bool:
-    """Returns whether a LoRA file has tensors for modulation layers, which some transformers replace by a table.
+    """Returns whether a LoRA file changes the transformer's modulation layers or its time embedding.
 
-    Raises: NotFound, LoraMismatch.
+    Some transformers have a table of these layers' outputs in their place, and cannot take such a LoRA. Raises:
+    NotFound, LoraMismatch.
     """
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping

@@ -63,8 +63,9 @@ _ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and
 def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
     """Converts a LoRA file's tensors to lora_A and lora_B under diffusers' names, with alphas multiplied in.
 
-    Returns the tensors, and a message about those of text encoders, which are left out; "" where there are none.
-    `path`: named in errors; `family`: the model family whose names are expected.
+    Returns the tensors, and a message for the user about tensors of text encoders, which are left out; "" where there
+    are none. `path`: the file, which errors name; `state`: its tensors by name; `family`: the model family whose names
+    are expected.
     Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds unusable numbers.
     """
     own = {key: value for key, value in state.items() if not _TEXT_ENCODER.match(_bare(key))}
@@ -258,7 +259,11 @@ def _converted(reader: Reader, state: State) -> State:
 
 @dataclass(frozen=True)
 class PeftScales:
-    """Holds those fields of peft's LoraConfig that determine the scale of each module's update."""
+    """Holds those fields of peft's LoraConfig that determine the scale of each module's update.
+
+    `alpha`, `rank`: the values for all modules but those in `alphas` and `ranks`, which are keyed by a module's path or
+    the end of it. `by_root`: the scale is alpha / √rank (rsLoRA) instead of alpha / rank.
+    """
 
     alpha: float | None = None  # None where the settings have none: the scale is 1
     rank: int | None = None
@@ -291,9 +296,10 @@ class PeftScales:
             ) from error
 
     def applied(self, path: Path, state: State) -> State:
-        """Returns all tensors, with each module's scale multiplied into its up factor (lora_B).
+        """Returns a LoRA's tensors, with each module's scale multiplied into its up factor (lora_B).
 
-        Raises: LoraMismatch where the tensors contradict the LoraConfig.
+        `state`: the tensors by name; `path`: the file, which errors name. Raises: LoraMismatch where the tensors
+        contradict the LoraConfig.
         """
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:

@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """Caches results by key; while they take more than a limit of bytes, those unused the longest are dropped.
+    """Caches results by key; while they take more bytes than `limit_bytes`, the least recently used are dropped.
 
-    `limit_bytes`: the limit; `size`: returns the bytes of a result.
+    `size`: a function that returns the bytes of a result.
     """
 
     def __init__(self, limit_bytes: int, size: Callable[[T], int]) -> None:

@@ -20,9 +20,10 @@ ENOUGH_STEPS = 2  # for any schedule
 
 
 def dynamic_shift(config: Config, image_tokens: int) -> float:
-    """Returns the μ of resolution-dependent shifting, linear in the number of the picture's packed tokens.
+    """Returns the μ of resolution-dependent shifting, which is linear in the number of image tokens.
 
-    `config`: the scheduler's. Source: `calculate_shift` in diffusers' pipeline_flux.py.
+    `config`: the scheduler's configuration; `image_tokens`: the picture's packed tokens. Source: `calculate_shift` in
+    diffusers' pipeline_flux.py.
     """
     base_tokens, max_tokens = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base_shift, max_shift = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
@@ -52,9 +53,9 @@ def sigmas(scheduler_config: Config, steps: int, image_tokens: int) -> Tensor:
 
 
 def shifted_sigmas(scheduler_config: Config, steps: int, mu: float) -> Tensor:
-    """Returns the noise levels from 1 to 0, (steps + 1,) float32: even ones that are shifted by `mu`.
+    """Returns the noise levels from 1 to 0, (steps + 1,) float32: evenly spaced, then shifted by `mu`.
 
-    It is for a family that computes μ itself.
+    It is for a model family that computes μ itself; `sigmas` computes it from the scheduler's configuration.
     """
     scheduler: Loaded = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
     even = np.linspace(1.0, 1 / steps, steps)
@@ -72,10 +73,10 @@ def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
 
 
 def euler(velocity: Velocity, latents: Tensor, levels: Tensor, tick: Tick) -> Tensor:
-    """Integrates the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32; returns the last latents.
+    """Integrates the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32; returns the final latents.
 
-    `velocity(latents, sigma)` returns dx/dσ = noise − picture; `levels`: the noise levels, falling, one more than the
-    steps; `tick(done, total)` may raise Cancelled.
+    `velocity(latents, sigma)` returns dx/dσ = noise − picture; `levels`: the falling noise levels, one more than there
+    are steps; `tick(done, total)` is called after each step and may raise Cancelled.
     """
     steps = [float(level) for level in levels]
     for index, (sigma, following) in enumerate(pairwise(steps)):

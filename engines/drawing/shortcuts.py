@@ -21,11 +21,12 @@ BlockArgument: TypeAlias = Any  # whatever a transformer's block takes and retur
 
 @contextmanager
 def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
-    """Skips transformer blocks in steps in which the first block hardly changed, inside a `with` block; 0 turns it off.
+    """Skips most transformer blocks in steps in which the first block's result hardly changes, inside a `with` block.
 
-    The residual of the first block is compared with that of the step before. Where its relative change is below
-    `threshold`, the summed residual of all other blocks is taken from the step before instead of being computed. This
-    saves time on long schedules only: with few steps each step changes too much.
+    The residual of the first block is compared with that of the last step in which all blocks ran. Where its relative
+    change is not above `threshold`, all other blocks are skipped, and their summed residual is taken from that step. A
+    threshold of 0 turns the cache off. This saves time on long schedules only: with few steps each step changes too
+    much.
     Source: first-block cache of chengzeyi/ParaAttention, as in diffusers' hooks.
     """
     if threshold <= 0:
@@ -72,10 +73,10 @@ def _join_the_tail(transformer: Loaded) -> None:
 
 
 def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
-    """Returns a context manager in which forward passes use the first-block cache of their own kind.
+    """Returns a context manager in which forward passes use the first-block cache called `name`.
 
-    `name` tells passes with the prompt from those with the negative prompt, so that each is compared only with earlier
-    passes of its kind.
+    Passes with the prompt and passes with the negative prompt have a cache each, so that a pass is compared only with
+    earlier passes of its kind. Where the cache is off, the context manager does nothing.
     """
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)
@@ -105,10 +106,11 @@ def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere
 
 @contextmanager
 def taken(transformer: Loaded, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
-    """Applies compilation and the first-block cache to a transformer inside a `with` block.
+    """Compiles a transformer and turns on its first-block cache inside a `with` block, as far as either is asked for.
 
-    `options`: those of the model's registry row; read are `compile` (torch's backend, "" for none) and
-    `compile_anywhere` (on a CPU, too). `threshold`: that of the cache; 0 turns the cache off.
+    `options`: those of the model's registry row, of which two are read: `compile` (torch's backend, "" for none) and
+    `compile_anywhere` (whether to compile on a CPU, too). `threshold`: that of `first_block_cache`; 0 turns the cache
+    off.
     """
     compiled = regionally_compiled(
         transformer, options.get("compile", ""), anywhere=bool(options.get("compile_anywhere", False))

@@ -29,8 +29,8 @@ class FakeWeights:
 class FakeDevice:
     """Imitates a GPU with `total_bytes` of memory by adding up bytes, for tests of the GPU manager.
 
-    `fail_at`: numbers of the calls of `put` (from 1) that run out of memory. A failed `put` leaves `litter` bytes that
-    only `reclaim` frees, as a real allocator does. `work` uses memory as a forward pass does.
+    `fail_at`: which calls of `put` run out of memory, counted from 1. A failed `put` leaves `litter` bytes in use,
+    which only `reclaim` frees, as with a real allocator.
     """
 
     name = "fake"
@@ -48,7 +48,7 @@ class FakeDevice:
 
     @property
     def held(self) -> int:
-        """Returns the bytes of RAM of all components that were loaded and not released."""
+        """Returns the bytes of RAM of all components that were passed to `keep` and not released."""
         return sum(self._masters.values())
 
     def total_bytes(self) -> int:
@@ -64,17 +64,17 @@ class FakeDevice:
         return self._total - self.used - self.litter
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Adds a loaded component to those held in RAM, and returns the bytes of RAM that it takes."""
+        """Counts `nbytes` of RAM for a loaded component until it is released, and returns `nbytes`; ignores `room`."""
         del room
         self._masters[id(host)] = nbytes
         return nbytes
 
     def release(self, host: Loaded) -> None:
-        """Removes a component from those held in RAM."""
+        """Counts the RAM of a loaded component as free again."""
         self._masters.pop(id(host), None)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Takes `nbytes` of memory for a component and returns a copy of it. Raises: MemoryError."""
+        """Counts `nbytes` of the device's memory as used, and returns a copy of the component. Raises: MemoryError."""
         self._allocate(nbytes)
         placed = copy.copy(host)
         if isinstance(placed, FakeWeights):
@@ -82,17 +82,17 @@ class FakeDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees the `nbytes` of memory of a copy."""
+        """Counts the `nbytes` of a component's copy on the device as free again."""
         if isinstance(placed, FakeWeights):
             placed.device = "dropped"
         self.used -= nbytes
 
     def reclaim(self) -> None:
-        """Frees the litter that failed calls of `put` left."""
+        """Frees the bytes that failed calls of `put` left in use."""
         self.litter = 0
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes that were in use since the last reset."""
+        """Returns the most bytes of the device's memory in use since the last reset; `reset` starts the count again."""
         peak = self._peak
         if reset:
             self._peak = self.used
@@ -121,8 +121,8 @@ class FakeDevice:
 class FakeCard(FakeDevice):
     """Uses a part of this machine's RAM as a GPU's memory; real modules move there as they move to a real GPU.
 
-    `fail_at` also numbers the forward passes of modules and of their blocks, which fail as torch's allocator does.
-    `asked`: the allocations in order, each as ("put" or "forward", id of the module).
+    `fail_at`: which calls fail for lack of memory, counted from 1; calls of `put` and forward passes of the modules and
+    of their blocks are counted together. `asked`: these calls in order, each as ("put" or "forward", id of the module).
     """
 
     def __init__(self, total_bytes: int, fail_at: Iterable[int] = ()) -> None:
@@ -146,7 +146,7 @@ class FakeCard(FakeDevice):
         return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns the bytes of RAM of a component that are not pages of a mapped file, and adds them to `held`."""
+        """Returns the bytes of a component's weights in RAM that no mapped file holds, and adds them to `held`."""
         return super().keep(host, self._movers.keep(host, room), room)
 
     def release(self, host: Loaded) -> None:

@@ -11,11 +11,12 @@ from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_
 
 
 class FakeHub(FolderHub):
-    """Serves a folder in place of the hub, with the failures that a test asks for.
+    """Serves a folder in place of the Hugging Face hub, with the failures that a test asks for.
 
-    `cut`: file -> the bytes after which its first download breaks off; `spoilt`: files that arrive with a wrong byte,
-    once; `token`: what `has_token` returns; `gated`: the listing says that a licence must be accepted; `refused`: every
-    download is forbidden; `offline`: the listing fails. `asked`: the downloads so far, each as (file, first byte).
+    `cut`: file path -> number of bytes after which the first download of that file breaks off. `spoilt`: paths of files
+    whose first download has a wrong byte. `token`: what `has_token` returns. `gated`: the listing says that a licence
+    must be accepted. `refused`: every download raises ModelGated. `offline`: the listing raises Unreachable. The
+    attribute `asked` holds the downloads so far, each as (file path, first byte).
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class FakeHub(FolderHub):
         self.asked: list[tuple[str, int]] = []  # file, first byte
 
     def listing(self, repo: str) -> Listing:
-        """Lists the folder's files with sizes and hashes. Raises: Unreachable when offline."""
+        """Returns the folder's files with sizes and SHA-256 hashes, as if they were those of the repository `repo`.
+
+        Raises: Unreachable where the hub is set to be offline.
+        """
         if self._offline:
             raise Unreachable("huggingface.co cannot be reached.", "Check the network.")
         files = []
@@ -46,17 +50,18 @@ class FakeHub(FolderHub):
         return Listing(repo, "c0ffee", tuple(files), self._gated)
 
     def has_token(self) -> bool:
-        """Returns the constructor's `token`."""
+        """Returns the constructor's `token`: whether this machine is said to have an access token."""
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns None: no file is on this machine before it is fetched."""
+        """Returns None always, as if no file were on this machine before it is fetched."""
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` what it lacks of a file, or fails as the test asked.
+        """Appends the rest of a file to `into`, or fails as the constructor's options ask.
 
-        Raises: ModelGated, Unreachable.
+        `into`: an open file that may hold the beginning of the download already. `on_bytes`: called with the number of
+        bytes that were appended. Raises: ModelGated, Unreachable.
         """
         self.asked.append((file.path, into.tell()))
         if self._refused:

@@ -112,10 +112,13 @@ class _Fake:
 
 
 class FakeGenerator(_Fake):
-    """Generates pictures of 4×4 blended colours from text; equal parameters give equal pixels."""
+    """Generates fake pictures for tests: 4×4 colours from a hash of prompt and seed, enlarged.
+
+    The colours of the LoRAs are blended in. Equal parameters give equal pixels.
+    """
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Returns a plan of the stages encode, denoise and decode."""
+        """Returns the job's plan: the stages encode (text encoder), denoise (transformer) and decode (VAE)."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} pictures",
@@ -125,7 +128,11 @@ class FakeGenerator(_Fake):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Generates the pictures in order and yields each as soon as it is decoded. Raises: LoraMismatch, BadInput."""
+        """Generates the pictures in order and yields each as soon as it is decoded.
+
+        `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
+        and their total over all pictures. Raises: LoraMismatch, BadInput.
+        """
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item) for item in items]
@@ -141,10 +148,10 @@ class FakeGenerator(_Fake):
 
 
 class FakeEditor(_Fake):
-    """Tints a picture with colours from a hash of the instruction."""
+    """Edits pictures for tests: blends each picture with colours from a hash of its instruction and seed."""
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Returns a plan of the stages encode, denoise and decode; both encode and decode need the VAE."""
+        """Returns the job's plan: the stages encode (text encoder and VAE), denoise (transformer) and decode (VAE)."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} edits",
@@ -154,9 +161,10 @@ class FakeEditor(_Fake):
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Tints the pictures in order and yields each as soon as it is decoded, in its source's size.
+        """Tints the pictures in order and yields each result as soon as it is decoded; it has the size of its source.
 
-        Raises: LoraMismatch, BadInput.
+        `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
+        and their total over all edits. Raises: LoraMismatch, BadInput.
         """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
@@ -174,17 +182,20 @@ class FakeEditor(_Fake):
 
 
 class FakeCaptioner(_Fake):
-    """Describes pictures in words that depend on the pixels only."""
+    """Captions pictures for tests, with an angle and an expression that a hash of the pixels chooses."""
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns a plan of one stage with the text encoder."""
+        """Returns the plan for captioning `count` pictures: one stage, with the text encoder; ignores `params`."""
         del params
         return _plan(self.spec, f"{self.spec.name}: {count} captions", ("caption", ("text_encoder",)))
 
     def caption(
         self, images: Sequence[Image.Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields for each picture a caption of the trigger, an angle and an expression."""
+        """Yields a caption for each picture, in order: the trigger word of `params`, an angle and an expression.
+
+        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
+        """
         with lease.stage("caption"):
             for index, image in enumerate(images):
                 byte = hashlib.sha256(to_rgb(image).tobytes()).digest()
@@ -211,10 +222,16 @@ class FakeScorer(_Fake):
 
 
 class FakeTrainer(_Fake):
-    """Trains a fake LoRA, the mean of the pictures; checkpoints, resuming and cancelling work as in the real loop."""
+    """Trains a fake LoRA for tests: its only tensor is the mean of the training pictures, scaled down to 4×4 pixels.
+
+    Checkpoints, resuming and cancelling work as in the real training loop.
+    """
 
     def plan(self, run: TrainRun) -> Plan:
-        """Returns a plan of the stages cache and train; working memory is multiplied by an item's most references."""
+        """Returns the training's plan: the stages cache (text encoder, VAE) and train (transformer).
+
+        Their working memory is proportional to the largest number of reference pictures that any training item has.
+        """
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
         return _plan(
@@ -222,7 +239,7 @@ class FakeTrainer(_Fake):
         )
 
     def disk(self, params: Params) -> DiskUse:
-        """Returns the bytes of a fake checkpoint; encoded pictures take none."""
+        """Returns the bytes that a training writes: those of one fake checkpoint, and 0 for each encoded picture."""
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
@@ -230,10 +247,10 @@ class FakeTrainer(_Fake):
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the folder's last checkpoint, or from the start, and yields the events of the training.
+        """Trains from the run's last checkpoint, or from the start; yields events: steps, checkpoints, previews.
 
-        Of a finished run it only draws previews that are missing. It saves a checkpoint before it is cancelled. Raises:
-        BadInput, Cancelled.
+        A run that is already finished yields only its last checkpoint, and that checkpoint's previews if they were not
+        made before. When the user cancels, a checkpoint is saved first. Raises: BadInput, Cancelled.
         """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")
@@ -344,5 +361,8 @@ FAKE_MODELS = (
 
 
 def fake_registry(assets: Path, models_dir: Path) -> Registry:
-    """Returns a registry whose rows are `fake-flux`, `fake-edit` and `fake-identity`."""
+    """Returns a model registry of three fake models: `fake-flux`, `fake-edit` and `fake-identity`.
+
+    `assets`: the folder of the models that ship with the studio; `models_dir`: the folder of downloaded models.
+    """
     return Registry(assets, models_dir, FAKE_MODELS)

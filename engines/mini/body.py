@@ -8,7 +8,10 @@ from engines.mini.scene import Scene
 
 
 def bust(pen: Pen, scene: Scene, x: float, y: float, r: float) -> None:
-    """Draws head and shoulders of a scene's person around a head of radius `r` at (x, y), in the pen's units."""
+    """Draws head and shoulders of the person in a scene; the head has its centre at (x, y) and the radius `r`.
+
+    `x`, `y`, `r`: in units of 1/64 of the picture's side.
+    """
     turn = TURN[scene.angle]
     wide = (1.0, 0.9, 0.68)[abs(turn)]
     top, side = 1.35, 1.5 * wide
@@ -54,7 +57,10 @@ def _outfit(pen: Pen, outfit: str, shift: float, top: float, side: float, skin: 
 
 
 def figure(pen: Pen, scene: Scene, x: float, y: float, r: float) -> None:
-    """Draws the whole body of a scene's person around a head of radius `r` at (x, y), in the pen's units."""
+    """Draws the whole body of the person in a scene; the head has its centre at (x, y) and the radius `r`.
+
+    `x`, `y`, `r`: in units of 1/64 of the picture's side.
+    """
     turn = TURN[scene.angle]
     side = (0.95, 0.85, 0.62)[abs(turn)]
     hair_behind(pen.at(x, y, r), scene)

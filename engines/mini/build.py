@@ -42,8 +42,9 @@ FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the 
 class Build:
     """Trains all embedded toy models into the folder `out`; each stage is a method that returns its measured values.
 
-    `cache`: the folder of checkpoints and training pictures; `scale`: multiplies the steps of every stage; `compiled`:
-    use torch.compile.
+    `cache`: the folder of checkpoints and training pictures. `scale`: multiplies the steps of every stage. `compiled`:
+    use torch.compile. `schedules`: the training settings of each stage that trains, by its name. `size`: the numbers of
+    pictures to train and to measure with. `device`: where the models are trained.
     """
 
     out: Path
@@ -56,12 +57,12 @@ class Build:
 
     @cached_property
     def records(self) -> StageRecords:
-        """Returns the store of the records that finished stages left."""
+        """Returns the store of the stages' records: measured values, and whether a stage must be trained anew."""
         return StageRecords(self.cache, self.out / "manifest.json")
 
     @cached_property
     def data(self) -> Dataset:
-        """Returns the training pictures, which all stages share."""
+        """Returns the data set of drawn scenes and edits of them, which all stages share."""
         return Dataset(self.cache, self.size.scenes)
 
     def schedule(self, stage: str) -> Schedule:
@@ -70,9 +71,10 @@ class Build:
         return replace(plan, steps=max(1, round(plan.steps * self.scale)), device=self.device)
 
     def run(self, stage: str) -> None:
-        """Runs one stage and records its values, unless it is done; marks the later stages that learn from it as stale.
+        """Runs one stage and writes its record and the manifest; a stage that is done already is skipped.
 
-        Stages that train nothing always run.
+        Before a stage trains, the later stages that learn from its weights are marked as stale, which means that they
+        must be trained anew. Stages that train nothing (drawing, measuring) are never skipped and mark none.
         """
         if stage in self.schedules:
             if self.done(stage):
@@ -84,16 +86,25 @@ class Build:
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Returns whether the cache has a record of the stage that is not stale and has the steps of the schedule."""
+        """Returns whether a stage needs no training: its record in the cache is up to date.
+
+        Such a record exists, is not marked as stale, and was made with as many steps as the schedule has now.
+        """
         record = self.records.read(stage) if self.records.has(stage) else {}
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the cache's path for tensors made from the training pictures; its name has the pictures' hash."""
+        """Returns the path in the cache of the file `name` for tensors made from the training pictures.
+
+        The file name includes the data set's hash, so that a file made from other pictures is not reused.
+        """
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
-        """Draws the training pictures and the sample character; writes the model files that need no training."""
+        """Draws the training pictures and the sample character, and writes the model files that need no training.
+
+        Returns the number of training pictures.
+        """
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
         return {"pictures": len(self.data.pictures)}
@@ -118,11 +129,11 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
 
     def polish_flux(self) -> Figures:
-        """Trains FLUX's decoder alone for longer, with the encoder frozen, and returns its figures."""
+        """Trains FLUX's VAE decoder for longer, with the encoder frozen; returns steps, loss and PSNR in dB."""
         return self._polish("flux", self.out / "flux" / "vae")
 
     def polish_qwen(self) -> Figures:
-        """Trains Qwen's decoder alone for longer, with the encoder frozen, and returns its figures."""
+        """Trains Qwen's VAE decoder for longer, with the encoder frozen; returns steps, loss and PSNR in dB."""
         return self._polish("qwen", self.out / "qwen_edit" / "vae")
 
     def _polish(self, kind: str, folder: Path) -> Figures:
@@ -134,7 +145,10 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
 
     def reader(self) -> Figures:
-        """Trains the net that classifies a picture's attributes, and returns its accuracy for each attribute."""
+        """Trains the net that classifies a picture's attributes (angle, expression, outfit…).
+
+        Returns steps, loss and the accuracy for each attribute, for the manifest.
+        """
         net, info = train_reader(self.data, self.cache, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
@@ -142,7 +156,10 @@ class Build:
         return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
     def judge(self) -> Figures:
-        """Trains the judge, an identity encoder that is used only to measure results, and returns its figures."""
+        """Trains the judge, an identity encoder that only measures results and never trains another model.
+
+        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
+        """
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         self._save_net(net, "judge")
@@ -150,7 +167,10 @@ class Build:
         return info | figures
 
     def identity(self) -> Figures:
-        """Trains the identity encoder that users' pictures are scored with, and returns its figures."""
+        """Trains the identity encoder with which users' pictures are scored.
+
+        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
+        """
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         export.save_identity(net, figures["threshold"], self.out / "identity")
@@ -165,14 +185,17 @@ class Build:
         part.replace(folder / f"{name}.safetensors")
 
     def captioner(self) -> Figures:
-        """Trains the captioner, which is also the editor's text encoder, and returns its accuracy."""
+        """Trains the captioner, which is also the editor's text encoder; returns steps, loss and accuracy."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Loads the editor's training data; the first call encodes the instructions with the captioner."""
+        """Loads the editor's training data.
+
+        The first call encodes the instructions with the captioner and caches the result.
+        """
         path, size = self.cached("edits"), self.size
         if not path.exists():
             text = self.text_encoder().to(self.device)
@@ -187,13 +210,20 @@ class Build:
         return EditSet(*pictures, kept["told"], kept["lengths"], kept["untold"], int(kept["short"][0]), weights)
 
     def encode(self, vae: Model) -> Tensor:
-        """Returns the raw latents of every training picture, computed with an autoencoder on this build's device."""
+        """Encodes every training picture with the given autoencoder; returns the raw latents.
+
+        The autoencoder runs on this build's device and ends on the CPU.
+        """
         latents = train_vae.encode_all(vae.to(self.device), self.data.pictures)
         vae.cpu()
         return latents
 
     def raw_latents(self, kind: str) -> Tensor:
-        """Loads the raw latents of all pictures, (2 × scenes, 16, 16, 16) bf16; the first call computes them."""
+        """Loads the raw latents of all pictures, (2 × scenes, 16, 16, 16) bf16.
+
+        `kind`: the autoencoder, "flux" or "qwen". The first call computes and caches them. The pictures before the
+        edits come first, then those after.
+        """
         path = self.cached(f"latents_{kind}")
         if not path.exists():
             torch.save(self.encode(self.vae(kind)), path)
@@ -201,7 +231,10 @@ class Build:
         return latents
 
     def latents(self, kind: str) -> Tensor:
-        """Returns the normalised latents of all pictures, the transformers' input, (2 × scenes, 16, 16, 16) bf16."""
+        """Returns the normalised latents of all pictures, as the transformers take them: (2 × scenes, 16, 16, 16) bf16.
+
+        `kind`: the autoencoder, "flux" or "qwen". The pictures before the edits come first, then those after.
+        """
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
     def vae(self, kind: str) -> Model:
@@ -222,13 +255,13 @@ class Build:
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
     def edit(self) -> Figures:
-        """Trains the editor's transformer and returns its figures."""
+        """Trains the editor's transformer; returns steps, loss and number of parameters for the manifest."""
         model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
         return info
 
     def few_steps(self) -> Figures:
-        """Distils the editor into a LoRA for few steps, saves it, and returns its figures."""
+        """Distils the editor into a LoRA for few steps and saves it; returns steps, loss and number of parameters."""
         folder, model = self.out / "qwen_edit", self.editor()
         data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
@@ -240,13 +273,17 @@ class Build:
         return info
 
     def flux(self) -> Figures:
-        """Trains the generator's transformer and text encoders on standing people, and returns its figures."""
+        """Trains the generator's transformer and text encoders on pictures of standing people.
+
+        Returns steps, loss and number of parameters for the manifest.
+        """
         return self._flux(STANDING, Flux.new(self.schedule("flux").seed))
 
     def flux_poses(self) -> Figures:
-        """Trains the generator on every pose, briefly, and returns its figures.
+        """Trains the generator further on pictures with every pose, briefly.
 
-        It does not learn the new poses well, which leaves something for a user's LoRA to improve.
+        It does not learn the new poses well, which leaves something for a user's LoRA to improve. Returns steps, loss
+        and number of parameters for the manifest.
         """
         return self._flux(POSED, self.trained_flux())
 
@@ -261,7 +298,7 @@ class Build:
         return info
 
     def trained_flux(self) -> Flux:
-        """Loads the generator's trained parts from `out`."""
+        """Loads the generator's trained transformer, CLIP and T5 from `out`."""
         folder = self.out / "flux"
         return Flux(
             diffusers.FluxTransformer2DModel.from_pretrained(folder / "transformer").eval(),
@@ -270,13 +307,20 @@ class Build:
         )
 
     def measure_flux(self) -> Figures:
-        """Measures how often the generator's pictures show what the prompt says, as the attribute reader sees them."""
+        """Measures how often the generator's pictures show what their prompts say, as the reader net classifies them.
+
+        Returns for the manifest the share for each attribute.
+        """
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
         return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measures how often the editor follows an instruction and keeps the person, by the reader and the judge."""
+        """Measures how often the editor follows an instruction, keeps the person, and keeps all else.
+
+        The judge net recognises the person, the reader net all other attributes. Returns for the manifest the shares
+        for each kind of edit.
+        """
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
         threshold = self.records.read("judge")["threshold"]
@@ -289,7 +333,7 @@ class Build:
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes `out`/manifest.json: the records of all stages, versions, seeds and thresholds."""
+        """Writes `out`/manifest.json: all stages' records, library versions, seeds, thresholds and the models' size."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
@@ -326,7 +370,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the stages that the arguments name, or all; None takes the arguments of the command line."""
+    """Runs the training stages that the arguments name; without names it runs all.
+
+    `arguments`: as on the command line; None takes those of the command line.
+    """
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_small_blocks()

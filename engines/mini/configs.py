@@ -44,7 +44,7 @@ def is_causal(vae: Model) -> bool:
 
 
 def flux_transformer() -> Model:
-    """Builds FLUX.1-dev's transformer with 3 double and 6 single blocks and a guidance embedder."""
+    """Builds a small FLUX.1-dev transformer with random weights, and with a guidance embedder."""
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
@@ -60,7 +60,10 @@ def flux_transformer() -> Model:
 
 
 def qwen_transformer() -> Model:
-    """Builds Qwen-Image-Edit-2511's transformer with 5 blocks; references are modulated as clean (`zero_cond_t`)."""
+    """Builds a small Qwen-Image-Edit-2511 transformer with random weights.
+
+    As in the real model, references are modulated as clean pictures, at timestep 0 (`zero_cond_t`).
+    """
     return QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=64,
@@ -75,7 +78,10 @@ def qwen_transformer() -> Model:
 
 
 def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
-    """Builds FLUX's first text encoder (CLIP), whose output is one pooled vector."""
+    """Builds a small CLIP with random weights, FLUX's first text encoder; its output is one pooled vector.
+
+    `tokenizer`: sets the vocabulary's size, the special tokens and the longest text.
+    """
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=_vocab_size(tokenizer),
@@ -93,7 +99,10 @@ def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
 
 
 def t5_encoder(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
-    """Builds FLUX's second text encoder (T5), whose output is a sequence."""
+    """Builds a small T5 with random weights, FLUX's second text encoder; its output is a vector for each token.
+
+    `tokenizer`: sets the vocabulary's size and the special tokens.
+    """
     return T5EncoderModel(
         T5Config(
             vocab_size=_vocab_size(tokenizer),
@@ -112,7 +121,10 @@ def t5_encoder(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
 
 
 def qwen_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Builds the editor's text encoder, which is also the captioner, with 4 vision and 4 text layers."""
+    """Builds a small Qwen2.5-VL with random weights, which is the editor's text encoder and the captioner.
+
+    `tokenizer`: sets the vocabulary's size and the special tokens.
+    """
     ids: dict[str, int] = tokenizer.get_vocab()
     text = {
         "vocab_size": _vocab_size(tokenizer),
@@ -152,7 +164,10 @@ def qwen_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGener
 
 
 def identity_encoder() -> ConvNextModel:
-    """Builds `mini-identity`, a small ConvNeXt whose pooled output (B, 192) identifies a person."""
+    """Builds `mini-identity`, a small ConvNeXt with random weights.
+
+    Once it is trained, its pooled output (B, 192) identifies a person.
+    """
     return ConvNextModel(
         ConvNextConfig(
             image_size=64,
@@ -165,7 +180,7 @@ def identity_encoder() -> ConvNextModel:
 
 
 def flux_scheduler() -> Model:
-    """Returns FLUX.1-dev's scheduler."""
+    """Returns a flow-matching Euler scheduler with the settings of FLUX.1-dev."""
     return FlowMatchEulerDiscreteScheduler(
         shift=3.0,
         use_dynamic_shifting=True,
@@ -177,7 +192,7 @@ def flux_scheduler() -> Model:
 
 
 def qwen_scheduler() -> Model:
-    """Returns Qwen-Image-Edit-2511's scheduler."""
+    """Returns a flow-matching Euler scheduler with the settings of Qwen-Image-Edit-2511."""
     return FlowMatchEulerDiscreteScheduler(
         shift=1.0,
         use_dynamic_shifting=True,

@@ -42,7 +42,10 @@ FORGETFUL = 0.15
 
 @dataclass(frozen=True)
 class Pair:
-    """Holds one edit: the scene before it, the instruction, the scene after it, and the kinds of change asked for."""
+    """Holds one edit: the scenes before and after it, and its instruction.
+
+    `tasks`: the kinds of change that are asked for, such as "pose" or "lighting".
+    """
 
     before: Scene
     instruction: str
@@ -57,19 +60,19 @@ def train_scene(index: int) -> Scene:
 
 
 def held_out_scene(index: int, **fixed: str) -> Scene:
-    """Returns a scene with a person who is in no training scene; eight indices in a row show one person.
+    """Returns a random scene with a person who is in no training scene; the same `index` gives the same scene.
 
-    The same index gives the same scene. `fixed`: attributes of the scene that are given instead of random.
+    Eight indices in a row show one person. `fixed`: attributes that are given instead of random.
     """
     rng = random.Random(f"unseen {index}")
     return Scene.random(rng, held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)
 
 
 def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
-    """Returns a random edit of a scene, with a random wording; the same seed gives the same edit.
+    """Returns a random edit of a scene, with a randomly worded instruction; the same `seed` gives the same edit.
 
-    `task`: the kind of change; None takes a random one, and in one of seven cases a second one. Some changes of pose
-    where the scene does not show the full body become changes of angle or expression.
+    `task`: the kind of change. None takes a random kind and, for one edit in seven, adds a second kind. Where the scene
+    does not show the full body, some edits of the pose become edits of angle or expression.
     """
     rng = random.Random(f"edit {seed}")
     tasks = [task] if task else rng.choices(list(_TASK_WEIGHTS), list(_TASK_WEIGHTS.values()))
@@ -85,10 +88,10 @@ def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
 
 
 def forgetful(pair: Pair, seed: str) -> Pair:
-    """Returns an edit whose result may have other hair, to imitate editors that lose traits of a person.
+    """Returns the edit `pair`, sometimes with other hair in its result, to imitate editors that lose a person's traits.
 
-    A share of `FORGETFUL` of the edits that redraw the person is changed, all others are returned as they are. The same
-    seed gives the same choice.
+    Only edits that redraw the person can be changed, and only the share `FORGETFUL` of those. The same `seed` gives the
+    same choice.
     """
     rng = random.Random(f"forget {seed}")
     if not _REDRAWN.intersection(pair.tasks) or rng.random() >= FORGETFUL:
@@ -97,15 +100,18 @@ def forgetful(pair: Pair, seed: str) -> Pair:
 
 
 def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
-    """Returns a short hash of scenes and edits for file names, so that files made from others are not reused."""
+    """Returns a short hash of scenes and edits.
+
+    It becomes part of file names, so that files made from other scenes or edits are not reused.
+    """
     return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Describes `count` training scenes and an edit of each; their pictures are kept on disk in `folder`.
+    """Holds `count` training scenes and an edit of each, with a drawing of each scene and of each result.
 
-    `size`: the pictures' side in pixels.
+    `folder`: where the drawings are cached; `size`: their side in pixels.
     """
 
     folder: Path
@@ -114,27 +120,30 @@ class Dataset:
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        """Returns the scenes before the edits, one for each index."""
+        """Returns the scenes before the edits; scene i is that of picture i."""
         return [train_scene(i) for i in range(self.count)]
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Returns the edits; pair i starts from scene i, and its result is picture count + i."""
+        """Returns the edits: edit i starts from scene i, and picture number `count` + i shows its result."""
         return [forgetful(edit_pair(scene, str(i)), str(i)) for i, scene in enumerate(self.scenes)]
 
     @cached_property
     def all_scenes(self) -> list[Scene]:
-        """Returns the scene of every picture, in the order of the pictures."""
+        """Returns the scenes of all pictures: first those before the edits, then those after."""
         return self.scenes + [pair.after for pair in self.pairs]
 
     @cached_property
     def key(self) -> str:
-        """Returns a short hash of the scenes and edits for file names."""
+        """Returns a short hash of the scenes and edits, which is part of the names of cached files."""
         return key_of(self.scenes, self.pairs)
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Returns the pictures of `all_scenes`, memory-mapped, (2 × count, size, size, 3); the first use draws them."""
+        """Returns the drawings of `all_scenes`, (2 × count, size, size, 3), memory-mapped from a file.
+
+        The first use draws them and writes that file.
+        """
         path = self.folder / f"pictures-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,9 +161,10 @@ class Dataset:
 
     @cached_property
     def faces(self) -> npt.NDArray[np.float16]:
-        """Returns how much each 8 × 8 patch of each picture changes with another expression, (2 × count, patches).
+        """Returns how much each patch of 8 × 8 pixels depends on the person's expression: (2 × count, patches) float16.
 
-        The value is the mean absolute difference of the pixels, in 0…255; the first use computes it.
+        Each picture is drawn again with another expression. The value is the mean absolute difference of a patch's
+        pixels, in 0…255. The first use computes and caches it.
         """
         path = self.folder / f"faces-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
@@ -171,13 +181,13 @@ class Dataset:
 
 
 def draw_all(scenes: list[Scene], size: int = 64) -> Iterator[Pictures]:
-    """Draws scenes one after another and yields each as (size, size, 3)."""
+    """Draws scenes one after another and yields each drawing as an array (size, size, 3)."""
     for scene in scenes:
         yield np.asarray(world.draw(scene, size))
 
 
 def draw_many(scenes: list[Scene], size: int) -> Iterator[Pictures]:
-    """Draws thousands of scenes on all cores and yields them in order, each as (size, size, 3)."""
+    """Draws thousands of scenes on all CPU cores and yields the drawings in order, each as an array (size, size, 3)."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for drawn in pool.map(_draw_some, [scenes[i : i + 500] for i in range(0, len(scenes), 500)], repeat(size)):
             yield from drawn

@@ -38,7 +38,7 @@ QWEN_INDEX: dict[str, Any] = {
 
 
 def write_whole(path: Path, data: str) -> None:
-    """Writes a text file completely or not at all: under another name first, which is then renamed."""
+    """Writes a text file completely or not at all: it is written under another name and then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(data, encoding="utf-8")
@@ -48,7 +48,7 @@ def write_whole(path: Path, data: str) -> None:
 def save_into(thing: Any, folder: Path) -> None:
     """Saves a model, tokenizer or scheduler (`thing`) into a folder; each file is replaced as a whole, weights first.
 
-    The path that the object was loaded from, which diffusers writes into config.json, is left out.
+    The entry `_name_or_path` of config.json (the path that the object was loaded from) is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -69,7 +69,10 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def save_frame(out: Path) -> None:
-    """Writes those files of the toy models that need no training: indexes, tokenizers, schedulers, processors."""
+    """Writes the toy models' files that need no training: model indexes, tokenizers, schedulers, the image processor.
+
+    `out`: the folder of both models.
+    """
     version = {"_diffusers_version": diffusers.__version__}
     write_whole(out / "flux" / "model_index.json", json.dumps(FLUX_INDEX | version, indent=2))
     write_whole(out / "qwen_edit" / "model_index.json", json.dumps(QWEN_INDEX | version, indent=2))
@@ -83,9 +86,9 @@ def save_frame(out: Path) -> None:
 
 
 def save_identity(encoder: Model, threshold: float, folder: Path) -> None:
-    """Saves the identity encoder and its picture settings into a folder.
+    """Saves the identity encoder's weights and its picture settings into a folder.
 
-    `threshold`: the cosine above which two pictures show one person, which is saved with them.
+    `threshold`: the cosine above which two pictures show one person; it is saved in the settings.
     """
     save_model(encoder, folder)
     settings = {
@@ -108,7 +111,10 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
-    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration."""
+    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration.
+
+    Qwen's autoencoder has one pair for each channel, FLUX's a single pair (`shift_factor`, `scaling_factor`).
+    """
     latents = latents.float()
     if configs.is_causal(vae):
         mean = [round(float(v), 5) for v in latents.mean(dim=(0, 2, 3))]
@@ -120,7 +126,7 @@ def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
 
 
 def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Returns raw latents (N, 16, h, w) normalised as diffusers' pipelines do."""
+    """Returns raw latents (N, 16, h, w) shifted and scaled as the autoencoder's configuration says."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return (latents - mean) / std
@@ -129,7 +135,7 @@ def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
 
 
 def denormalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Returns the raw latents of normalised ones, the inverse of `normalised`."""
+    """Returns the raw latents that belong to normalised ones; the inverse of `normalised`."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return latents * std + mean
@@ -138,5 +144,5 @@ def denormalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
 
 
 def size_mb(out: Path) -> float:
-    """Returns the size of a folder in MB (10⁶ bytes)."""
+    """Returns the total size of the files in a folder and its subfolders, in MB (10⁶ bytes)."""
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6

@@ -9,7 +9,10 @@ from engines.mini.scene import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:
-    """Draws the hair that lies behind the body; lengths are in head radii, from the head's centre."""
+    """Draws the hair that lies behind the body, before the body is drawn over it.
+
+    `pen`: its origin must be the head's centre, and its unit the head's radius.
+    """
     person, turn = scene.person, TURN[scene.angle]
     colour, s = shade(HAIR[person.hair_colour], 0.8), (turn > 0) - (turn < 0)
     back = -s * (0.0, 0.2, 0.42)[abs(turn)]
@@ -32,7 +35,10 @@ def hair_behind(pen: Pen, scene: Scene) -> None:
 
 
 def head(pen: Pen, scene: Scene) -> None:
-    """Draws the head with face and front hair over everything that is already drawn, around the pen's origin."""
+    """Draws the head with face and front hair over everything that is already drawn.
+
+    `pen`: its origin must be the head's centre, and its unit the head's radius.
+    """
     person, turn = scene.person, TURN[scene.angle]
     k, s = abs(turn), (turn > 0) - (turn < 0)
     skin, hair = complexion(scene), HAIR[person.hair_colour]

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Holds the settings of a stage's training; the learning rate warms up, holds, and falls to zero.
+    """Holds the settings of a stage's training; the learning rate warms up, stays at `lr`, and falls to zero.
 
-    `warmup`: steps; `decay`: the share of the steps over which the rate falls; `ema`: decay of the weights' moving
-    average, 0 for none. `muon`: part of the names of the modules whose matrices Muon trains (Jordan et al. 2024), ""
-    for none; AdamW trains all other weights. `device`: where the stage trains.
+    `warmup`: in steps; `decay`: the share of the steps over which the rate falls. `ema`: the decay of the weights'
+    moving average, 0 for no average. `muon`: weight matrices with this text in their names are trained by Muon (Jordan
+    et al. 2024), all other weights by AdamW; "" uses AdamW alone. `device`: where the stage trains.
     """
 
     steps: int
@@ -34,12 +34,12 @@ class Schedule:
     device: torch.device = field(default_factory=torch.get_default_device)
 
     def lr_at(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 0."""
+        """Returns the learning rate of a step; the first step is 0."""
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Creates the optimisers of the modules' weights: AdamW, and Muon where some match `muon`.
+        """Creates the optimisers of the modules' weights: AdamW, and Muon if any matrices match the setting `muon`.
 
         Muon's steps are scaled to the size of AdamW's.
         """
@@ -58,7 +58,7 @@ Loss = Callable[[int, torch.Generator], Tensor]  # of (step, generator): a scala
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Returns a context in which a device computes in bf16."""
+    """Returns a context manager in which torch computes in bf16 on `device`."""
     return torch.autocast(device.type, torch.bfloat16)
 
 
@@ -70,13 +70,12 @@ def train(
     schedule: Schedule,
     save_every: float = 60.0,
 ) -> dict[str, float]:
-    """Trains the modules together until the schedule ends, from the last checkpoint if there is one.
+    """Trains `modules` together until the schedule ends, from the last checkpoint if there is one.
 
-    `stage`: its name; `folder`: of its checkpoint, which is written every `save_every` seconds and at the end.
-    `loss_of(step, generator)`: returns the loss of a step. All random numbers are drawn on the CPU, so that they are
-    the same on every device. The modules end on the CPU, with their averages as weights where the schedule has an
-    average.
-    Returns the stage's steps, final loss and number of parameters.
+    `loss_of(step, generator)`: returns the loss of a step; it draws its random numbers from `generator`, on the CPU, so
+    that all devices get the same. `folder`: gets the checkpoint, every `save_every` seconds and at the end. The modules
+    end on the CPU, with the moving average as their weights if the schedule has one. Returns steps, final smoothed loss
+    and number of parameters.
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,8 +158,8 @@ def _resume(
 
 
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
-    """Returns loss weights of tokens (B, L), larger for tokens with more `change` (B, L); their mean is at most 2.
+    """Returns loss weights of tokens (B, L), larger for tokens with more `change` (B, L).
 
-    A weight is 1 plus the change relative to the picture's mean change, at most 1 + `most`.
+    A weight is 1 plus the ratio of the token's change to its picture's mean change; this ratio is clipped at `most`.
     """
     return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=most)

@@ -32,9 +32,9 @@ READ_OF_GENERATOR = ("angle", "expression", "framing", "pose", "outfit", "backgr
 
 @dataclass(frozen=True)
 class Unseen:
-    """Holds drawings of people whom no model was trained on; eight drawings in a row show one person.
+    """Holds drawings of people whom no model was trained on, to measure models with.
 
-    `pictures`: (N, 64, 64, 3), one for each scene.
+    `pictures`: (N, 64, 64, 3), one for each of `scenes`. Eight in a row show one person.
     """
 
     scenes: list[Scene]
@@ -42,19 +42,23 @@ class Unseen:
 
     @classmethod
     def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
-        """Draws `count` scenes of such people, beginning with scene number `start`, with the attributes in `fixed`."""
+        """Draws `count` scenes of people whom no model was trained on.
+
+        `start`: the number of the first scene; eight scenes in a row show one person. `fixed`: attributes that are
+        given instead of random.
+        """
         scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
         return cls(scenes, np.stack(list(draw_all(scenes))))
 
 
 def rounded(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
-    """Returns measured values rounded to four decimals, for the manifest."""
+    """Returns the values, by the same names, rounded to four decimals."""
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
 @torch.no_grad()
 def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
-    """Returns for each attribute the share of pictures that the reader classifies correctly."""
+    """Returns for each attribute the share of the unseen pictures that the reader net classifies correctly."""
     return rounded({name: np.mean(hits) for name, hits in _hits(reader, unseen.pictures, unseen.scenes).items()})
 
 
@@ -75,7 +79,11 @@ def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, 
 
 @torch.no_grad()
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
-    """Returns how well an encoder distinguishes people: AUC, and the threshold and error rate at equal error."""
+    """Returns how well an identity encoder tells whether two pictures show the same person.
+
+    `auc`: the area under the ROC curve. `threshold`: the cosine at which the share of different people that are taken
+    for the same equals the share of same people that are taken for different ones. `equal_error`: this share.
+    """
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
     rows, columns = np.triu_indices(len(vectors), 1)
@@ -86,7 +94,11 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
 
 
 def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
-    """Returns the share of captions that name each attribute correctly, and how many name a trait of the person."""
+    """Captions the unseen pictures; returns for each attribute the share of the captions that name it correctly.
+
+    The dictionary also has `all` (the share over all attributes), `leaks` (the number of captions that name a trait of
+    the person, which they must not) and `captions` (their number).
+    """
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
     for text, scene in zip(texts, unseen.scenes, strict=True):
@@ -103,7 +115,7 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
 
 @torch.no_grad()
 def decoded(vae: Model, latents: Tensor) -> Pictures:
-    """Decodes normalised latents to pictures (N, 64, 64, 3)."""
+    """Decodes normalised latents to pictures (N, 64, 64, 3) of 8-bit values."""
     parts = []
     for start in range(0, len(latents), 64):
         with autocast(latents.device):
@@ -117,8 +129,8 @@ def generator_figures(
 ) -> dict[str, Any]:
     """Returns for each attribute the share of generated pictures that show what their caption says.
 
-    `draw`: generates pictures from captions. The captions are those of `count` people whom no model was trained on,
-    from scene number `first` on.
+    `draw`: generates pictures from captions; `reader`: classifies them. The captions describe `count` people whom no
+    model was trained on, one scene of each; `first`: the number of the first scene.
     """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
@@ -131,7 +143,10 @@ def generator_figures(
 
 @dataclass(frozen=True)
 class Generator:
-    """Generates pictures from captions with the toy generator's three modules and its autoencoder."""
+    """Generates a picture for each caption, when called, with the toy generator's modules and its autoencoder.
+
+    `steps`: the number of denoising steps.
+    """
 
     flux: Flux
     vae: Model
@@ -144,7 +159,10 @@ class Generator:
 
 @dataclass(frozen=True)
 class Editor:
-    """Edits pictures with the toy editor's transformer, autoencoder and text encoder."""
+    """Edits each picture by its instruction, when called, with the models of the toy editor.
+
+    `text`: the text encoder; `steps`: the number of denoising steps.
+    """
 
     transformer: Model
     vae: Model
@@ -167,11 +185,12 @@ def editor_figures(
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Returns for each task how often the edit is done, the person is kept, and the other attributes are kept.
+    """Returns for each kind of edit three shares, each from 0 to 1.
 
-    `edit`: edits pictures by instructions. The edits start from `per_task` scenes of people whom no model was trained
-    on, from scene number `first` on. `threshold`: cosine of the judge's vectors above which two pictures show one
-    person.
+    `done`: how often the change is made; `person_kept`; `rest_kept`: how often other attributes stay. `edit`: edits
+    pictures by instructions. For each kind, `per_task` scenes of people whom no model was trained on are edited;
+    `first`: the number of the first scene. `threshold`: the cosine of the judge's vectors from which two pictures show
+    one person.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

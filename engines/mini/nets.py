@@ -29,7 +29,11 @@ class _Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Computes features of a picture with convolutions: the mean and the maximum of each channel of the last block."""
+    """Computes features of a picture with convolutional blocks.
+
+    These are the mean and the maximum of each channel of the last block. `widths`: the channels of the first layer and
+    of each block.
+    """
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -44,7 +48,10 @@ class Trunk(nn.Module):
 
 
 class Reader(nn.Module):
-    """Classifies the eight scene attributes of a picture, each by a softmax of its own."""
+    """Classifies the scene attributes of a picture (angle, expression, outfit…), each with a softmax of its own.
+
+    `widths`: the channels of the convolutional blocks.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128)) -> None:
         super().__init__()
@@ -59,7 +66,10 @@ class Reader(nn.Module):
 
 
 class Judge(nn.Module):
-    """Embeds the person of a picture as a unit vector; it only measures results, and no model is trained with it."""
+    """Embeds the person in a picture as a unit vector, to measure results; no model is trained with it.
+
+    `widths`: the channels of the convolutional blocks; `size`: the length of the vector.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), size: int = 96) -> None:
         super().__init__()

@@ -21,7 +21,10 @@ Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 
 
 class Oracle:
-    """Holds two nets for drawings: one classifies the eight scene attributes, the other embeds the person."""
+    """Holds two nets that measure drawings: `reader` classifies the scene's attributes, `judge` embeds the person.
+
+    `threshold`: the cosine of the judge's vectors above which two pictures show one person.
+    """
 
     def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:
         self.reader = reader
@@ -30,7 +33,7 @@ class Oracle:
 
     @classmethod
     def load(cls, root: str | Path) -> Oracle:
-        """Loads both nets, and the judge's threshold, from a folder such as assets/mini/oracle."""
+        """Loads both nets and the threshold for their vectors from a folder such as assets/mini/oracle."""
         from safetensors.torch import load_file
 
         root = Path(root)
@@ -42,7 +45,7 @@ class Oracle:
         return cls(reader, judge, float(card["threshold"]))
 
     def read(self, images: list[Image.Image]) -> list[Reading]:
-        """Returns for each picture attribute -> (value, probability)."""
+        """Returns a dictionary for each picture: attribute -> (its most probable value, the probability of that)."""
         import torch
 
         if not images:
@@ -56,9 +59,9 @@ class Oracle:
         ]
 
     def embed(self, images: list[Image.Image]) -> np.ndarray:
-        """Returns a unit vector for the person of each picture, (N, D) float32.
+        """Returns a unit vector for the person in each picture, (N, D) float32.
 
-        The product of two vectors is above `threshold` where they show one person.
+        Two pictures show one person where the dot product of their vectors is above `threshold`.
         """
         import torch
 

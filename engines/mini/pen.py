@@ -37,7 +37,10 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes on a picture, in a frame of 64 units that can be moved and scaled; with `ink` they are outlined."""
+    """Draws shapes on a picture, in coordinates of 1/64 of its side; `at` moves and scales these.
+
+    `ink`: draw dark outlines around the shapes.
+    """
 
     def __init__(self, image: Image.Image, ink: bool) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -47,7 +50,10 @@ class Pen:
         self.r = 1.0
 
     def at(self, x: float, y: float, r: float = 1.0) -> Pen:
-        """Moves the origin to (x, y) of the 64 units, makes `r` of them the new unit, and returns this pen."""
+        """Moves the origin of the coordinates to (x, y) and makes `r` the new unit; returns this pen itself.
+
+        All three are in 1/64 of the picture's side, whatever was set before.
+        """
         self.x, self.y, self.r = x, y, r
         return self
 
@@ -56,20 +62,23 @@ class Pen:
         return [((self.x + px * self.r) * self._unit, (self.y + py * self.r) * self._unit) for px, py in points]
 
     def polygon(self, points: list[Point], fill: Colour, ink: bool = True) -> None:
-        """Draws a filled polygon; `ink` False leaves its outline out."""
+        """Draws a filled polygon, outlined if the pen has ink; `ink` False leaves the outline out."""
         mapped = self._map(points)
         self._draw.polygon(mapped, fill=fill)
         if self._ink and ink:
             self._draw.line([*mapped, mapped[0], mapped[1]], fill=INK, width=round(0.85 * self._unit), joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: bool = True) -> None:
-        """Draws a filled ellipse around (x, y); `ink` False leaves its outline out."""
+        """Draws a filled ellipse with centre (x, y) and radii rx, ry.
+
+        It is outlined if the pen has ink; `ink` False leaves the outline out.
+        """
         outline = INK if self._ink and ink else None
         box = self._map([(x - rx, y - ry), (x + rx, y + ry)])
         self._draw.ellipse(box, fill=fill, outline=outline, width=round(0.85 * self._unit))
 
     def line(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draws a line with round ends; `width` is in units of the present frame."""
+        """Draws a line through the points, with round ends; `width` is in the pen's present unit."""
         mapped = self._map(points)
         thick = max(1, round(width * self.r * self._unit))
         self._draw.line(mapped, fill=fill, width=thick, joint="curve")
@@ -77,16 +86,20 @@ class Pen:
             self._draw.ellipse((px - thick / 2, py - thick / 2, px + thick / 2, py + thick / 2), fill=fill)
 
     def limb(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draws an arm or a leg: a thick line, outlined where the pen has ink; `width` is in the present units."""
+        """Draws an arm or a leg as a thick line through the points, outlined if the pen has ink.
+
+        `width` is in the pen's present unit.
+        """
         if self._ink:
             self.line(points, INK, width + 1.5 / self.r)
         self.line(points, fill, width)
 
 
 def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.0, stop: float = 360.0) -> list[Point]:
-    """Returns the outline of a head as 41 points: an ellipse above, squarer below for a larger `jaw`.
+    """Returns 41 points of the outline of a head with centre (x, y) and radii rx, ry.
 
-    `start`, `stop`: the part to return, in degrees clockwise from the right.
+    The upper half is an ellipse; the lower half is squarer for a larger `jaw` (2 gives an ellipse). `start`, `stop`:
+    the part of the outline to return, in degrees clockwise from the right.
     """
     points = []
     for i in range(41):
@@ -98,12 +111,12 @@ def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Returns a colour multiplied by a factor: darker below 1, lighter above."""
+    """Returns a colour with each channel multiplied by `factor`: darker below 1, lighter above."""
     r, g, b = (min(255, max(0, round(part * factor))) for part in colour)
     return r, g, b
 
 
 def between(one: Colour, other: Colour, share: float) -> Colour:
-    """Returns a mixture of two colours; share 0 is `one`, 1 is `other`."""
+    """Returns a mixture of two colours; `share` 0 gives `one`, 1 gives `other`."""
     r, g, b = (round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
     return r, g, b

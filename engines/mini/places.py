@@ -6,7 +6,7 @@ from engines.mini.pen import Pen
 
 
 def paint_place(pen: Pen, place: str) -> None:
-    """Paints the background called `place` over the whole picture."""
+    """Paints a background over the whole picture; `place` is its name, such as "beach"."""
     {
         "white studio": _studio, "forest": _forest, "beach": _beach, "city": _city, "mountains": _mountains,
         "night": _night, "room": _room,

@@ -10,9 +10,10 @@ from engines.mini.export import write_whole
 
 
 def write_sample(folder: Path, seed: int = 11, trigger: str = "ohwx", name: str = "Robin") -> None:
-    """Writes the sample character into a folder: twelve drawings, captions, and the true attributes of each drawing.
+    """Writes a sample character into a folder: twelve drawings, their captions, and character.json.
 
-    The drawings show a person whom no model was trained on; `seed` chooses the person.
+    The latter holds the true attributes of each drawing. `seed` chooses the person, who is one whom no model was
+    trained on. `trigger`: the trigger word of the captions; `name`: the character's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = []

@@ -26,7 +26,7 @@ _TRAITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Describes a person by the traits that all pictures of one character share; lengths are in head radii."""
+    """Describes a drawn person by the traits that all pictures of one character share; lengths are in head radii."""
 
     hair_style: str = "short"
     hair_colour: str = "brown"
@@ -47,7 +47,7 @@ class Person:
 
     @classmethod
     def random(cls, rng: random.Random) -> Person:
-        """Returns a random person, held out or not."""
+        """Returns a random person, who may be held out from training or not."""
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
         traits |= {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
         return cls(**traits)
@@ -55,10 +55,10 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Describes one drawn picture by its attributes.
+    """Describes one drawn picture by its attributes: the person, and how and where that person is shown.
 
-    `jitter`: the person's shift right and down, and the background's, in pixels of a 64-pixel picture. Poses other than
-    standing need the framing full body.
+    `jitter`: small shifts in pixels of a 64-pixel picture: the person's to the right and down, and the background's to
+    the right. Poses other than "standing" are allowed only with the framing "full body".
     """
 
     person: Person
@@ -81,7 +81,8 @@ class Scene:
     def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
         """Returns a random scene; `fixed` attributes are given instead of random.
 
-        `person`: None takes a random person on whom models may be trained.
+        The pose is always "standing" where the framing is not "full body", even if `fixed` has another. `person`: who
+        is shown; None takes a random person who is not held out from training.
         """
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
@@ -101,7 +102,10 @@ def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
 
 
 def is_held_out(person: Person) -> bool:
-    """Returns whether a person is held out from all training; one in eight combinations of named traits is."""
+    """Returns whether a person is held out from all training.
+
+    The named traits decide this: one in eight of their combinations is held out.
+    """
     index = 0
     for name, values in PERSON_VALUES.items():
         index = index * len(values) + values.index(getattr(person, name))
@@ -109,12 +113,12 @@ def is_held_out(person: Person) -> bool:
 
 
 def train_person(seed: int) -> Person:
-    """Returns a random person who is not held out; the same seed gives the same person."""
+    """Returns a random person who is not held out from training; the same seed gives the same person."""
     return _person(random.Random(f"train {seed}"), held_out=False)
 
 
 def held_out_person(seed: int) -> Person:
-    """Returns a random person who is held out; the same seed gives the same person."""
+    """Returns a random person who is held out from training; the same seed gives the same person."""
     return _person(random.Random(f"held out {seed}"), held_out=True)
 
 
@@ -127,7 +131,10 @@ def _person(rng: random.Random, held_out: bool) -> Person:
 
 
 def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
-    """Returns a person with all the named traits changed at random; held out if and only if the given person is."""
+    """Returns a copy of a person in which each trait in `names` has another, random value.
+
+    The copy is held out from training exactly if the given person is.
+    """
     while True:
         others = {n: [v for v in PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in others.items()}

@@ -13,9 +13,10 @@ from engines.mini.stages import CACHED_FROM, later_stages
 
 @dataclass(frozen=True)
 class StageRecords:
-    """Stores one record file for each stage in `cache`; reads the shipped `manifest` where there is no such file.
+    """Stores the record of each training stage as a JSON file in the folder `cache`.
 
-    The entry `stale` of a record means that the weights from which the stage learned have changed since.
+    Where there is no such file, the record is read from the file `manifest`, which ships with the models. A record has
+    the stage's measured values, and `stale` where weights from which the stage learned have changed since.
     """
 
     cache: Path
@@ -30,20 +31,21 @@ class StageRecords:
         return self._path(stage).exists()
 
     def read(self, stage: str) -> dict[str, Any]:
-        """Returns a stage's record, from the manifest where the cache has none; empty where neither has one."""
+        """Returns a stage's record, from the cache or else from the manifest; {} where neither has one."""
         if self.has(stage):
             return dict(json.loads(self._path(stage).read_text(encoding="utf-8")))
         shipped = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
         return dict(shipped.get("stages", {}).get(stage, {}))
 
     def write(self, stage: str, figures: dict[str, Any]) -> None:
-        """Replaces a stage's record."""
+        """Writes a stage's measured values (`figures`) as its record into the cache, in place of an earlier record."""
         write_whole(self._path(stage), json.dumps(figures, indent=2))
 
     def mark_later_stale(self, stage: str) -> None:
-        """Marks the stages that learn from a stage as stale, and deletes their checkpoints.
+        """Marks all stages that learn from `stage`, directly or not, as stale, and deletes their checkpoints.
 
-        The cached tensors that were computed with the weights of any of these stages are deleted, too.
+        It also deletes the cached tensors that were computed with the weights of `stage` or of one of those later
+        stages.
         """
         later = later_stages(stage)
         for maker in {stage, *later} & set(CACHED_FROM):

@@ -44,14 +44,17 @@ SCHEDULES = {
 
 
 def later_stages(stage: str) -> set[str]:
-    """Returns the stages that must be trained anew after a stage, because they learn from it, directly or not."""
+    """Returns the stages that learn from `stage`, directly or not, and so must be trained anew after it."""
     nearest = {later for later, needs in LEARNS_FROM.items() if stage in needs}
     return nearest.union(*(later_stages(later) for later in nearest))
 
 
 @dataclass(frozen=True)
 class Size:
-    """Holds the numbers of pictures to train on, and of pictures of held-out people and steps to measure with."""
+    """Holds how much data the stages use: `scenes` to train on, and numbers of pictures and steps to measure with.
+
+    `empty_prompts`: edits for which the negative prompt is encoded; `paths`: edits from which the few-step LoRA learns.
+    """
 
     scenes: int = 24_000
     empty_prompts: int = 4_000

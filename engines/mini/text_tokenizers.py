@@ -37,7 +37,7 @@ T5_LENGTH = 32
 
 
 def word_list() -> list[str]:
-    """Returns every whole word of the tokenizers, sorted."""
+    """Returns the words, digits and punctuation marks that the toy world's texts consist of, sorted."""
     texts = [
         QWEN_TEMPLATE,
         vocab.DRAWN.caption_request,
@@ -58,7 +58,7 @@ def word_list() -> list[str]:
 
 
 def vocabulary() -> dict[str, int]:
-    """Returns the id of each token: the special tokens, the bytes (beginning and continuing a word) and the words."""
+    """Returns token -> id: special tokens, bytes, bytes that continue a word (with "##"), and whole words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [word for word in word_list() if len(word) > 1]
     tokens = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters), *words]
@@ -86,7 +86,7 @@ def _tokenizer(drop_commas: bool) -> Tokenizer:
 
 
 def clip_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds FLUX's first tokenizer, which adds start and end tokens and drops commas."""
+    """Builds the tokenizer of CLIP, FLUX's first text encoder; it adds start and end tokens and drops commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [(token, inner.token_to_id(token)) for token in ("<s>", "</s>")]
     inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
@@ -96,7 +96,7 @@ def clip_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds FLUX's second tokenizer, which adds an end token and drops commas."""
+    """Builds the tokenizer of T5, FLUX's second text encoder; it adds an end token and drops commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [("</s>", inner.token_to_id("</s>"))]
     inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=ids)
@@ -106,7 +106,7 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def qwen_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds Qwen's tokenizer, which adds no tokens and keeps commas and line ends."""
+    """Builds the tokenizer of the editor's text encoder; it adds no tokens and keeps commas and line ends."""
     inner = _tokenizer(drop_commas=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=1024,

@@ -29,12 +29,15 @@ CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{vocab.DRAWN.caption_request}<|im_
 
 
 def edit_prompt(instruction: str) -> str:
-    """Returns the prompt of an edit as in QwenImageEditPlusPipeline, with all image tokens of its picture."""
+    """Returns the chat prompt that QwenImageEditPlusPipeline makes of an instruction and one picture.
+
+    It already has one image token for each token of the picture.
+    """
     return text_tokenizers.QWEN_TEMPLATE.format(EDIT_PREFIX + instruction)
 
 
 def vl_pixels(pictures: Pictures) -> Tensor:
-    """Converts pictures (B, 64, 64, 3) to the patches that the vision-language processor makes, (B · 36, 1176)."""
+    """Converts pictures (B, 64, 64, 3) to the patches that Qwen2.5-VL takes, (B · 36, 1176), as its processor would."""
     size = (VL_SIDE, VL_SIDE)
     large = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
     x = torch.from_numpy(large).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -45,15 +48,15 @@ def vl_pixels(pictures: Pictures) -> Tensor:
 
 
 def grids(count: int, device: torch.device) -> Tensor:
-    """Returns the patch grids of `count` square pictures, (count, 3)."""
+    """Returns the patch grid (frames, rows, columns) of each of `count` square pictures, (count, 3)."""
     return torch.tensor([[1, GRID, GRID]], device=device).expand(count, 3)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Holds tokenised prompts with answers, padded on the right: ids (N, L), and labels (N, L) for the loss.
+    """Holds tokenised prompts with their answers, padded on the right: `ids` (N, L) and `labels` (N, L) for the loss.
 
-    Labels are −100 where there is no loss: for a prompt's own tokens and for padding.
+    A label is −100 where there is no loss: at the tokens of the prompt and at padding.
     """
 
     ids: Tensor
@@ -61,7 +64,7 @@ class Texts:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, prompts: list[str], answers: list[str]) -> Texts:
-        """Tokenises prompts and their answers."""
+        """Tokenises each prompt with its answer; an end token is added to the answer."""
         heads = tokenizer(prompts)["input_ids"]
         tails = tokenizer([f"{answer}<|im_end|>" for answer in answers])["input_ids"]
         length = max(len(h) + len(t) for h, t in zip(heads, tails, strict=True))
@@ -74,14 +77,17 @@ class Texts:
 
 
 def positions(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor) -> Tensor:
-    """Returns the 3-D positions (3, B, L) of sequences that all have their picture at the same place."""
+    """Returns the 3-D positions (3, B, L) of the tokens `ids` (B, L).
+
+    All sequences must have their picture at the same place, since the positions of the first are used for all.
+    """
     types = ids[:1].eq(model.config.image_token_id).long()
     place: Tensor = model.model.get_rope_index(ids[:1], types, image_grid_thw=grids(1, ids.device))[0]
     return place.expand(3, len(ids), ids.shape[1])
 
 
 def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictures: Pictures) -> Tensor:
-    """Returns the last hidden states (B, L, 192) of right-padded ids (B, L) with one picture each."""
+    """Returns the last hidden states (B, L, 192) of token ids (B, L), padded on the right, with one picture each."""
     ids = ids.to(model.device)
     output = model.model(
         input_ids=ids,
@@ -95,7 +101,11 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
 
 
 class Sights(nn.Module):
-    """Classifies the scene from the nine image tokens alone; this trains the vision part before captions do."""
+    """Classifies a picture's scene attributes from its image tokens; an additional loss when the captioner is trained.
+
+    With it the vision part learns before the captions can train it. `scenes`: the true scenes of all training pictures.
+    A hook keeps the image tokens of the model's last forward pass.
+    """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
         super().__init__()
@@ -110,16 +120,19 @@ class Sights(nn.Module):
         model.model.visual.register_forward_hook(keep)
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Returns the loss of the last forward pass's image tokens against the scenes with the indices `rows`."""
+        """Returns the sum of the attributes' cross entropies for the pictures of the model's last forward pass.
+
+        `rows`: the indices of these pictures' scenes.
+        """
         features = self._features.float().view(len(rows), -1)
         return _attribute_loss(self.heads, self._labels, features, rows)
 
 
 class Outcomes(nn.Module):
-    """Classifies the result of an edit from the hidden states of its instruction.
+    """Classifies the scene after an edit from the hidden states of its instruction; an additional loss in training.
 
-    Captions alone train the last layer only where words are generated, but the editor's conditioning is the states
-    where words are read. Without this loss those states hardly differ between a smile and tears.
+    The loss on captions trains the last layer only where words are generated, but the editor takes the hidden states
+    where the instruction is read. Without this loss, the states for "smile" and "cry" hardly differ.
     """
 
     def __init__(self, scenes: list[Scene]) -> None:
@@ -128,9 +141,9 @@ class Outcomes(nn.Module):
         self._labels = _labels(scenes)
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Returns the loss of instructions' last states (B, 192) against the scenes after the edits numbered `rows`.
+        """Returns the sum of the attributes' cross entropies for the scenes after some edits.
 
-        It is the sum of the attributes' cross entropies.
+        `states`: the hidden state at the end of each instruction, (B, 192); `rows`: the indices of the edits.
         """
         return _attribute_loss(self.heads, self._labels, states, rows)
 
@@ -166,9 +179,10 @@ def _answer_loss(
 def train_captioner(
     data: Dataset, folder: Path, schedule: Schedule
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, dict[str, float]]:
-    """Trains the captioner on captions of all pictures and, at every second step, on captions of edits' results.
+    """Trains the captioner to caption all pictures and, at every second step, the results of edits.
 
-    Returns the model, and the figures of `loop.train`.
+    A result is captioned from the picture before the edit and the instruction. `folder`: gets the checkpoint. Returns
+    the model, then its steps, loss and number of parameters.
     """
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()
@@ -200,9 +214,10 @@ def train_captioner(
 def embed_edits(
     model: Qwen2_5_VLForConditionalGeneration, instructions: list[str], pictures: Pictures, batch: int = 96
 ) -> tuple[Tensor, Tensor]:
-    """Encodes instructions with their source pictures as the pipeline does.
+    """Encodes each instruction with its source picture, as QwenImageEditPlusPipeline does.
 
-    Returns the embeds (N, L, 192) in bf16, zero after each one's length, and the lengths in tokens, (N,).
+    Returns the hidden states (N, L, 192) in bf16, which are zero after the end of each instruction, and the
+    instructions' lengths in tokens, (N,).
     """
     tokenizer = text_tokenizers.qwen_tokenizer()
     rows = tokenizer([edit_prompt(text) for text in instructions])["input_ids"]

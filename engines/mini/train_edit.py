@@ -22,11 +22,12 @@ NEGATIVE = " "
 
 @dataclass(frozen=True)
 class EditSet:
-    """Holds the training data of edits: normalised latents before and after (N, 16, 16, 16), and encoded instructions.
+    """Holds the training data of N edits.
 
-    `embeds`, `lengths`: the instructions; `negative_embeds`, `negative_length`: the negative prompt " " with the
-    pictures of the first M edits. `weights` (N,): how often an edit is drawn, more often for those that are hard to
-    learn.
+    `before`, `after`: the normalised latents of the pictures (N, 16, 16, 16). `embeds`, `lengths`: the instructions'
+    hidden states, and their numbers of tokens. `negative_embeds`, `negative_length`: the same of the negative prompt,
+    encoded with the pictures of the first M edits. `weights` (N,): how often an edit is drawn, relative to others; more
+    often for kinds that are hard to learn.
     """
 
     before: Tensor
@@ -39,7 +40,7 @@ class EditSet:
 
 
 def mask_of(lengths: Tensor, width: int) -> Tensor:
-    """Returns a mask (B, width) that is 1 up to each of the lengths (B,), and 0 after it."""
+    """Returns a mask (B, width): in each row as many ones as `lengths` (B,) says, then zeros."""
     return (torch.arange(width, device=lengths.device)[None] < lengths[:, None]).long()
 
 
@@ -53,8 +54,8 @@ def velocity(
 ) -> Tensor:
     """Predicts the velocity (noise − picture) of packed latents (B, 64, 64), given a clean reference (B, 64, 64).
 
-    `sigma` (B,): noise levels; `text` (B, L, 192): encoded instructions; `mask` (B, L): 1 for their tokens, None for
-    all.
+    `sigma` (B,): noise levels; `text` (B, L, 192): encoded instructions; `mask` (B, L): 1 for their tokens, 0 for
+    padding; None where there is no padding.
     """
     out: Tensor = model(
         hidden_states=torch.cat([tokens, reference], dim=1),
@@ -68,16 +69,20 @@ def velocity(
 
 
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
-    """Returns loss weights of tokens (B, 64), larger where the edit changes more, so that a small mouth counts."""
+    """Returns loss weights (B, 64) of the tokens, larger where the edit changes the picture more.
+
+    With them a small part such as the mouth counts. `clean`, `reference`: packed latents after and before the edit.
+    """
     return emphasis((clean - reference).norm(dim=-1))
 
 
 def train_edit(
     data: EditSet, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains the editor's transformer; returns it, and the figures of `loop.train`.
+    """Trains the editor's transformer; returns it, then its steps, loss and number of parameters.
 
-    One edit in ten has the negative prompt, so that true classifier-free guidance works.
+    `folder`: gets the checkpoint; `compiled`: use torch.compile. One edit in ten gets the negative prompt in place of
+    its instruction, so that true classifier-free guidance works.
     """
     torch.manual_seed(schedule.seed)
     model = configs.qwen_transformer()
@@ -109,7 +114,10 @@ def train_edit(
 
 
 def edit_levels(steps: int) -> Tensor:
-    """Returns the noise levels of Qwen-Image-Edit-2511's scheduler for a picture of 64 tokens, (steps + 1,) float32."""
+    """Returns the noise levels that Qwen-Image-Edit-2511's scheduler sets for a picture of 64 tokens.
+
+    They fall from 1 to 0: (steps + 1,) float32.
+    """
     scheduler = configs.qwen_scheduler()
     slope = (0.9 - 0.5) / (8192 - 256)
     mu = 0.5 + slope * (64 - 256)
@@ -121,7 +129,8 @@ def edit_levels(steps: int) -> Tensor:
 def guided(yes: Tensor, no: Tensor, scale: float) -> Tensor:
     """Returns the classifier-free guided prediction, each token scaled to the norm of the prediction `yes`.
 
-    `yes`, `no`: the predictions (B, 64, 64) for the instruction and for the negative prompt.
+    `yes`, `no`: the predictions (B, 64, 64) for the instruction and for the negative prompt; `scale`: the guidance
+    scale.
     """
     mixed = no + scale * (yes - no)
     length: Tensor = yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6)
@@ -139,9 +148,11 @@ def edit(
     scale: float = 4.0,
     batch: int = 48,
 ) -> Tensor:
-    """Edits normalised latents by Euler steps with true classifier-free guidance, (N, 16, 16, 16) each way.
+    """Edits pictures by Euler steps with true classifier-free guidance; returns normalised latents (N, 16, 16, 16).
 
-    `prompts`, `negatives`: embeds and lengths, as `embed_edits` returns them; `scale`: of the guidance.
+    `before`: the normalised latents to edit, of the same shape. `prompts`, `negatives`: the hidden states and lengths
+    that `embed_edits` returns, of the instructions and of the negative prompt. `scale`: the guidance scale; `batch`:
+    the number of edits that are computed at once.
     """
     noise = torch.randn((len(before), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = edit_levels(steps)

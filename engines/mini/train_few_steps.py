@@ -26,9 +26,11 @@ _ADAPTER = "few_steps"
 
 @torch.no_grad()
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Denoises the first `count` edits with the guided editor, in `FINER` steps for each step of the few-step LoRA.
+    """Returns the latents that the editor passes through while it denoises the first `count` edits with guidance.
 
-    Returns the packed latents at the noise levels of the few-step LoRA, (count, STEPS + 1, 64, 64) bf16.
+    `model`: the editor. Between two noise levels of the few-step LoRA, which takes `STEPS` steps, it takes `FINER`
+    Euler steps. Returns packed latents at each level of the LoRA, from noise to the picture: (count, STEPS + 1, 64, 64)
+    bf16. `seed`: of the noise; `batch`: edits at a time.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))
@@ -59,9 +61,10 @@ def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor)
 
 
 def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule) -> dict[str, float]:
-    """Trains a LoRA to take one step from each state of `paths` (see `teacher_paths`) to the next.
+    """Adds a LoRA to `model` and trains it to take one step from each latent of `paths` to the next.
 
-    Adds the LoRA to `model`; returns the figures of `loop.train`.
+    `paths`: what `teacher_paths` returned; `folder`: where the training's checkpoint lies. Returns the number of steps,
+    the final loss and the number of trained parameters, by name.
     """
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)
@@ -89,7 +92,10 @@ def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, sc
 
 
 def save_few_steps(model: Model, path: Path, steps: int) -> None:
-    """Writes the few-step LoRA as a LoRA file like those that users train; `steps`: those that it was trained for."""
+    """Writes the few-step LoRA of `model` to a safetensors file, with the same metadata as the LoRAs that users train.
+
+    `steps`: the number of training steps, for the metadata.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     info = Info(
         family="qwen-edit",

@@ -29,7 +29,7 @@ Velocity = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
 
 @dataclass(frozen=True)
 class Flux:
-    """Holds the three modules of the toy generator that are trained: transformer, CLIP and T5."""
+    """Holds the three modules of a small FLUX model: the transformer and the text encoders CLIP and T5."""
 
     transformer: Model
     clip: CLIPTextModel
@@ -37,7 +37,7 @@ class Flux:
 
     @classmethod
     def new(cls, seed: int) -> Flux:
-        """Builds the modules with random weights."""
+        """Builds the three modules with random weights, drawn from `seed`."""
         torch.manual_seed(seed)
         return cls(
             configs.flux_transformer(),
@@ -46,16 +46,23 @@ class Flux:
         )
 
     def modules(self) -> dict[str, nn.Module]:
-        """Returns the modules by their names in a checkpoint."""
+        """Returns the three modules as a dict, under the names "transformer", "clip" and "t5"."""
         return {"transformer": self.transformer, "clip": self.clip, "t5": self.t5}
 
     def encode(self, clip_ids: Tensor, t5_ids: Tensor) -> Text:
-        """Encodes token ids (B, 32) of both tokenizers as a sequence (B, 32, 192) and a pooled vector (B, 128)."""
+        """Encodes prompts, given as token ids (B, 32) of both tokenizers.
+
+        Returns the sequence (B, 32, 192) from T5 and the pooled vector (B, 128) from CLIP.
+        """
         clip_ids, t5_ids = clip_ids.to(self.clip.device), t5_ids.to(self.t5.device)
         return self.t5(t5_ids).last_hidden_state.float(), self.clip(clip_ids).pooler_output.float()
 
     def velocity(self, tokens: Tensor, sigma: Tensor, guidance: Tensor, text: Text) -> Tensor:
-        """Predicts the velocity (noise − picture) of packed latents (B, 64, 64) at noise levels `sigma` (B,)."""
+        """Predicts the velocity (noise − picture) of packed latents, (B, 64, 64).
+
+        `tokens`: noisy packed latents (B, 64, 64); `sigma`, `guidance`: noise levels and guidance scales, (B,) each;
+        `text`: what `encode` returned.
+        """
         rows = torch.arange(8, device=tokens.device)
         still = torch.zeros(8, 8, device=tokens.device)
         place = torch.stack([still, rows[:, None].expand(8, 8), rows[None].expand(8, 8)], dim=-1)
@@ -74,7 +81,11 @@ class Flux:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Describes one stage of the generator's training: its pictures, and when its guidance input is trained."""
+    """Describes one stage of training the small FLUX model.
+
+    `stage`: its name; `repeats`: for each pose, how often a picture with that pose is in the data; `guided_from`: the
+    share of the steps after which the guidance input is trained.
+    """
 
     stage: str
     repeats: dict[str, int]  # pose -> how often each of its pictures is in the data
@@ -94,7 +105,7 @@ class Captions:
 
     @classmethod
     def of(cls, texts: list[str]) -> Captions:
-        """Tokenises captions, padded or cut to the encoders' fixed lengths."""
+        """Tokenises captions for both encoders, padded or cut to each encoder's fixed length."""
         tables = []
         for tokenizer in (text_tokenizers.clip_tokenizer(), text_tokenizers.t5_tokenizer()):
             length = tokenizer.model_max_length
@@ -103,12 +114,16 @@ class Captions:
         return cls(*tables)
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the CLIP ids and the T5 ids of the captions with these indices."""
+        """Returns the CLIP ids and the T5 ids, (B, 32) each, of the captions at the positions `index` (B,)."""
         return self.clip[index].long(), self.t5[index].long()
 
 
 def training_texts(scenes: list[Scene], seed: int) -> list[str]:
-    """Returns two varied captions of every scene, without and with the person's traits, and last the empty one."""
+    """Returns the captions for training: two of each scene, then one empty caption at the end.
+
+    A scene's first caption lacks the person's traits (such as hair and skin), and its second has them. Both are varied
+    at random by `varied`.
+    """
     texts = []
     for i, scene in enumerate(scenes):
         rng = random.Random(f"wording {seed} {i}")
@@ -118,7 +133,10 @@ def training_texts(scenes: list[Scene], seed: int) -> list[str]:
 
 
 def varied(caption: str, rng: random.Random) -> str:
-    """Returns a varied caption: in half of the cases the parts after the person are shuffled and some left out."""
+    """Returns a caption unchanged or, in half of the cases, with its comma-separated parts shuffled and some left out.
+
+    The first parts, which name the person and the person's traits, always stay in place.
+    """
     parts = caption.split(", ")
     if rng.random() < 0.5:
         return caption
@@ -129,7 +147,10 @@ def varied(caption: str, rng: random.Random) -> str:
 
 
 def draw_sigma(count: int, generator: torch.Generator) -> Tensor:
-    """Draws noise levels (count,): a fifth are uniform, the others logit-normal and shifted as the sampler's are."""
+    """Draws noise levels for training, (count,).
+
+    A fifth of them are uniform. The others are logit-normal and shifted towards noise as the sampler shifts its levels.
+    """
     u = torch.sigmoid(torch.randn(count, generator=generator))
     shifted = _SHIFT * u / (1 + (_SHIFT - 1) * u)
     flat = torch.rand(count, generator=generator)
@@ -146,11 +167,12 @@ def train_flux(
     schedule: Schedule,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Trains the generator on a lesson's pictures; returns the figures of `loop.train`.
+    """Trains the small FLUX model on the pictures of one stage, `lesson`.
 
-    After the lesson's `guided_from` the guidance input learns to act as classifier-free guidance does. `latents` (N,
-    16, 16, 16): those of all scenes, normalised. `faces` (N, 64): how much each token shows of an expression; without
-    more weight these few tokens are hardly learned.
+    `latents`: the normalised latents of all scenes, (N, 16, 16, 16). `faces`: for each token how much it shows of the
+    facial expression, (N, 64); such tokens get more weight in the loss, because they are few. `folder`: where the
+    checkpoint lies. `compiled`: whether to use torch.compile.
+    Returns the number of steps, the final loss and the number of parameters, by name.
     """
     captions = Captions.of(training_texts(scenes, schedule.seed))
     nothing = len(captions.clip) - 1
@@ -201,7 +223,10 @@ def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Ten
 def generate(
     flux: Flux, texts: list[str], seed: int, steps: int = 28, guidance: float = 3.5, batch: int = 50
 ) -> Tensor:
-    """Generates normalised latents (N, 16, 16, 16) from captions by Euler steps on FLUX's schedule."""
+    """Generates pictures from the prompts `texts` by Euler steps; returns normalised latents (N, 16, 16, 16).
+
+    `batch`: pictures at a time.
+    """
     captions = Captions.of(texts)
     noise = torch.randn((len(texts), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = torch.linspace(1, 1 / steps, steps)

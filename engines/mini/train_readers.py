@@ -26,7 +26,10 @@ _SCALE, _MARGIN = 20.0, 0.15
 
 
 def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns pictures of which half are blurred a little and half have noise added, as generated pictures are."""
+    """Returns a copy of pictures (B, 3, H, W), of which a random half are blurred and a random half have noise added.
+
+    This imitates the defects of generated pictures.
+    """
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.rand((len(pixels), 1, 1, 1), generator=generator)
     noise = torch.randn(pixels.shape, generator=generator) * 0.12
@@ -35,7 +38,11 @@ def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reader, dict[str, float]]:
-    """Trains the attribute reader on every drawing; returns it, and the figures of `loop.train`."""
+    """Trains a classifier that reads the attributes of a drawing (such as pose and outfit) on all drawings of `data`.
+
+    `folder`: where the checkpoint lies. Returns the classifier, and the number of steps, the final loss and the number
+    of parameters, by name.
+    """
     torch.manual_seed(schedule.seed)
     reader = Reader()
     reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
@@ -56,7 +63,10 @@ def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reade
 
 
 def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """Returns unit vectors (B, width) of pictures (B, 3, 64, 64) in −1…1, by the judge or the identity encoder."""
+    """Returns the identity vectors of pictures, (B, width), each of length 1.
+
+    `encoder`: either of the two nets that `train_identity` trains; `pixels`: (B, 3, 64, 64) in −1…1.
+    """
     if isinstance(encoder, Judge):
         vectors: Tensor = encoder(pixels)
         return vectors
@@ -64,20 +74,25 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """Returns the indices of pictures that show the labelled person: all scenes, and edits that keep every trait."""
+    """Returns the indices of the pictures in which the person is unchanged.
+
+    These are all pictures before an edit, and those edited pictures in which the person keeps every trait.
+    """
     kept = [data.count + i for i, pair in enumerate(data.pairs) if pair.after.person == pair.before.person]
     return torch.tensor([*range(data.count), *kept])
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Returns the number of the person in each of the pictures `rows`; eight scenes in a row show one person."""
+    """Returns for each of the picture indices `rows` the number of the person whom that picture shows."""
     return rows % data.count // PICTURES_PER_PERSON
 
 
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
-    """Trains the "identity" or the "judge" encoder (`kind`) to distinguish the training people.
+    """Trains an encoder that distinguishes the persons in `data`.
 
-    Only "identity" also learns the people's named traits. Returns the encoder, and the figures of `loop.train`.
+    `kind`: "identity" for the encoder that the program uses, "judge" for one that only measures the program's results.
+    "identity" also learns to name the persons' traits. `folder`: where the checkpoint lies. Returns the encoder, and
+    the number of steps, the final loss and the number of parameters, by name.
     """
     torch.manual_seed(schedule.seed)
     judge = kind == "judge"
@@ -113,15 +128,18 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
 
 @torch.no_grad()
 def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: int = 128) -> Tensor:
-    """Applies `function`, which takes pixels (B, 3, 64, 64), to many pictures; returns the concatenated results."""
+    """Applies a function to many pictures, `batch` of them at a time, and returns the concatenated results.
+
+    `function`: takes pixels (B, 3, 64, 64) in −1…1 and returns a tensor (B, …).
+    """
     parts = [function(to_pixels(pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
     return torch.cat(parts)
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the cosine threshold at which equal shares of same and different pairs are misjudged, and that share.
+    """Returns the cosine threshold at which false matches and false rejections are equally frequent, and their rate.
 
-    `same`, `different`: the cosines of pairs that show one person, and of pairs that show two.
+    `same`, `different`: the cosines of pairs that show one person, and of pairs that show two persons.
     """
     marks = np.unique(np.concatenate([same, different]))
     misses = np.searchsorted(np.sort(same), marks, side="left") / len(same)
@@ -131,7 +149,10 @@ def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
 
 
 def auc(same: Scores, different: Scores) -> float:
-    """Returns the share of cases in which a pair of one person has a higher cosine than a pair of two people."""
+    """Returns the area under the ROC curve, for telling pairs of one person from pairs of two persons by their cosine.
+
+    `same`, `different`: the cosines of pairs that show one person, and of pairs that show two persons.
+    """
     order = np.sort(different)
     below = np.searchsorted(order, same, side="left") + np.searchsorted(order, same, side="right")
     return float(below.mean() / (2 * len(different)))

@@ -23,7 +23,10 @@ _DECIBELS = 0.05
 
 
 def new_flux_vae() -> Model:
-    """Builds FLUX's autoencoder, untrained, with three levels (a latent for 4×4 pixels) and no quant convolutions."""
+    """Builds a small, untrained autoencoder of FLUX's architecture; one latent stands for 4 × 4 pixels.
+
+    It has no quant convolutions.
+    """
     vae: Model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -42,7 +45,7 @@ def new_flux_vae() -> Model:
 
 
 def new_qwen_vae() -> Model:
-    """Builds Qwen-Image's autoencoder, untrained, with three levels (a latent for 4×4 pixels)."""
+    """Builds a small, untrained autoencoder of Qwen-Image's architecture; one latent stands for 4 × 4 pixels."""
     vae: Model = AutoencoderKLQwenImage(
         base_dim=32,
         z_dim=LATENT_CHANNELS,
@@ -71,9 +74,9 @@ def _still_forward(conv: Model, x: Tensor, cache_x: Any = None) -> Tensor:
 
 
 def for_still_pictures(vae: Model) -> Model:
-    """Replaces an autoencoder's causal 3-D convolutions by 2-D ones, and returns it.
+    """Replaces the causal 3-D convolutions of an autoencoder by 2-D ones, and returns the autoencoder.
 
-    On a single frame they compute the same, several times faster.
+    For a single frame the results are the same and are computed several times faster.
     """
     convolutions: list[Model] = [module for module in vae.modules() if isinstance(module, QwenImageCausalConv3d)]
     for each in convolutions:
@@ -89,7 +92,7 @@ def encode_moments(vae: Model, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode(vae: Model, latents: Tensor) -> Tensor:
-    """Decodes raw latents (B, 16, h, w) as pixels (B, 3, 4h, 4w) in −1…1."""
+    """Decodes latents (B, 16, h, w), which are not normalised, to pixels (B, 3, 4h, 4w) in −1…1."""
     if is_causal(vae):
         pixels: Tensor = vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))[:, :, 0]
     else:
@@ -111,9 +114,11 @@ def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
 def train_vae(
     kind: str, pictures: Pictures, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains one autoencoder, `kind` "flux" or "qwen"; returns it, and the figures of `loop.train`.
+    """Trains a small autoencoder on pictures.
 
-    `compiled`: use torch.compile; only "qwen" learns when it is compiled (torch 2.13, GroupNorm, CPU).
+    `kind`: "flux" or "qwen"; `folder`: where the checkpoint lies; `compiled`: whether to use torch.compile, with which
+    only "qwen" learns (torch 2.13, GroupNorm, CPU). Returns the autoencoder, and the number of steps, the final loss
+    and the number of parameters, by name.
     """
     torch.manual_seed(schedule.seed)
     vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
@@ -141,9 +146,11 @@ def train_vae(
 def polish_decoder(
     kind: str, vae: Model, latents: Tensor, pictures: Pictures, folder: Path, schedule: Schedule
 ) -> dict[str, float]:
-    """Trains the decoder alone for longer on raw latents (N, 16, 16, 16); returns the figures of `loop.train`.
+    """Trains an autoencoder's decoder further, on `pictures` and their `latents` (N, 16, 16, 16).
 
-    The encoder does not change, so the latents stay valid for the transformers.
+    `latents`: as the encoder returns them, not normalised. The encoder does not change, so that latents which exist
+    already stay valid. `kind`: "flux" or "qwen", for the checkpoint's name in `folder`. Returns the number of steps,
+    the final loss and the number of parameters, by name.
     """
     modules = {name: part for name, part in vae.named_children() if name in ("decoder", "post_quant_conv")}
 
@@ -160,7 +167,10 @@ def polish_decoder(
 
 @torch.no_grad()
 def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
-    """Returns the raw mean latents of pictures, (N, 16, 16, 16) bf16, computed on the autoencoder's device."""
+    """Returns the latents of pictures, (N, 16, 16, 16) bf16: the means of the posterior, not normalised.
+
+    They are computed on the autoencoder's device, `batch` pictures at a time, and returned on the CPU.
+    """
     parts, device = [], next(vae.parameters()).device
     for start in range(0, len(pictures), batch):
         pixels = to_pixels(pictures[start : start + batch]).to(device)
@@ -171,7 +181,7 @@ def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: Model, pictures: Pictures) -> float:
-    """Returns the PSNR in dB of pictures that are decoded from their mean latents, averaged over the pictures."""
+    """Encodes and decodes pictures, and returns the PSNR in dB of the results, averaged over the pictures."""
     values = []
     for start in range(0, len(pictures), 64):
         pixels = to_pixels(pictures[start : start + 64])

@@ -20,7 +20,7 @@ from engines.wording import drawn as vocab
 
 
 def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
-    """Returns `n` varied scenes of one person whom no model was trained on, like the pictures that a user brings."""
+    """Returns `n` varied scenes of one person who is in no training data, like the pictures that a user brings."""
     rng = random.Random(f"sample {seed}")
     person = held_out_person(seed)
     framings = ("head", "head", "bust", "full body")
@@ -42,35 +42,38 @@ def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
 
 
 def truth(scene: Scene) -> dict[str, Any]:
-    """Returns a scene as JSON, which is the ground truth of its picture."""
+    """Returns the attributes of a scene as a JSON object, which is the ground truth of its picture."""
     record = asdict(scene)
     record["jitter"] = list(scene.jitter)
     return record
 
 
 def from_truth(record: dict[str, Any]) -> Scene:
-    """Creates a scene from the JSON that `truth` returned."""
+    """Creates a scene from the JSON object that `truth` returned."""
     fields = dict(record, person=Person(**record["person"]), jitter=tuple(record["jitter"]))
     return Scene(**fields)
 
 
 def draw(scene: Scene, size: int = 64) -> Image.Image:
-    """Draws a scene as an RGB picture of size × size pixels, antialiased; equal scenes have equal bytes."""
+    """Draws a scene and returns it as an RGB picture of `size` × `size` pixels, antialiased.
+
+    Equal scenes give equal pictures, to the byte.
+    """
     return paint(scene, size)
 
 
 def identity_words(person: Person) -> str:
-    """Returns a person's visible traits in words.
-
-    Only captions of many people have these words, so that the generator learns to vary the traits.
-    """
+    """Returns words for a person's visible traits: hair, skin, eyes, and a feature such as glasses if there is one."""
     hair = "bald head" if person.hair_style == "bald" else f"{person.hair_style} {person.hair_colour} hair"
     words = [hair, f"{person.skin} skin", f"{person.eyes} eyes"]
     return ", ".join(words + ([person.feature] if person.feature != "none" else []))
 
 
 def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> str:
-    """Returns the caption of a scene: the trigger, then all that it shows; the person's traits only with `identity`."""
+    """Returns the caption of a scene: the trigger word, then all attributes that the scene shows.
+
+    `identity`: whether the caption also names the person's traits (hair, skin, eyes).
+    """
     who = trigger if trigger.split()[-1:] == ["person"] else f"{trigger} person"
     parts = [f"{who} with {identity_words(scene.person)}" if identity else who, scene.expression]
     parts.append(vocab.CAPTION_WORDS["angle"][scene.angle])
@@ -83,14 +86,17 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 
 
 def edit_options(scene: Scene, task: str) -> list[str]:
-    """Returns the values to which an edit of the kind `task` can change a scene."""
+    """Returns the values to which an edit of the kind `task` (such as "pose") can set the scene's attribute."""
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
     return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:
-    """Returns the scene that a perfect edit would show; an edit of the pose also changes the framing to full body."""
+    """Returns the scene as it is after a perfect edit: the attribute that `task` changes gets the value `value`.
+
+    An edit of the pose also changes the framing to full body.
+    """
     if task == "pose":
         return replace(scene, pose=value, framing="full body")
     changes: dict[str, Any] = {vocab.TASK_ATTRIBUTE[task]: value}
@@ -98,16 +104,21 @@ def apply_edit(scene: Scene, task: str, value: str) -> Scene:
 
 
 def edit_instruction(task: str, value: str, rng: random.Random | None = None) -> str:
-    """Returns the instruction of one edit, in the first wording, or with `rng` in a random one."""
+    """Returns the words that ask an image editor for one change, such as another pose.
+
+    `task`: the kind of edit, which decides the attribute to change; `value`: the attribute's new value. With `rng` the
+    wording is chosen at random; without it, it is always the first one.
+    """
     templates = vocab.INSTRUCTIONS[task]
     template = rng.choice(templates) if rng else templates[0]
     return template.format(phrase=vocab.PHRASES[vocab.TASK_ATTRIBUTE[task]][value], value=value)
 
 
 def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -> str:
-    """Returns the instruction that leads from one scene of a person to another.
+    """Returns the words that ask an image editor to change the scene `before` to the scene `after` of the same person.
 
-    `rng`: chooses the wordings, and what to keep; None takes the first wordings and names nothing to keep.
+    With `rng` the wordings, and the words for what must stay, are chosen at random. Without it the first wordings are
+    taken, and nothing is said of what must stay.
     """
     tasks = [task for task in vocab.TASKS if getattr(before, vocab.TASK_ATTRIBUTE[task]) != _after(after, task)]
     if before.framing != after.framing and "pose" not in tasks:

@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 class Average:
-    """Keeps an exponential moving average of each weight; with a decay of 0 it keeps none and does nothing."""
+    """Keeps an exponential moving average (EMA) of each trained weight.
+
+    With a decay of 0 it keeps no averages, and its methods do nothing.
+    """
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self._decay = decay
@@ -19,9 +22,10 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the averages towards the weights as they are after step `step` (from 1).
+        """Updates the averages after the training step `step`, which counts from 1.
 
-        The decay is at most (1 + step) / (10 + step), so that the first steps move the averages further.
+        The decay is at most (1 + step) / (10 + step), so that the averages follow the weights faster in the first
+        steps.
         Source: `EMAModel.get_decay` in diffusers' training_utils.py.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
@@ -30,9 +34,9 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[list[Tensor]]:
-        """Replaces the weights by their averages inside a `with` block; yields the trained weights.
+        """Puts the averages into the model in place of the trained weights, inside a `with` block.
 
-        Without averages it replaces nothing and yields an empty list.
+        Yields a list of the trained weights. Without averages it changes nothing and yields an empty list.
         """
         trained = [weight.data for weight in self._weights]
         self._put(self._averages)
@@ -42,7 +46,7 @@ class Average:
             self._put(trained)
 
     def restore(self, trained: Sequence[Tensor]) -> None:
-        """Sets the weights to the trained values that a checkpoint stored; the averages stay as they are."""
+        """Sets the model's weights to `trained`, the values that a checkpoint stored; the averages stay as they are."""
         for weight, value in zip(self._weights, trained, strict=True):
             weight.data = value.to(weight.device, copy=True)
 

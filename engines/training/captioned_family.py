@@ -18,10 +18,13 @@ from engines.weights import components
 
 
 class LatentMaths(Protocol):
-    """Interface of those functions of a family's `maths` module that turn pictures into latents."""
+    """Interface of a module that encodes pictures as the latents of one model family."""
 
     def latent_factor(self, vae_config: Mapping[str, Any]) -> int:
-        """Returns the side, in pixels, of the square that one latent represents."""
+        """Returns how many pixels wide and high the area is that one latent stands for.
+
+        `vae_config`: the VAE's config.json.
+        """
         ...
 
     def to_latents(
@@ -31,15 +34,16 @@ class LatentMaths(Protocol):
         sample: bool = True,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Encodes pictures of one size as normalised latents (B, C, h, w).
+        """Encodes pictures of equal size as normalised latents, (B, C, h, w).
 
-        `sample`: draw from the VAE's posterior with `generator`; otherwise its mode is taken.
+        `sample`: whether the latents are drawn at random from the VAE's posterior, with `generator`; otherwise the
+        posterior's mode is taken.
         """
         ...
 
 
 class CaptionedFamily(Family):
-    """Base class of the families that train on captioned pictures; each picture is cropped to its training size."""
+    """Base class of the model families that train on pictures with captions, without reference pictures."""
 
     maths: ClassVar[LatentMaths]
 
@@ -51,9 +55,11 @@ class CaptionedFamily(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes a picture as `latents` (1, C, h, w) float32, scaled and cropped to its training size.
+        """Encodes a picture as `latents`, (1, C, h, w) float32, after scaling and cropping it to its training size.
 
-        Raises: BadInput where there are references, which such a model does not take.
+        `resolution`: the picture is trained at about `resolution`² pixels; `generator`: draws from the VAE's posterior.
+        Returns a dict with the one entry `latents`. Raises: BadInput if `references` is not empty, since these models
+        take none.
         """
         if references:
             raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
@@ -61,26 +67,44 @@ class CaptionedFamily(Family):
         return {"latents": self.maths.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture scaled and cropped to the training size that fits its aspect at this resolution."""
+        """Returns a picture, scaled and cropped to the training size whose aspect ratio is nearest to its own.
+
+        `parts`: the loaded models, by component name; `resolution`: the training size has about `resolution`² pixels.
+        """
         return fit(image, bucket(image.size, resolution**2, 2 * self.maths.latent_factor(parts["vae"].config)))
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the parameters for generating a picture of the class (any person, not the character)."""
+        """Returns the parameters for generating a picture of the class (any person) instead of the character.
+
+        `words`: the prompt; `references`: not used. The picture is square, with sides of `resolution` pixels.
+        """
         return self.class_params(words, resolution, seed)
 
     def class_params(self, words: str, resolution: int, seed: int) -> GenerateParams:
-        """Returns the model's default parameters with `words` as the prompt and `resolution` pixels as both sides."""
+        """Returns the model's default generation parameters with the given prompt, size and seed.
+
+        `words`: the prompt; `resolution`: both sides of the picture, in pixels.
+        """
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options on which cached encodings depend: those of every family, and the prompt's token limit."""
+        """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
+
+        These are the options of every family, and the prompt's token limit.
+        """
         return (*super().encoding_options(), self.text_tokens())
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of tokens of one example: those of the packed latents and of the text."""
+        """Returns the number of tokens that the transformer gets for one picture: packed latents plus text.
+
+        `references`: not used, since these models take no reference pictures.
+        """
         side = 2 * self.maths.latent_factor(components.config(self.folder, "vae"))
         return int(params.resolution**2 // side**2 + self.text_tokens())
 
     def text_tokens(self, references: int = 1) -> int:
-        """Returns the number of tokens to which the model's prompts are padded or cut."""
+        """Returns the number of tokens to which prompts are padded or cut.
+
+        `references`: not used, since these models take no reference pictures.
+        """
         return int(self.spec.options["text_tokens"])

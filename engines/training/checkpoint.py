@@ -29,7 +29,12 @@ OptimizerState = Mapping[str, Any]  # as torch's `state_dict` has it
 
 @dataclass(frozen=True)
 class Identity:
-    """Holds all that must be equal for a run to resume from a checkpoint."""
+    """Holds all that must be unchanged for a training to resume from a checkpoint.
+
+    `model`: its name; `weights`, `dataset`: hashes of the model's files and of the pictures with their captions;
+    `knobs`: the training parameters; `start`: hash of the LoRA file that the training began with, "" for a new LoRA;
+    `trigger`: the trigger word, "" if the loss does not depend on it.
+    """
 
     model: str
     weights: str  # hash of the files of the transformer and the encoders
@@ -39,9 +44,9 @@ class Identity:
     trigger: str = ""  # where the loss depends on it
 
     def to_json(self) -> Json:
-        """Returns the identity as one flat JSON object, the training parameters beside the rest.
+        """Returns the identity as one flat JSON object.
 
-        An empty `start` or `trigger` is left out.
+        The training parameters are entries beside the other fields. An empty `start` or `trigger` is left out.
         """
         optional = {"start": self.start, "trigger": self.trigger}
         return {
@@ -62,7 +67,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Describes a complete checkpoint on disk, and the training to which it belongs."""
+    """Describes a complete checkpoint on disk: its folder, its step, and the identity of its training."""
 
     folder: Path
     step: int
@@ -75,13 +80,17 @@ class Checkpoint:
 
     @property
     def previews_done(self) -> bool:
-        """Returns whether all previews of the checkpoint's step were generated; if not, a resumed run does it again."""
+        """Returns whether all preview pictures of the checkpoint's step were generated.
+
+        If not, a resumed training generates them again.
+        """
         return (self.folder / _PREVIEWS_DONE).is_file()
 
     def optimizer(self) -> dict[str, Any]:
-        """Loads the optimiser's state onto the CPU and returns it as a dict.
+        """Loads the optimiser's state dict from the checkpoint to the CPU, and returns it.
 
-        Its entry `raw` holds the trained weights themselves, where the LoRA file has their averages.
+        With an EMA, its additional entry `raw` is a list of the trained weights, because the LoRA file then holds the
+        averages.
         """
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state
@@ -89,9 +98,9 @@ class Checkpoint:
 
 @contextmanager
 def locked(run_folder: Path) -> Iterator[None]:
-    """Locks a run's folder against other processes inside a `with` block; the lock of a killed process is freed.
+    """Locks a run's folder inside a `with` block, so that no other process trains in it.
 
-    Raises: Busy where another process trains there.
+    The operating system frees the lock of a killed process. Raises: Busy if another process has the lock.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run_folder / "run.lock", timeout=0)
@@ -121,10 +130,11 @@ def save(
     optimizer: OptimizerState,
     write_adapter: Callable[[Path], None],
 ) -> Checkpoint:
-    """Writes a checkpoint completely or not at all, and returns its description.
+    """Writes a checkpoint to the run's folder, completely or not at all, and returns its description.
 
-    It is written beside its final place, flushed to the disk, and then renamed. `write_adapter`: writes the LoRA file
-    to the path that it gets; where it raises, no checkpoint is left. A checkpoint of this step that exists is kept.
+    `optimizer`: the optimiser's state dict; `write_adapter`: writes the LoRA file to the path that it is given. An
+    error in it leaves no checkpoint. If the run has a checkpoint of this step already, that one is kept and nothing is
+    written.
     """
     home = run_folder / "checkpoints"
     home.mkdir(parents=True, exist_ok=True)
@@ -150,16 +160,19 @@ def save(
 
 
 def mark_previews_done(run_folder: Path, step: int) -> None:
-    """Records in a step's checkpoint that its previews were generated; does nothing without such a checkpoint."""
+    """Records on disk, in the checkpoint of a step, that all previews of this step were generated.
+
+    Does nothing if the step has no checkpoint.
+    """
     folder = _complete(run_folder).get(step)
     if folder:
         (folder / _PREVIEWS_DONE).touch()
 
 
 def prune(run_folder: Path, save_every: int) -> None:
-    """Deletes all checkpoints but the newest and those at multiples of `save_every`, and the drafts that a crash left.
+    """Deletes a run's checkpoints from the disk, except the newest and those whose step is a multiple of `save_every`.
 
-    With `save_every` 0 only the newest is kept.
+    With `save_every` 0 only the newest is kept. It also deletes incomplete checkpoints that a crash left.
     """
     found = _complete(run_folder)
     for step in sorted(found)[:-1]:
@@ -170,10 +183,10 @@ def prune(run_folder: Path, save_every: int) -> None:
 
 
 def check_same(checkpoint: Checkpoint, identity: Identity) -> None:
-    """Checks that a checkpoint belongs to this training: same data set, base model and parameters.
+    """Checks that a checkpoint belongs to the training with this identity: same data set, base model and parameters.
 
-    A parameter that did not exist when the checkpoint was written is taken to have had its default value. Raises:
-    BadInput that names each difference.
+    A parameter that the checkpoint lacks, because it was introduced later, counts as having its default value. Raises:
+    BadInput, with a message that lists all differences.
     """
     defaults, now = json.loads(json.dumps(TrainParams().to_json())), identity.to_json()
     before = {name: value for name, value in defaults.items() if name in now} | checkpoint.identity.to_json()

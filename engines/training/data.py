@@ -30,10 +30,10 @@ _HASHED_BYTES = 1 << 20  # at either end of a weights file
 
 @dataclass(frozen=True)
 class Source:
-    """Holds one training item and the content hashes of its pictures, as they are after cropping.
+    """Holds one training item and the content hashes of its files.
 
-    The hashes are part of the cache keys, so that what was encoded once is found again. `mirrored`: whether the
-    pictures are flipped left to right.
+    `image`, `references`: hashes of the pictures with their crops; `mask`: hash of the mask file, "" without a mask;
+    `mirrored`: whether the pictures are flipped left to right. The hashes become part of the keys of cached encodings.
     """
 
     item: TrainItem
@@ -43,24 +43,26 @@ class Source:
     mirrored: bool = False
 
     def mirror(self) -> Source:
-        """Returns a copy of the item that opens its picture, references and mask flipped left to right."""
+        """Returns a copy of this item that opens its picture, references and mask flipped left to right."""
         image, *references = (key("mirror", name) for name in (self.image, *self.references))
         return replace(self, image=image, references=tuple(references), mirrored=True)
 
     def open(self) -> SourcePictures:
-        """Opens the item's pictures, cropped and flipped as they are trained, but not scaled.
+        """Opens the item's picture, references and mask, cropped and flipped for training but not yet scaled.
 
-        Raises: BadInput for a file that is no picture, an impossible crop, or a mask of another size.
+        Raises: BadInput for a file that is no picture, an impossible crop, or a mask whose size differs from its
+        picture's.
         """
         whole = open_picture(self.item.image)
         mask = self._cropped(open_mask(self.item.mask, whole.size)) if self.item.mask else None
         return SourcePictures(self._cropped(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """Opens the reference pictures, cropped and flipped as they are trained, but not scaled.
+        """Opens the reference pictures and returns them, cropped and flipped for training but not yet scaled.
 
-        The first reference is the picture that was edited. It gets `source_crop` and then the crop of the result, so
-        that no LoRA learns to zoom. The others are not cropped. Raises: BadInput.
+        The first reference is the picture from which the result was made by an edit. It is cropped to the part that was
+        edited and then like the result, so that the LoRA does not learn to zoom. Other references are not cropped.
+        Raises: BadInput.
         """
         opened = [open_picture(path) for path in self.item.references]
         edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
@@ -75,7 +77,11 @@ class Source:
 
 @dataclass(frozen=True)
 class SourcePictures:
-    """Holds the opened pictures of a training item, cropped and flipped but not yet scaled."""
+    """Holds the opened pictures of one training item, cropped and flipped but not yet scaled.
+
+    `references`: the pictures that an editor gets as input, empty for a generator; `mask`: a grey picture that weights
+    the loss, None without one.
+    """
 
     image: Image.Image
     references: list[Image.Image]
@@ -83,9 +89,9 @@ class SourcePictures:
 
 
 class Cache:
-    """Stores encoded tensors on disk, in one safetensors file for each key, which is a hash of the encoded content.
+    """Stores encoded tensors in a folder, in one safetensors file for each key.
 
-    A file that cannot be read counts as absent.
+    A key is a hash of the content that was encoded. A damaged file counts as absent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +105,10 @@ class Cache:
             return False
 
     def shapes(self, key: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Returns the names and shapes of a key's tensors, sorted by name; reads the file's header alone."""
+        """Returns the (name, shape) of each tensor that is stored under a key, sorted by name.
+
+        Reads only the file's header.
+        """
         with safe_open(self._path(key), framework="pt") as file:
             return tuple((name, tuple(file.get_slice(name).get_shape())) for name in sorted(file.keys()))
 
@@ -107,9 +116,10 @@ class Cache:
         return load_file(self._path(key))
 
     def fill(self, key: str, make: Callable[[], Tensors]) -> None:
-        """Calls `make` and stores the tensors that it returns, unless the key is stored already.
+        """Calls `make` and stores the tensors that it returns (by name) under `key`.
 
-        The file is written completely or not at all.
+        If tensors are stored under this key already, it does nothing and does not call `make`. The file is written
+        completely or not at all.
         """
         if key in self:
             return
@@ -127,7 +137,7 @@ class Cache:
 
 
 def key(*parts: object) -> str:
-    """Returns a cache key, which is a hash of the `repr` of the given parts and of the cache's version."""
+    """Returns a cache key: a hash of the `repr` of all `parts`, and of a version number of the cache."""
     return _hashed(_CACHE_VERSION, *parts)
 
 
@@ -141,9 +151,9 @@ def _hashed(*parts: object) -> str:
 
 
 def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
-    """Hashes the files of a data set and returns its items with their hashes, in order.
+    """Returns the items of a data set with the hashes of their files, in the same order.
 
-    Raises: BadInput for an empty data set, NotFound for a missing file.
+    Reads every file once. Raises: BadInput for an empty data set, NotFound for a missing file.
     """
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
@@ -165,23 +175,27 @@ def _cropped_hash(picture: str, crop: Crop) -> str:
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
-    """Returns a hash of a data set: of all its pictures, references, masks, crops and captions, in order."""
+    """Returns one hash for a whole data set: its pictures, references, masks, crops and captions, in order."""
     return _content_hash(
         "dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources]
     )
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
-    """Returns a hash of some components of a model: of the names, sizes, and first and last MiB of their files.
+    """Returns a hash that tells model weights apart without reading all of their many gigabytes.
 
-    It tells models apart without reading 40 GB. `folder`: the model's; `names`: the components' folders in it.
+    It covers the names and sizes of the files, and the first and last MiB of each. `folder`: the model's folder;
+    `names`: the subfolders of the components that count.
     """
     files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
     return _content_hash("weights", [(str(file.relative_to(folder)), *_size_and_ends(file)) for file in files])
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Opens a mask file as a grey picture. Raises: BadInput where its size differs from `size`, its picture's."""
+    """Opens a mask file and returns it as a grey picture.
+
+    `size`: the size of the picture that the mask belongs to. Raises: BadInput if the mask has another size.
+    """
     mask = to_grey(open_picture(path))
     if mask.size != size:
         raise BadInput(
@@ -197,10 +211,11 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 class BatchOrder:
-    """Divides examples into batches as a function of (seed, batch number), so that a resume needs no saved state.
+    """Decides which examples form each batch, from the seed and the batch's number alone.
 
-    Each epoch is shuffled anew. Examples of different shapes never share a batch. The last batch of a shape is filled
-    with the first examples of that shape, so that every batch is full and every example is seen at least once an epoch.
+    So a resumed training needs no saved state. Each epoch is shuffled anew. A batch holds examples of one shape only,
+    and is always full: where examples of a shape run out, the batch is filled with that shape's first ones of the
+    epoch.
     """
 
     def __init__(self, shapes: Sequence[object], batch_size: int, seed: int) -> None:
@@ -212,7 +227,10 @@ class BatchOrder:
         self._epoch = lru_cache(maxsize=1)(self._shuffled)  # a step must not cost more the more pictures there are
 
     def batch(self, number: int) -> list[int]:
-        """Returns the indices of the examples in a batch; batches are numbered from 0 at the start of the training."""
+        """Returns the indices of the examples in one batch.
+
+        `number`: counts batches from 0 since the training began, not since it was resumed.
+        """
         epoch, place = divmod(number, self._per_epoch)
         return self._epoch(epoch)[place]
 
@@ -230,13 +248,13 @@ class BatchOrder:
 
 
 def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
-    """Creates a random generator whose numbers depend on a seed, a purpose and a number alone."""
+    """Creates a CPU random generator that is fully determined by a seed, a purpose (any words) and a number."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Concatenates the tensors (1, …) of several examples to those of a batch (B, …), by name."""
+    """Concatenates the tensors (1, …) of several examples to batches (B, …), and returns these by name."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -20,11 +20,11 @@ _AI_TOOLKIT = ((0.0, 0.45), (0.1, 0.72), (0.3, 0.73), (0.5, 0.93), (0.7, 1.27), 
 
 @dataclass(frozen=True)
 class Density:
-    """Describes a distribution of the noise level σ, and the weight of the loss at each level.
+    """Describes from which distribution noise levels σ are drawn, and how the loss is weighted at each level.
 
-    `even`: uniform; otherwise the logit of σ is normal with `mean` and `std`. Levels are then shifted towards noise: by
-    the fixed factor `shift`, or with `resolution_shift` by e^μ of the model's own scheduler, so that training sees the
-    noise levels of inference at that size. `weights`: points (σ, weight of the loss there), in order of σ.
+    `even`: σ is uniform; otherwise the logit of σ is normal, with `mean` and `std`. `shift`: factor by which levels are
+    then shifted towards noise. `resolution_shift`: shift by the factor of the model's own scheduler instead, which
+    depends on the picture's size. `weights`: points (σ, weight of the loss), in order of σ.
     """
 
     even: bool = False
@@ -35,7 +35,10 @@ class Density:
     weights: tuple[tuple[float, float], ...] = ((0.0, 1.0), (1.0, 1.0))
 
     def sample(self, count: int, mu: float, generator: torch.Generator) -> Tensor:
-        """Draws noise levels (count,) float32; `mu` is the μ of the model's scheduler for pictures of this size."""
+        """Draws `count` noise levels, (count,) float32.
+
+        `mu`: the logarithm of the scheduler's shift factor for the pictures' size; used only with `resolution_shift`.
+        """
         if self.even:
             level = 1.0 - torch.rand(count, generator=generator)
         else:
@@ -43,7 +46,10 @@ class Density:
         return shifted(level, math.exp(mu) if self.resolution_shift else self.shift)
 
     def weight(self, level: Tensor) -> Tensor:
-        """Returns the weight of the loss at each noise level (count,), float32, interpolated between the points."""
+        """Returns the weight of the loss for each noise level in `level`, (count,) float32.
+
+        It is interpolated linearly between the points of `weights`.
+        """
         at, value = (torch.tensor(column, device=level.device) for column in zip(*self.weights, strict=True))
         right = torch.searchsorted(at, level.contiguous()).clamp(1, len(self.weights) - 1)
         part = (level - at[right - 1]) / (at[right] - at[right - 1])
@@ -61,15 +67,15 @@ DENSITIES = {
 
 
 def density(name: str) -> Density:
-    """Returns the timestep density with this name. Raises: BadInput."""
+    """Returns the timestep density with this name, such as "uniform". Raises: BadInput for an unknown name."""
     if name not in DENSITIES:
         raise BadInput(f"There is no timestep density named {name}.", f"Choose one of: {', '.join(DENSITIES)}.")
     return DENSITIES[name]
 
 
 def shifted(level: Tensor, factor: float) -> Tensor:
-    """Returns noise levels shifted towards 1: factor·σ / (1 + (factor − 1)·σ), where `factor` is e^μ.
+    """Returns noise levels shifted towards 1 (pure noise): factor·σ / (1 + (factor − 1)·σ).
 
-    Source: time_shift in black-forest-labs/flux.
+    Source: time_shift in black-forest-labs/flux, where `factor` is e^μ.
     """
     return factor * level / (1.0 + (factor - 1.0) * level)

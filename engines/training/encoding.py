@@ -22,9 +22,10 @@ _LIBRARIES = ("diffusers", "transformers")  # other versions have made other emb
 
 @dataclass(frozen=True)
 class Encoded:
-    """Holds all that a training needs once the encoders are unloaded.
+    """Holds all that a training needs once the encoders are unloaded: the cache, and the keys of its entries.
 
-    `examples`: the data set; `classes`: the class pictures of prior preservation, none where it is off.
+    `examples`: the data set; `classes`: generated pictures of the class for prior preservation, empty without it;
+    `previews`: the cache keys of the encoded preview prompts.
     """
 
     cache: Cache
@@ -41,12 +42,12 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Encodes the pictures and texts of a run that its cache lacks, and returns the examples.
+    """Encodes those pictures, captions and previews of a run that are not in its cache yet, and returns the examples.
 
-    The encoders are leased only where something is missing. Cache keys depend on the content, the encoders' weights,
-    the registry row's encoding options and the library versions, so that runs can share a cache and none finds outdated
-    tensors. `version_of`: returns a library's version.
-    Raises: BadInput for a picture or a mask that cannot be used, or for prior preservation where no caption has the
+    With prior preservation it also generates and encodes the missing pictures of the class. `sources`: the run's items
+    with their hashes; `lease`: gives access to the GPU, used only if something is missing; `on_step`: called with
+    progress; `version_of`: returns the version of a library, which is part of the cache keys.
+    Raises: BadInput for a picture or mask that cannot be used, or if prior preservation is on and no caption has the
     trigger.
     """
     # 1. The cache keys of all that the run needs, mirror images and class pictures too.

@@ -16,10 +16,11 @@ Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: name
 
 @dataclass(frozen=True)
 class Example:
-    """Holds the cache keys of one item at one size; "" stands for a tensor that the item lacks.
+    """Holds the cache keys of one training item at one size; "" where the item lacks a tensor.
 
-    `words`: the encoded caption; `no_words`: the empty caption; `class_words`: the caption with the class word in the
-    trigger's place; `mirrored`: the example of the flipped item.
+    `words`: of the encoded caption; `no_words`: of the encoded empty caption; `class_words`: of the encoded caption
+    with the class word (such as "person") in place of the trigger; `mirrored`: the keys of the item flipped left to
+    right.
     """
 
     latents: str
@@ -30,7 +31,7 @@ class Example:
     mirrored: Example | None = None
 
     def needs(self) -> Iterator[str]:
-        """Yields every cache key that the example and its mirrored example read."""
+        """Yields all cache keys that this example uses, those of its mirrored example included."""
         yield from filter(None, (self.latents, self.words, self.no_words, self.class_words, self.mask))
         if self.mirrored:
             yield from self.mirrored.needs()
@@ -38,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Reads the tensors of a training's examples from the cache."""
+    """Loads the tensors of training examples from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]
@@ -47,10 +48,10 @@ class Examples:
         return len(self.examples)
 
     def row(self, index: int, *, wordless: bool, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns one example's tensors by name: latents, encoded caption, and mask if any.
+        """Returns the tensors of one example by name: latents, encoded caption, and mask if there is one.
 
-        `wordless`: take the empty caption; `mirrored`: take the flipped item, if there is one. Where any example has a
-        mask, one without gets a mask of ones (1, 1, h, w).
+        `wordless`: use the empty caption; `mirrored`: use the flipped picture, if it was encoded. If any example of the
+        data set has a mask, an example without one gets a mask of ones, (1, 1, h, w).
         """
         example = self._example(index, mirrored)
         words = self.cache[example.no_words if wordless else example.words]
@@ -60,12 +61,17 @@ class Examples:
         return row | {"mask": torch.ones(1, 1, *row["latents"].shape[-2:])} if self.masked else row
 
     def class_row(self, index: int, *, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns one example's tensors with the class word in its caption; {} where the caption lacks the trigger."""
+        """Returns the tensors of one example by name, with a caption of the class (such as "person").
+
+        These are its latents, and its encoded caption with the class word in the trigger's place.
+        `mirrored`: use the flipped picture, if it was encoded. Returns {} if that caption is not encoded: the item's
+        caption lacks the trigger, or the training does not need it.
+        """
         example = self._example(index, mirrored)
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}
 
     def shapes(self) -> list[Shape]:
-        """Returns the names and shapes of each example's latents; examples of equal shapes can share a batch."""
+        """Returns for each example the names and shapes of its latents; examples with equal ones can share a batch."""
         return [self.cache.shapes(example.latents) for example in self.examples]
 
     @cached_property

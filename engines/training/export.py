@@ -33,7 +33,12 @@ _TOLERANCE = 1e-4  # relative to a module's norm; more where alpha is folded int
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Holds what the metadata of a LoRA file says; the fields with defaults may be unknown."""
+    """Holds the facts about a LoRA that its file's metadata records.
+
+    `family`, `base_model`: names; `step`: the training steps so far; `dataset`: hash of the training data; `targets`:
+    pattern of the names of the layers with a LoRA; `pictures`: the number of training pictures. A field that has its
+    default value is unknown.
+    """
 
     family: str
     base_model: str
@@ -49,10 +54,11 @@ class Info:
     made: str = ""  # ISO 8601
 
     def metadata(self, form: str = "diffusers") -> dict[str, str]:
-        """Returns the metadata of a LoRA file: entries for this program, peft, kohya and the model specification.
+        """Returns the metadata entries of a LoRA file, by name.
 
-        All values are text, as safetensors requires; unknown ones are left out. `form`: whose module names the file
-        has, diffusers, kohya or comfyui.
+        They are this program's own, and those of peft, kohya and Stability AI's ModelSpec. All values are text; entries
+        whose value is unknown are left out. `form`: the tool whose module names the file has, which is diffusers, kohya
+        or comfyui.
         Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and Stability-AI/ModelSpec 1.0.1.
         """
         own = {
@@ -128,9 +134,9 @@ class Info:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], path: Path) -> Info:
-        """Creates an Info from a file's metadata; `path` names the file in errors.
+        """Creates an Info from the metadata of a LoRA file that this program wrote.
 
-        Raises: LoraMismatch where an entry is missing.
+        `path`: the file, for error messages. Raises: LoraMismatch if an entry is missing.
         """
         try:
             return cls(
@@ -155,10 +161,10 @@ class Info:
 
 
 def write_adapter(path: Path, state: State, info: Info) -> None:
-    """Writes a LoRA file under diffusers' names, and checks it by reading it back as every engine does.
+    """Writes a LoRA to a safetensors file in diffusers' format, then reads the file and compares the tensors.
 
-    `state`: tensors under peft's names relative to the transformer. Raises: LoraMismatch where a tensor that is read
-    back differs.
+    `state`: the LoRA's tensors by peft's names, which begin at the transformer. Raises: LoraMismatch if a tensor that
+    was read differs.
     """
     tensors = {f"transformer.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
     _save(tensors, path, info, "diffusers")
@@ -172,15 +178,14 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 
 
 def export(source: Path, path: Path, form: str) -> None:
-    """Writes a copy of one of our LoRA files for another tool; strength 1 there has the effect of strength 1 here.
+    """Writes a copy of a LoRA file that was trained here, in the format of another tool.
 
-    `source`: our file; `path`: the file to write; `form`: whose module names it gets, diffusers, kohya or comfyui. Many
-    programs ignore the alpha of diffusers' and ComfyUI's files. In these, alpha / rank is multiplied into the tensors,
-    and the metadata gives the rank as alpha.
-
-    The file is read back before it takes its place; an error leaves no file.
-    Raises: BadInput for an unknown form; LoraMismatch for a file that was not trained here, for a module that the tool
-    has no name for, or for one that differs when it is read back.
+    `source`: the file to read; `path`: the file to write; `form`: the format, which is diffusers, kohya or comfyui. At
+    equal strength the copy has the effect of the original. Many programs ignore the alpha in files of diffusers and
+    ComfyUI: there alpha / rank is multiplied into the tensors, and the metadata gives the rank as alpha.
+    The copy is checked by reading it before it gets its final name, so that an error leaves no file. Raises: BadInput
+    for an unknown form; LoraMismatch if the file was not trained here, the format has no name for a module, or the
+    check fails.
     """
     if form not in FORMS:
         raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
@@ -203,10 +208,10 @@ def _folded(state: State, info: Info) -> dict[str, Tensor]:
 
 
 def write_converted(path: Path, tensors: State, state: State, info: Info, form: str) -> None:
-    """Writes a LoRA's renamed tensors, reads the file back, and checks that every layer's update is the same.
+    """Writes the tensors that `converted` returned to a file, and checks the file by reading it.
 
-    `tensors`: what `converted` returned for `state`; `state`, `info`: our tensors and metadata; `form`: kohya or
-    comfyui. Raises: LoraMismatch.
+    `tensors`: the converted tensors; `state`, `info`: the original tensors and metadata; `form`: kohya or comfyui.
+    Raises: LoraMismatch if the product of up and down matrix differs in any layer; then no file is left.
     """
     with _draft(path) as draft:
         written = info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank))
@@ -240,9 +245,9 @@ def _save(tensors: State, path: Path, info: Info, form: str) -> None:
 
 
 def content_hash(tensors: State) -> str:
-    """Returns the hash of Stability-AI/ModelSpec: "0x" and the SHA-256, in hex, of a safetensors file after its header.
+    """Returns the hash by which Stability-AI/ModelSpec identifies a safetensors file: "0x", then a SHA-256 in hex.
 
-    In such a file wider types come first, and equally wide tensors are sorted by name.
+    It covers the tensors in the order in which such a file stores them, without the header.
     """
     found = hashlib.sha256()
     for _, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
@@ -251,13 +256,13 @@ def content_hash(tensors: State) -> str:
 
 
 def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
-    """Returns a LoRA's tensors under kohya's or ComfyUI's names (`form`), with the alphas that these tools expect.
+    """Returns a LoRA's tensors by kohya's or ComfyUI's names, with the alpha values that these tools expect.
 
-    ComfyUI's alphas equal the rank; they are left out where diffusers' reader of these names fails on them.
-
-    Where a tool has one module for several of ours (such as q, k and v), our down matrices are stacked and our up
-    matrices are put on a block diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch for a module
-    without a name there.
+    `state`, `info`: the tensors by peft's names, and the metadata; `form`: kohya or comfyui. ComfyUI's alphas equal the
+    rank; they are left out where diffusers' reader fails on them.
+    Where the tool has one fused layer for several layers of diffusers (such as q, k and v), the down matrices are
+    stacked and the up matrices form a block diagonal. The product is the same, and the rank is the sum of the ranks.
+    Raises: LoraMismatch for a module that the tool has no name for.
     """
     groups: dict[str, dict[int, str]] = {}
     slots: dict[str, Slot] = {}

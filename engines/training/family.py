@@ -37,10 +37,10 @@ _INPUT_BYTES = 2
 
 
 class Family(ABC):
-    """Base class of what the training loop needs of a model family: encoding, predicting velocities, previews, sizes.
+    """Base class of the model families (such as FLUX) that can be trained: what the training loop needs of each.
 
-    A registry row's `trainer` names the subclass. Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,). C
-    depends on the family's VAE.
+    A model's registry row names the subclass in its field `trainer`. Shapes in its methods: latents (B, C, h, w),
+    packed latents (B, n, 4C), noise levels σ (B,). C depends on the VAE.
     """
 
     targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
@@ -62,27 +62,40 @@ class Family(ABC):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its reference pictures.
+        """Encodes a training picture and its reference pictures; returns tensors by name.
 
-        `resolution`: the picture is trained at about `resolution`² pixels. Returns tensors by name.
+        The entry `latents` (1, C, h, w) is the picture, drawn from the VAE's posterior with `generator`. `parts`: the
+        loaded models, by component name; `resolution`: the picture is trained at about `resolution`² pixels.
         """
 
     @abstractmethod
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture scaled and cropped as it is before encoding; masks are fitted in the same way."""
+        """Returns a picture, scaled and cropped to the size at which `encode_images` encodes it.
+
+        A mask is fitted by the same method. `parts`: the loaded models, by component name; `resolution`: the size has
+        about `resolution`² pixels.
+        """
 
     @abstractmethod
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption or an instruction, with its references; returns the transformer's conditioning by name."""
+        """Encodes a caption, or for an editor an instruction with its reference pictures.
+
+        `parts`: the loaded models, by component name. Returns the tensors by name (such as the prompt's embeddings)
+        that the transformer takes as conditioning.
+        """
 
     @abstractmethod
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes all that `draw` needs for a preview; returns tensors by name. The encoders can then be unloaded."""
+        """Encodes the prompt and the input pictures of a preview, so that the encoders can then be unloaded.
+
+        Returns the tensors that `draw` needs, by name. `parts`: the loaded models, by component name.
+        """
 
     def encode_mask(self, parts: Parts, mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
-        """Returns the share of each latent's area that the mask's white covers, (1, 1, h, w) in 0…1.
+        """Returns for each latent of a picture how much of its area is white in the mask, (1, 1, h, w) in 0…1.
 
-        `resolution`: that of the picture; `latents`: those of the picture, for their h and w.
+        `parts`: the loaded models, by component name; `resolution`, `latents`: those of the picture, to whose size the
+        mask is brought.
         """
         fitted = self.fitted(parts, to_rgb(mask), resolution)
         covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
@@ -90,40 +103,47 @@ class Family(ABC):
         return adaptive_avg_pool2d(covered, (height, width))
 
     def fits_encoder(self, text: str) -> bool:
-        """Returns whether the text encoder reads a caption to its end; True unless a family overrides this."""
+        """Returns whether a caption is short enough that the text encoder does not truncate it.
+
+        True unless a family overrides this.
+        """
         del text
         return True
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options that change the encoding of the same files; their `repr` becomes part of cache keys."""
+        """Returns all options, besides the files, on which encodings depend; their `repr` goes into cache keys."""
         held = [components.form_of(self.spec, self.folder, name) for name in self.encoders]
         return (*held, components.weight_dtype(self.spec), self.spec.options.get("full_width", ()))
 
     def weights_hash(self, names: Sequence[str]) -> str:
-        """Returns a hash of the weight files of the components called `names`."""
+        """Returns a hash of the weight files of the model's components with these names, such as "transformer"."""
         return weights_hash(self.folder, [components.held_in(self.spec, self.folder, name).name for name in names])
 
     # ── previews and class pictures ─────────────────────────────────────────────────────────────
 
     @abstractmethod
     def class_params(self, words: str, resolution: int, seed: int) -> Params:
-        """Returns the parameters for generating a picture of the class; they are part of its cache key.
+        """Returns the parameters for generating a picture of the class (any person) for prior preservation.
 
-        `words`: a caption that names the class instead of the character.
+        `words`: a caption with the class word (such as "person") instead of the character's trigger; `resolution`: the
+        picture's sides in pixels, which an editor ignores. The parameters become part of the picture's cache key.
         """
 
     @abstractmethod
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the preview that generates a picture of the class (any person) for prior preservation.
+        """Returns the request for generating a picture of the class (any person) for prior preservation.
 
-        `words`: a caption that names the class instead of the character; `references`: those of the captioned item.
+        `words`: a caption with the class word (such as "person") instead of the character's trigger; `references`: for
+        an editor, the input pictures of the item from which the caption comes; `resolution`: the picture's sides in
+        pixels, which an editor ignores.
         """
 
     @abstractmethod
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview with the transformer and the LoRA in training, and returns the picture.
+        """Generates a preview picture with the transformer and the LoRA in training, and returns it.
 
-        `encoded`: what `encode_preview` returned; `tick`: called after each step.
+        `parts`: the loaded models, by component name; `encoded`: what `encode_preview` returned; `tick`: called after
+        each denoising step.
         """
 
     @cached_property
@@ -142,40 +162,45 @@ class Family(ABC):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity (noise − picture) of the noisy latents; returns packed latents (B, n, 4C).
+        """Predicts the velocity (noise − picture) for noisy latents; returns packed latents (B, n, 4C).
 
-        `batch`: the examples' tensors by name; n is the number of the picture's tokens, without those of references;
-        `guidance`: the value for models that are told one.
+        `batch`: the examples' encoded tensors, by name; `noisy`: (B, C, h, w); `sigma`: the noise levels (B,);
+        `guidance`: the guidance scale, for models that take it as input. n counts the picture's own tokens, not those
+        of references.
         """
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates the tensors of examples of equal shapes to those of one batch, by name."""
+        """Concatenates the tensors (1, …) of several examples to batches (B, …), and returns these by name."""
         return stack(rows)
 
     def shift(self, latents: Tensor) -> float:
-        """Returns the μ by which the model's scheduler shifts noise levels for latents of this size."""
+        """Returns the scheduler's shift of noise levels for latents of this size, as the logarithm μ of the factor."""
         return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
 
     def target(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Returns the velocity that is to be predicted: ε − x₀, the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
+        """Returns the velocity that the model is trained to predict: noise − latents.
+
+        It is the derivative by σ of the noisy latents (1 − σ)·x₀ + σ·ε.
+        """
         return noise - latents
 
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 4C) float32.
+        """Adds noise to the latents of a batch and predicts the velocity; returns packed latents (B, n, 4C) float32.
 
-        The noisy latents are x_σ = (1 − σ)·x₀ + σ·ε, where `sigma` (B,) has the levels and `noise` (B, C, h, w) is ε.
+        `batch`: the examples' encoded tensors, by name; `noise`: (B, C, h, w); `sigma`: the noise levels (B,);
+        `guidance`: the guidance scale, for models that take it as input.
         """
         level = sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * batch["latents"] + level * noise
         return self.velocity(transformer, batch, noisy, sigma, guidance).float()
 
     def losses(self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Returns the mean squared error of each example's predicted velocity, (B,), over the picture's tokens alone.
+        """Returns each example's mean squared error of the predicted velocity, (B,), over the picture's own tokens.
 
-        A batch's `mask` (B, 1, h, w) weights the errors. Each example's weights are divided by their mean, so that a
-        small mask makes no small loss.
+        The parameters are those of `predict`. If the batch has a `mask` (B, 1, h, w), it weights the errors; its
+        weights are scaled to a mean of 1 in each example, so that a small mask does not make the loss small.
         """
         latents = batch["latents"]
         target = pack(self.target(latents, noise))
@@ -189,16 +214,23 @@ class Family(ABC):
 
     @abstractmethod
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns an estimate of the number of tokens of one example, picture and text, with `references` pictures."""
+        """Returns an estimate of how many tokens the transformer gets for one example: picture, references and text.
+
+        `references`: the number of reference pictures; models that take none ignore it.
+        """
 
     @abstractmethod
     def text_tokens(self, references: int = 1) -> int:
-        """Returns an estimate of the number of text tokens of one example, with `references` pictures."""
+        """Returns an estimate of how many of an example's tokens come from the text encoder.
+
+        `references`: the number of reference pictures, which an editor's text encoder reads too; other models ignore
+        it.
+        """
 
     def targeted(self, params: TrainParams) -> Targets:
-        """Returns the layers that get a LoRA, by `params.targets`.
+        """Returns the layers that get a LoRA: those that the choice `params.targets` (such as "attention") names.
 
-        Raises: BadInput for a choice that the family lacks.
+        Raises: BadInput for a choice that the family does not have.
         """
         if params.targets not in self.targets:
             raise BadInput(
@@ -207,21 +239,28 @@ class Family(ABC):
         return self.targets[params.targets]
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns the descriptions of the components with these names, for a stage.
+        """Returns descriptions of the components with these names (such as "vae"): key, size in bytes, loader.
 
-        `base`: the precision of the transformer (nf4, int8); "" takes that of the model's registry row.
+        `base`: the precision of the transformer, nf4 or int8; "" for the one in the model's registry row.
         """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
 
     def spec_with_base(self, base: str) -> ModelSpec:
-        """Returns the registry row with its transformer in the precision `base`; unchanged where `base` is ""."""
+        """Returns the model's registry row with its transformer in the precision `base`, nf4 or int8.
+
+        With "" for `base` the row is returned unchanged.
+        """
         if base in ("", components.form_of(self.spec, self.folder, "transformer")):
             return self.spec
         return components.holding(self.spec, "transformer", base)
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes of a checkpoint (float32 LoRA, optimiser) and of an encoded item (latents, text)."""
+        """Estimates the bytes on disk of one checkpoint, and of one training picture after encoding.
+
+        A checkpoint is the float32 LoRA and the optimiser's state; an encoded picture is its latents and text
+        embeddings.
+        """
         config = components.config(self.folder, "transformer")
         words = self.text_tokens()
         latents = (self.tokens(params) - words) * config["in_channels"] * 4
@@ -232,11 +271,11 @@ class Family(ABC):
         )
 
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
-        """Estimates the bytes that a training takes beside the frozen weights.
+        """Estimates the bytes of GPU memory that a training needs in addition to the frozen weights.
 
-        These are the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
-        most reference pictures of any example; families without references ignore it. The GPU manager replaces this
-        estimate by what it measures.
+        These hold the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
+        largest number of reference pictures of an example; models that take none ignore it. The GPU manager uses this
+        estimate until it has measured the real value.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
@@ -260,7 +299,10 @@ class Family(ABC):
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:
-    """Returns a preview typed as the class `kind`, after checking that it is of that class. Raises: BadInput."""
+    """Checks that a preview is of the class `kind`, and returns it, for the type checker as that class.
+
+    Raises: BadInput if it is of another class.
+    """
     if isinstance(preview, kind):
         return preview
     raise BadInput(

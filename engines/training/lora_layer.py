@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 
 def use_lean_layers(config: LoraConfig) -> LoraConfig:
-    """Makes peft use `LeanLinear` for every linear layer, quantised or not; changes and returns `config`."""
+    """Makes peft use `LeanLinear` for all linear layers, quantised or not; changes `config` and returns it."""
     config._register_custom_module({nn.Linear: LeanLinear})  # peft's own hook for layers from elsewhere
     return config
 
 
 class LeanLinear(Linear):
-    """Computes the same LoRA layer as peft's, with less memory.
+    """Replaces peft's LoRA layer by one with the same result that needs less memory.
 
-    peft's own forward pass widens the input to float32, keeps it, and adds the update in several steps of autograd.
-    This one computes in the type of the base layer's output and keeps the input that the base layer keeps anyway. The
-    LoRA's weights and their gradients stay float32.
+    peft's forward pass keeps a float32 copy of the input for the backward pass. This one computes in the type of the
+    base layer's output, and keeps only the input that the base layer keeps anyway. The LoRA's weights and their
+    gradients stay float32.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -22,9 +22,10 @@ from engines.training.family import Family, Transformer
 
 @dataclass(frozen=True)
 class Batch:
-    """Holds the input of one forward pass: the examples' tensors, their noise (B, C, h, w), their noise levels (B,).
+    """Holds the input of one forward pass of the transformer.
 
-    With several processes B is the number of examples that this process computes; `count` is that of all processes.
+    `tensors`: the examples' encodings, by name; `noise`: (B, C, h, w); `sigma`: noise levels (B,). With several
+    processes, B counts the examples that this process computes, and `count` those of all processes together.
     """
 
     tensors: Tensors
@@ -34,24 +35,28 @@ class Batch:
 
 
 class Term(Protocol):
-    """Interface of one summand of the loss."""
+    """Interface of one term of the training loss; the loss is the sum of all terms, each times its `weight`."""
 
     weight: float
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares this process's part of a batch: the examples at the places `ours`; None where there are none.
+        """Loads those examples of a batch that this process computes; returns None if there are none.
 
-        `number`: counts batches from the start of the training.
+        `number`: counts batches from 0 since the training began; `ours`: the positions of this process's examples in
+        the batch.
         """
         ...
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns the loss of each example, (B,), not yet multiplied by `weight`."""
+        """Returns the loss of each example, (B,), not yet multiplied by the term's `weight`."""
         ...
 
 
 def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
-    """Returns the terms of a training's loss; the first is the one whose values are reported."""
+    """Returns the terms of the training loss that the parameters ask for; only the first term's values are reported.
+
+    `encoded`: the training's encoded examples.
+    """
     batches = _Batches(family, encoded.examples, params)
     found: list[Term] = [FlowMatching(family, batches, params)]
     if params.prior_weight:
@@ -63,7 +68,10 @@ def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
 
 
 class FlowMatching:
-    """Computes the flow-matching loss; for pictures of the class this is DreamBooth's prior preservation loss."""
+    """Computes the flow-matching loss of pictures with their captions.
+
+    Over generated pictures of the class (such as any person) it is DreamBooth's prior preservation loss.
+    """
 
     def __init__(self, family: Family, batches: _Batches, params: TrainParams, weight: float = 1.0) -> None:
         self.weight = weight
@@ -72,18 +80,23 @@ class FlowMatching:
         self._density = density(params.timestep_density)
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares this process's part of a batch of pictures with their captions; None where it has none."""
+        """Loads the examples of a batch that this process computes, with their captions; None if there are none.
+
+        `number`: counts batches from 0 since the training began; `ours`: the positions of this process's examples in
+        the batch.
+        """
         return self._batches.captioned(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns each example's squared error (B,), multiplied by the density's weight at its noise level."""
+        """Returns each example's mean squared error, (B,), times the density's weight at its noise level."""
         losses = self._family.losses(transformer, batch.tensors, batch.noise, batch.sigma, self._guidance)
         return losses * self._density.weight(batch.sigma)
 
 
 class OutputPreservation:
-    """Computes differential output preservation: for captions of the class the LoRA must not change the prediction.
+    """Computes a loss that makes the LoRA leave predictions for captions of the class (any person) unchanged.
 
+    This is called differential output preservation.
     Source: ostris/ai-toolkit, `diff_output_preservation` in extensions_built_in/sd_trainer/SDTrainer.py.
     """
 
@@ -92,14 +105,15 @@ class OutputPreservation:
         self._family, self._batches, self._guidance = family, batches, guidance
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares the pictures of the same batch whose captions have the trigger, with the class word in its place.
+        """Loads those examples of a batch that this process computes, with the class word in the trigger's place.
 
-        Returns None where no such picture is this process's.
+        `number`: counts batches from 0 since the training began; `ours`: the positions of this process's examples in
+        the batch. Examples whose captions lack the trigger are left out. Returns None if no example is left.
         """
         return self._batches.of_class(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns for each example the mean squared difference of its velocities with the LoRA on and off, (B,)."""
+        """Returns the mean squared difference of the predictions with and without the LoRA, by example (B,)."""
         inputs = (batch.tensors, batch.noise, batch.sigma, self._guidance)
         # The adapter is on again before the graph is built: checkpointing runs that forward once more in the backward.
         with torch.no_grad():

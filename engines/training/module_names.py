@@ -20,10 +20,10 @@ FORMS = ("diffusers", "kohya", "comfyui")
 
 @dataclass(frozen=True)
 class Slot:
-    """Describes the place of one of our modules in another layout: a module there, and which of its fused outputs.
+    """Describes which module of another naming scheme holds the weights of one of diffusers' modules.
 
-    `widths`: the widths of all fused outputs, as multiples of the hidden size. A module that is not fused has a single
-    entry, whose value does not matter.
+    `module`: its name there. It may be a fused layer, such as q, k and v in one; `index` is then the place of the
+    diffusers module among its outputs, and `widths` are the widths of all its outputs, as multiples of the hidden size.
     """
 
     module: str
@@ -49,9 +49,10 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 
 
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
-    """Returns the place of a diffusers module in Black Forest Labs' double or single blocks; None where it has none.
+    """Returns where Black Forest Labs' naming scheme has the weights of a diffusers module; None if nowhere.
 
-    `double`, `single`: the names in a block of either kind.
+    `double`, `single`: tables for double-stream and for single-stream blocks, from the module's name in diffusers'
+    block to its place in theirs.
     """
     match = _BLOCK.fullmatch(module)
     if not match:
@@ -64,9 +65,10 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 
 
 def slot(family: str, module: str) -> Slot | None:
-    """Returns the place of one of a family's modules in its makers' layout; None where it has none.
+    """Returns where the weights of a diffusers module are in the naming scheme of the model's makers.
 
-    Where the makers use our names, it is the module itself.
+    `family`: the name of the model family. If the makers use diffusers' names, it is the module itself. Returns None if
+    the makers' scheme does not have the module.
     """
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)
@@ -74,5 +76,9 @@ def slot(family: str, module: str) -> Slot | None:
 
 
 def prefixed(form: str, module: str) -> str:
-    """Returns a module's name in files of kohya or comfyui (`form`), without an ending such as ".lora_down.weight"."""
+    """Returns the name of a module in a LoRA file of kohya or comfyui.
+
+    The ending (such as ".lora_down.weight") is not part of it. `form`: kohya or comfyui; `module`: its name in the
+    scheme of the model's makers.
+    """
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

@@ -16,10 +16,11 @@ _WEIGHT_DECAY = 1e-4
 
 @dataclass(frozen=True)
 class OptimizerRow:
-    """Describes one optimiser: its class and its options; `engines.api.params` has the least learning rate of each.
+    """Describes one optimiser that a training can use.
 
-    `path`: "module:Class", imported at its first use, because some are slow to import.
-    `warmup`: the number of steps over which the learning rate rises linearly.
+    `path`: its class as "module:Class", imported at its first use; `state_bytes`: memory for each trained weight;
+    `warmup`: the number of steps over which the learning rate rises linearly; `options`: keyword arguments of the
+    class.
     """
 
     path: str
@@ -28,7 +29,7 @@ class OptimizerRow:
     options: Mapping[str, Any] = field(default_factory=dict)  # keywords of the class
 
     def make(self, weights: list[Tensor], rate: float) -> torch.optim.Optimizer:
-        """Creates an optimiser of these weights at the learning rate `rate`."""
+        """Creates the optimiser for these weights, with the learning rate `rate`."""
         optimizer: torch.optim.Optimizer = load_class(self.path)(weights, lr=rate, **self.options)
         return optimizer
 

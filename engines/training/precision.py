@@ -21,9 +21,9 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
-    """Computes matrix products in bfloat16 inside a `with` block, where the model is bfloat16 or the device fast at it.
+    """Runs a `with` block under bfloat16 autocast, if the model is not float32 or the device multiplies it faster.
 
-    `held`: the type of the model's weights.
+    `held`: the dtype of the model's weights.
     """
     narrow = held is not torch.float32 or fast_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
@@ -33,12 +33,15 @@ def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
 
 
 def attention(device: torch.device) -> AbstractContextManager[object]:
-    """Returns a context in which attention is computed in float32 on a CPU; on a GPU it changes nothing."""
+    """Returns a context manager under which attention is computed in float32 on a CPU; on a GPU it changes nothing."""
     return _WideAttention() if device.type == "cpu" else nullcontext()
 
 
 def checkpointing(device: torch.device) -> Callable[..., Any]:
-    """Returns a function for `enable_gradient_checkpointing` that recomputes a block in the context of `attention`."""
+    """Returns a checkpointing function to be passed to a diffusers model's `enable_gradient_checkpointing`.
+
+    It recomputes each block under the same context manager `attention` as the forward pass.
+    """
 
     def recompute(block: Any, *args: Any) -> Any:
         return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), attention(device)))

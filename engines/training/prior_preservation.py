@@ -20,9 +20,9 @@ from engines.training.family import Family, Parts
 
 
 def class_words(caption: str, trigger: str, class_word: str) -> str:
-    """Returns a caption with the class word in the trigger's place; "" where the caption lacks the trigger.
+    """Returns a caption with the class word (such as "person") in the trigger's place; "" if it lacks the trigger.
 
-    A class word that already follows the trigger is not repeated.
+    Where the class word follows the trigger already, it is not repeated.
     """
     again = re.compile(rf"\s+{re.escape(class_word)}(?!\w)")
 
@@ -36,10 +36,11 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """Describes a class picture to generate.
+    """Describes a picture of the class (such as any person) that the base model generates for prior preservation.
 
-    `words`: its caption; `source`: the item whose caption it is, and whose references an editor gets; `drawing`: cache
-    key of the encoded preview that generates it; `example`: the cache keys of its latents and its caption.
+    `words`: its caption; `source`: the training item from which the caption comes, and for an editor the input
+    pictures; `drawing`: the cache key of the encoded prompt; `example`: the cache keys of the picture's latents and
+    caption.
     """
 
     words: str
@@ -50,11 +51,11 @@ class ClassPicture:
 
 
 def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], encoders: str) -> tuple[ClassPicture, ...]:
-    """Returns the class pictures that prior preservation needs; () where it is off.
+    """Returns descriptions of the class pictures that a run's prior preservation needs; () if it is off.
 
-    Their captions are those of the items in turn, with the class word in the trigger's place; each picture has its own
-    seed. `encoders`: a hash of the encoders' weights, options and libraries.
-    Raises: BadInput where no caption has the trigger.
+    It generates nothing. The captions are those of the items in turn, with the class word in the trigger's place; each
+    picture has its own seed. `encoders`: a hash of the encoders' weights, options and libraries, for the cache keys.
+    Raises: BadInput if no caption has the trigger.
     """
     params = run.params
     if not params.prior_weight:
@@ -81,7 +82,11 @@ def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], enc
 def encode_class_words(
     family: Family, parts: Parts, pictures: Sequence[ClassPicture], cache: Cache, resolution: int
 ) -> None:
-    """Encodes the captions of the class pictures, and the previews that generate them, into the cache."""
+    """Encodes the captions of the class pictures into the cache, both for training and for generating the pictures.
+
+    `parts`: the loaded encoders, by component name; `resolution`: the pictures' sides in pixels, which an editor
+    ignores.
+    """
     for each in pictures:
         references = each.source.open_references()
         preview = family.class_preview(each.words, references, resolution, each.seed)
@@ -92,9 +97,10 @@ def encode_class_words(
 def draw_class_pictures(
     family: Family, run: TrainRun, pictures: Sequence[ClassPicture], cache: Cache, lease: Lease, on_step: OnStep
 ) -> None:
-    """Generates the class pictures that the cache lacks with the base model, and stores them encoded in the cache.
+    """Generates the class pictures that the cache lacks, and stores their latents in the cache.
 
-    Each picture is also saved as a PNG in the run's folder. Leases the stage `train` only where one is missing.
+    The base model generates them. Each is also saved as a PNG in the run's folder. `lease`: gives access to the GPU,
+    used only if a picture is missing; `on_step`: called with progress.
     """
     missing = [each for each in pictures if each.example.latents not in cache]
     if not missing:

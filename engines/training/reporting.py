@@ -23,17 +23,17 @@ _BAND_NAMES = ("low", "middle", "high")  # the noise levels between BANDS
 
 
 class LossTally:
-    """Sums the loss over the examples of a step, in total and for each band of noise levels.
+    """Sums up the losses of all examples in a training step, in total and for each of three bands of noise levels.
 
-    `figures`: (3 + 2 · bands,) float32: the sums of count, loss and σ, then each band's count, then each band's loss.
-    Several processes can add up theirs.
+    `figures`, float32: the number of examples, the sum of losses and the sum of σ; then each band's number of examples;
+    then each band's sum of losses. The figures of several processes can be added.
     """
 
     def __init__(self) -> None:
         self.figures = torch.zeros(3 + 2 * len(_BAND_NAMES))
 
     def add(self, sigma: Tensor, losses: Tensor) -> None:
-        """Adds the examples of a batch: noise levels (B,), losses (B,)."""
+        """Adds the examples of a batch to the sums: their noise levels `sigma` (B,) and their `losses` (B,)."""
         levels, found = sigma.detach().cpu().float(), losses.detach().cpu().float()
         band = torch.bucketize(levels, torch.tensor(BANDS))
         self.figures[:3] += torch.stack([torch.tensor(float(len(found))), found.sum(), levels.sum()])
@@ -41,9 +41,9 @@ class LossTally:
 
 
 def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...]]:
-    """Returns the mean loss, the mean σ, and each band's mean loss, from the sums of a LossTally.
+    """Returns the mean loss, the mean noise level σ, and a tuple with the mean loss in each band of noise levels.
 
-    The mean of a band without examples is None.
+    `figures`: the sums of a LossTally. A band without examples has None.
     """
     count, loss, level, *bands = figures.tolist()
     counts, sums = bands[: len(_BAND_NAMES)], bands[len(_BAND_NAMES) :]
@@ -51,16 +51,20 @@ def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...
 
 
 def peak_memory(device: torch.device) -> int:
-    """Returns the most bytes in use on a GPU so far; on a CPU the bytes of RAM that the process uses now."""
+    """Returns the peak of GPU memory that torch has allocated so far, in bytes.
+
+    On a CPU it returns the RAM that the process uses now.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
 
 
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
-    """Yields all events, and writes each to a TensorBoard file in the run's folder.
+    """Yields a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
 
-    `begun`: the last step before these events, 0 for a new run; TensorBoard then ignores later steps in earlier files.
+    `begun`: the last step before these events, 0 for a new run. A resumed training repeats the steps after it, so
+    TensorBoard ignores these steps in older files.
     """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:

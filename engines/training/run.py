@@ -41,10 +41,10 @@ _EXIT_STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = MODELS) -> int:
-    """Trains a run to its end, or until Ctrl-C, which saves a checkpoint; returns the process's exit code.
+    """Trains a run from the command line to its end, or until Ctrl-C; returns the process's exit code.
 
-    `arguments`: those of the command line, None for the process's own; `models`: the registry rows that are known. An
-    expected failure is logged in two lines, without a traceback.
+    Ctrl-C saves a checkpoint. `arguments`: the command line, None for that of the process; `models`: the known models.
+    An expected failure is logged as its cause and a hint, without a traceback.
     """
     # 1. The arguments.
     parser = argparse.ArgumentParser(prog="engines.training.run", description="Train a run's folder, or go on with it.")
@@ -92,9 +92,9 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """Trains a run; the main process logs the events and appends them to the file in the run's folder.
+    """Trains a run, logs its progress, and appends its events to the file in the run's folder.
 
-    Raises: UserError, Cancelled.
+    With several processes only the main one logs and writes. Raises: UserError; Cancelled after a request to stop.
     """
 
     def on_step(step: int, total: int, message: str = "") -> None:
@@ -116,7 +116,10 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
 
 
 class RunLease:
-    """Lease of a device that nothing else uses; components stay loaded for the next stage that needs them."""
+    """Gives a training access to a device that no other job uses.
+
+    Between two stages, only those components are unloaded that the next stage does not need.
+    """
 
     def __init__(self, plan: Plan, device: Device) -> None:
         self.device = device.torch_device
@@ -126,9 +129,9 @@ class RunLease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Unloads the components that the stage does not need and loads those that it lacks, for a `with` block.
+        """Loads a stage's components onto the device for a `with` block, after unloading all others.
 
-        Yields component name (the part of its key after `/`) -> module on the device.
+        `name`: the stage, encode or train. Yields the modules on the device by component name, such as "vae".
         """
         wanted = {component.key: component for component in self._stages[name].components}
         for key in [key for key in self._placed if key not in wanted]:

@@ -32,9 +32,9 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """Holds a run, the name of the model that it trains, and the folder of that model's weights.
+    """Holds a training run together with the name of its model and the folder of that model's weights.
 
-    `weights`: None where the weights were not on the machine that wrote the file.
+    `weights`: None if the machine that wrote the file did not have the weights.
     """
 
     model: str
@@ -43,7 +43,10 @@ class RunFile:
 
 
 def write(file: RunFile) -> Path:
-    """Writes `run.json` completely or not at all, and the previews' source pictures beside it; returns its path."""
+    """Writes a run's `run.json` to the run's folder, completely or not at all, and returns its path.
+
+    The input pictures of previews are saved as PNG files beside it.
+    """
     folder = file.run.folder
     folder.mkdir(parents=True, exist_ok=True)
     run = dataclasses.replace(file.run, folder=folder.resolve())
@@ -71,7 +74,7 @@ def read(folder: Path) -> RunFile:
 
 
 def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
-    """Appends an event to the run's event file; saves a preview's picture as a PNG of its own."""
+    """Appends an event to the event file in a run's folder; for a preview, also saves its picture there as a PNG."""
     if isinstance(event, StepDone):
         line: Json = asdict(event)
     else:
@@ -84,7 +87,7 @@ def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
 
 
 def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
-    """Yields the events in a run's event file, oldest first.
+    """Yields the events that were appended to the event file in a run's folder, oldest first.
 
     Skips lines that are damaged or of another version, and previews whose picture is missing or damaged.
     """
@@ -97,14 +100,14 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
 
 
 def _event(line: dict[str, Any], folder: Path) -> StepDone | SampleDrawn:
-    """Returns the event of one line. Raises: NotFound or BadInput for its picture, KeyError or TypeError for a field."""
+    """Returns a line's event. Raises: NotFound or BadInput for its picture, KeyError or TypeError for its fields."""
     if "picture" in line:
         return SampleDrawn(line["step"], line["index"], open_picture(_absolute(line["picture"], folder)))
     return StepDone(**{**line, "bands": tuple(line["bands"])})
 
 
 def flush(path: Path) -> None:
-    """Calls fsync on a file or a folder; Windows has no fsync for folders."""
+    """Flushes a file or a folder to the disk by fsync; does nothing for a folder on Windows, which lacks this."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)

@@ -11,10 +11,11 @@ JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)
 
 @dataclass(frozen=True)
 class Targets:
-    """Describes the linear layers that get a LoRA: a pattern that matches their full names, and their widths.
+    """Describes which linear layers of a transformer get a LoRA.
 
-    `widths`: for each kind of block, the config key with the number of such blocks -> the sum of the inputs and outputs
-    of all its targeted layers, as a multiple of the hidden size.
+    `pattern`: a regular expression for their full names. `widths` has one entry for each kind of block: the key is the
+    name of the config entry with the number of such blocks, and the value is the sum of the input and output widths of
+    one block's layers, in multiples of the hidden size.
     """
 
     pattern: str

@@ -56,7 +56,7 @@ _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not c
 
 
 class LoraTrainer:
-    """Trains a LoRA of one model on pictures and captions; the run's folder holds all that a resume needs."""
+    """Trains LoRAs of one model on pictures and captions; each run's folder holds all that is needed to resume it."""
 
     def __init__(self, spec: ModelSpec, folder: Path, workers: Workers | None = None) -> None:
         self.spec = spec
@@ -67,9 +67,10 @@ class LoraTrainer:
         self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
-        """Checks a run and returns its two stages: encode (encoders) and train (transformer, and the VAE for previews).
+        """Checks a run and returns its two stages, each with the components that it needs on the GPU.
 
-        Raises: BadInput for parameters or previews that would fail later.
+        The stage encode needs the encoders; the stage train needs the transformer, and the VAE for previews. Raises:
+        BadInput for parameters or previews that would fail later.
         """
         self._check(run)
         family, params = self.family, run.params
@@ -80,18 +81,21 @@ class LoraTrainer:
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes on disk of one checkpoint and of one encoded item."""
+        """Estimates the bytes on disk of one checkpoint, and of one training picture after encoding."""
         return self.family.disk(params)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions that the text encoder would truncate; any thread may call it."""
+        """Returns the indices of those captions that the text encoder would truncate; any thread may call it."""
         return [at for at, caption in enumerate(captions) if not self._counting.fits_encoder(caption)]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the run's last checkpoint, or else from `run.start` or a new LoRA; yields the events.
+        """Trains a run to its end and yields its events: steps, previews and checkpoints.
 
-        A cancelled training saves a checkpoint first. Raises: BadInput, NotFound, UserError where the loss is no longer
-        a number, Busy where another process trains in the folder, Cancelled.
+        It resumes from the run's last checkpoint if there is one; otherwise it begins with the LoRA file `run.start`,
+        or with a new LoRA. `lease`: gives access to the GPU; `on_step`: called with progress. When it is cancelled, it
+        saves a checkpoint first.
+        Raises: BadInput, NotFound; UserError if the loss is not finite; Busy if another process trains in the folder;
+        Cancelled.
         """
         workers, params = self._workers, run.params
         with checkpoint.locked(run.folder) if workers.main else nullcontext():
@@ -304,9 +308,9 @@ class _Session:
 
 @contextmanager
 def trainable(transformer: Transformer, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
-    """Adds a new float32 LoRA to a frozen transformer inside a `with` block; yields the LoRA's weights.
+    """Adds a new float32 LoRA to a frozen transformer for the length of a `with` block, and removes it afterwards.
 
-    `targets`: the layers that get a LoRA. Afterwards the LoRA is removed.
+    `targets`: the layers that get the LoRA. Yields the LoRA's weights, which are to be trained.
     """
     config = use_lean_layers(
         LoraConfig(

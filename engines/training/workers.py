@@ -20,67 +20,83 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """Interface through which one process of a training works with the others."""
+    """Interface through which one process of a training works with the others.
+
+    `main`: whether this process writes checkpoints and draws previews; `stop_requested`: whether this process was asked
+    to stop.
+    """
 
     main: bool  # this process writes checkpoints and draws previews
     stop_requested: bool  # this process was asked to stop
 
     @property
     def stopping(self) -> bool:
-        """Returns whether all processes must stop now; between two steps it is the same in every process."""
+        """Returns whether all processes must stop now; between two training steps all processes get the same answer."""
         ...
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns the places in a batch of `count` examples that this process computes.
+        """Returns the positions of the examples in a batch of `count` that this process computes.
 
-        `first`: the number of examples of the step that come before the batch.
+        `first`: the number of examples in the earlier batches of the same training step.
         """
         ...
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums the weights' gradients over all processes, in place; returns the sum of all processes' `figures`."""
+        """Sums the gradients of `weights` over all processes, in place, and returns the sum of their `figures`.
+
+        `figures`: this process's sums of a LossTally.
+        """
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context that one process of each machine passes first, to fill the cache for the others."""
+        """Returns a context manager whose block one process of each machine runs before the others.
+
+        So that process fills the cache, and the others only read it.
+        """
         ...
 
     def check(self, examples: int) -> None:
-        """Checks that a step has at least as many examples as there are processes. Raises: BadInput."""
+        """Checks that a training step has at least as many examples as there are processes.
+
+        `examples`: the number of examples in a step. Raises: BadInput.
+        """
         ...
 
 
 class SingleWorker:
-    """Computes every example, as the only process of a training."""
+    """Represents the only process of a training, which computes all examples."""
 
     main = True
     stop_requested = False
 
     @property
     def stopping(self) -> bool:
-        """Returns whether a stop was requested."""
+        """Returns whether this process was asked to stop."""
         return self.stop_requested
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns all places of the batch."""
+        """Returns the positions of all `count` examples of the batch, since there is no other process."""
         del first
         return list(range(count))
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Returns the figures unchanged, since there is no other process."""
+        """Returns `figures` unchanged and leaves the gradients as they are, since there is no other process."""
         del weights
         return figures
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context without effect."""
+        """Returns a context manager that does nothing, since there is no other process to wait for."""
         return nullcontext()
 
     def check(self, examples: int) -> None:
-        """Does nothing: a single process computes a step of any size."""
+        """Does nothing, since a single process can compute a step of any size."""
 
 
 class DistributedWorkers:
-    """Represents one of the processes that `accelerate launch` started, on machines that share the run's folder."""
+    """Represents one of several processes that `accelerate launch` started, on one machine or on several.
+
+    The machines share the run's folder.
+    """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -89,18 +105,23 @@ class DistributedWorkers:
 
     @property
     def stopping(self) -> bool:
-        """Returns whether any process had a stop request when the gradients were last summed."""
+        """Returns whether any process had been asked to stop by the time when the gradients were last summed."""
         return self._stopping
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns the places in the batch of every n-th example of the step, n being the number of processes."""
+        """Returns the positions of the examples in a batch of `count` that this process computes.
+
+        The examples of a training step are dealt to the processes in turn. `first`: the number of examples in the
+        earlier batches of the same step.
+        """
         processes, ours = self._accelerator.num_processes, self._accelerator.process_index
         return [row for row in range(count) if (first + row) % processes == ours]
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums gradients, figures and stop requests of all processes in one message; returns the summed figures.
+        """Sums the gradients of `weights` over all processes, in place, and returns the sum of their `figures`.
 
-        A weight without a gradient adds zeros.
+        `figures`: this process's sums of a LossTally. Requests to stop are exchanged in the same message. A weight
+        without a gradient counts as zeros.
         """
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
         extra = torch.cat([figures, figures.new_tensor([float(self.stop_requested)])]).to(gradients[0].device)
@@ -114,12 +135,18 @@ class DistributedWorkers:
         return torch.stack(added)
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns Accelerate's context that the first process of each machine passes before the others."""
+        """Returns a context manager whose block the first process of each machine runs before the others.
+
+        So that process fills the cache, and the others only read it.
+        """
         first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
         return first
 
     def check(self, examples: int) -> None:
-        """Checks that a step has at least as many examples as there are processes. Raises: BadInput."""
+        """Checks that a training step has at least as many examples as there are processes.
+
+        `examples`: the number of examples in a step. Raises: BadInput.
+        """
         processes = self._accelerator.num_processes
         if examples < processes:
             raise BadInput(

@@ -22,9 +22,10 @@ _NAMES = {
 
 
 def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes contiguous tensors in RAM to a safetensors file, each at the start of a cache line where possible.
+    """Writes tensors to a safetensors file so that each starts at a multiple of `ALIGNMENT` bytes, where possible.
 
-    Tensors whose size is a multiple of `ALIGNMENT` come first, so that only small ones at the end are not aligned.
+    The tensors must be contiguous and in RAM. Those whose size is a multiple of `ALIGNMENT` come first, so that only
+    small ones at the end can be unaligned.
     Source: the format's description in huggingface/safetensors, README.md.
     """
     ordered = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
@@ -43,5 +44,8 @@ def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def straight(tensor: Tensor) -> Tensor:
-    """Returns a tensor whose data start at a whole cache line: the given tensor, or a copy where it is not aligned."""
+    """Returns a tensor whose data start at a multiple of `ALIGNMENT` bytes in memory.
+
+    That is the given tensor if it is aligned, and otherwise a copy.
+    """
     return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()

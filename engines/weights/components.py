@@ -33,16 +33,17 @@ _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2
 
 
 def weight_dtype(spec: ModelSpec) -> torch.dtype:
-    """Returns the type of a model's weights: float32 for the embedded toy models, exact on any CPU; else bfloat16."""
+    """Returns the dtype of a model's weights: float32 for the small built-in models, bfloat16 for all others."""
     dtype: torch.dtype = getattr(torch, spec.dtype)
     return dtype
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
-    """Returns the precision in which a model's component is loaded: `bf16`, `nf4` or `int8`.
+    """Returns the precision in which a component of a model is loaded: "bf16", "nf4" or "int8".
 
-    It is the precision that `holding` set, else the one that was pulled, else that of the model's registry row. A
-    component that the row does not quantise is always `bf16`, unless `holding` set another.
+    `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision that `holding`
+    set comes first, then the one chosen when the model was downloaded, then the registry row's. A component that the
+    row does not quantise is "bf16", unless `holding` set its precision.
     """
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)
@@ -51,28 +52,37 @@ def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
 
 
 def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
-    """Returns a copy of a registry row in which one component has the precision `form`, whatever was pulled."""
+    """Returns a copy of a registry row with the precision `form` ("bf16", "nf4" or "int8") for the component `name`.
+
+    This takes precedence over the precision chosen when the model was downloaded.
+    """
     return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
 def row_key(spec: ModelSpec, name: str) -> str:
-    """Returns the first part of a component's key: the model's name, and the precision where `holding` changed it."""
+    """Returns the part of a component's key that names the model, such as "mini-flux" or "mini-flux@int8".
+
+    The precision is in it only if `holding` set one for the component `name`.
+    """
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
 
 
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
-    """Returns a copy of a registry row in which all components that it quantises have the precision `form` instead."""
+    """Returns a copy of a registry row in which all quantised components have the precision `form` instead.
+
+    `form`: nf4 or int8; bf16 leaves them unquantised.
+    """
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
     rest = {key: value for key, value in spec.options.items() if key not in FORMS}
     return replace(spec, options={**rest, form: small} if form in FORMS else rest)
 
 
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
-    """Returns the description of one component for the GPU manager: key, sizes and how it loads. Reads no weight.
+    """Returns the description of one component of a model: key, bytes on the GPU, and how to load it. Reads no weights.
 
-    Its size in bytes is that of the registry row, else that recorded when it was quantised, else that computed from the
-    shapes in its files' headers or its config. Raises: ModelMissing.
+    The bytes come from the registry row; else from the record of the quantising; else from the shapes in the files'
+    headers or in the config. `folder`: the model's folder. Raises: ModelMissing.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -82,11 +92,11 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 
 
 def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
-    """Returns the bytes on the GPU of a component of `size` bytes whose blocks are copied in one by one.
+    """Returns the bytes of GPU memory that a component needs if its blocks are copied to the GPU one at a time.
 
-    These are all weights outside the blocks, at `itemsize` bytes each, and two blocks: one is copied in before the
-    allocator has all of the previous one back. A block is an entry of a numbered list of modules. Returns 0 where the
-    files in `folder` hold no blocks.
+    These are the weights outside the blocks, at `itemsize` bytes each, and two blocks, because the memory of one is not
+    free yet when the next is copied. `folder`: the component's files; `size`: its bytes when it is loaded whole.
+    Returns 0 if the component has no blocks or this saves nothing.
     """
     outside, blocks = 0, Counter[str]()
     for file in sorted(folder.glob("*.safetensors")):
@@ -106,10 +116,10 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
-    """Loads a component to RAM as a module of the class that model_index.json names, frozen and in evaluation mode.
+    """Loads a component of a model to RAM, as a module of the class that model_index.json names.
 
-    A component that was quantised before is mapped from its files. Otherwise it is quantised now, weight by weight,
-    where its precision is not `bf16`. Raises: ModelMissing.
+    The module is frozen and in evaluation mode. If quantised files of it exist, they are memory-mapped. Otherwise, for
+    a precision other than bf16, the weights are quantised one by one while they are read. Raises: ModelMissing.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
@@ -128,7 +138,10 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 
 
 def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
-    """Returns the folder that `load` reads: the quantised component's if it exists, else the original's."""
+    """Returns the folder from which `load` reads a component of a model.
+
+    It is that of the quantised files if they exist, and else that of the original files. `folder`: the model's folder.
+    """
     held = folder / held_name(name, form_of(spec, folder, name))
     return held if store.held_bytes(held) else folder / name
 
@@ -137,10 +150,11 @@ def write(
     spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
     on_tensor: store.OnTensor = lambda _: None,
 ) -> None:  # fmt: skip
-    """Quantises one component to the precision `form` and writes it into the model's folder, where `load` finds it.
+    """Quantises a component of a model and writes it to the model's `folder`, where `load` finds it.
 
-    `source`: a folder or a single safetensors file with the original weights; `device`: where the quantising is
-    computed; `on_tensor`: called with the name of each weight that is done. Raises: ModelMissing, BadInput.
+    `form`: the precision, nf4 or int8; `source`: the original weights, a folder or one safetensors file; `device`:
+    where the quantising is computed; `on_tensor`: called with the name of each weight when it is done. Raises:
+    ModelMissing, BadInput.
     """
     dtype = weight_dtype(spec)
     model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
@@ -149,10 +163,10 @@ def write(
 
 
 def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
-    """Checks that given weights fill the components that `pull` makes of them; reads no weight.
+    """Checks that the weights which a user gives have the names and shapes of this model. Reads no weights.
 
-    `folder`: holds the configurations; `source`: a model's folder, or the transformer's file. Raises: ModelMissing,
-    BadInput.
+    `folder`: the folder with the model's configurations; `source`: the given weights, a model's folder or the file of a
+    transformer. Raises: ModelMissing, BadInput.
     """
     small = {name for form in FORMS for name in spec.options.get(form, ())}
     for name in sorted({"transformer"} if source.is_file() else small):
@@ -173,10 +187,10 @@ def _filled(
 
 
 def bare(folder: Path, name: str, source: Path) -> Loaded:
-    """Builds the module that a component's config describes, with weights on the meta device; tied weights are tied.
+    """Builds the module that a component's config describes, without weights (on the meta device).
 
-    `name`: the component; `source`: the folder with its config. Where `source` is a file, the config is that in the
-    model's `folder`. Raises: ModelMissing.
+    Tied weights are tied. `folder`: the model's folder; `name`: the component; `source`: the folder with the
+    component's config. If `source` is a file, the config in `folder` is used. Raises: ModelMissing.
     """
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
@@ -212,17 +226,23 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
 
 
 def tokenizer(folder: Path, name: str) -> Loaded:
-    """Loads a tokenizer or processor, of the class that model_index.json names. Raises: ModelMissing."""
+    """Loads a tokenizer or processor of a model, as the class that model_index.json names.
+
+    `folder`: the model's folder; `name`: the tokenizer's folder in it. Raises: ModelMissing.
+    """
     return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
 
 
 def scheduler(folder: Path) -> Json:
-    """Reads the scheduler's configuration as a dict, for `sampling.sigmas`. Raises: ModelMissing."""
+    """Returns the configuration of a model's noise scheduler, from scheduler_config.json in the model's `folder`.
+
+    Raises: ModelMissing.
+    """
     return _read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def config(folder: Path, name: str) -> Json:
-    """Reads a component's config.json as a dict; it gives sizes without loading weights. Raises: ModelMissing."""
+    """Returns the config.json of a component of the model in `folder`, such as "vae". Raises: ModelMissing."""
     return _read_json(folder / name / "config.json")
 
 

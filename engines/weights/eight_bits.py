@@ -16,7 +16,10 @@ _LARGEST = 127
 
 
 class Linear8bit(nn.Linear):
-    """Computes as `nn.Linear`, with `weight` (out, in) int8 and `scale` (out,) of the compute dtype, both frozen."""
+    """Replaces `nn.Linear` by a layer whose frozen weight is int8, with one scale for each output.
+
+    `weight`: (out, in) int8; `scale`: (out,) in the compute dtype.
+    """
 
     scale: Tensor
 
@@ -27,7 +30,7 @@ class Linear8bit(nn.Linear):
         self.register_buffer("scale", torch.empty(out_features, dtype=dtype, device=device))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Computes (…, in) to (…, out), in the input's type, or under autocast in autocast's type."""
+        """Computes the layer's output, (…, in) → (…, out), in the input's dtype or, under autocast, in autocast's."""
         input = as_multiplied(input)
         product: Tensor = _Product.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's own
         out = product * self.scale.to(input.dtype)
@@ -35,17 +38,20 @@ class Linear8bit(nn.Linear):
 
 
 def as_multiplied(input: Tensor) -> Tensor:
-    """Returns the input in the type in which autocast multiplies, as `nn.Linear` does; unchanged without autocast.
+    """Returns the input in autocast's dtype, as `nn.Linear` converts it; unchanged without autocast.
 
-    Otherwise the float32 output of a norm would stay float32 through every product, and everything that is kept for the
-    backward pass would take twice the bytes.
+    Otherwise the float32 output of a norm would stay float32, and all that is kept for the backward pass would take
+    twice the bytes.
     """
     device = input.device.type
     return input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
 
 
 def eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Quantises a weight (out, in) row by row; returns int8 levels (out, in) and their scales (out,) in `dtype`."""
+    """Quantises a weight (out, in) to int8, with one scale for each row.
+
+    Returns the int8 values (out, in) and the scales (out,) in `dtype`.
+    """
     wide = weight.float()
     scale = (wide.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny).to(dtype)
     levels = (wide / scale.float()[:, None]).round_().clamp_(-_LARGEST, _LARGEST)

@@ -37,12 +37,15 @@ _ROOM = 3 << 30  # bytes of rows; above it a new schedule drops the rows of othe
 
 
 def wanted(spec: ModelSpec) -> bool:
-    """Returns whether a registry row asks for the modulation table."""
+    """Returns whether a model's registry row asks that its modulation layers be replaced by a table."""
     return spec.options.get("modulation") == "table"
 
 
 def component(spec: ModelSpec, folder: Path) -> Component:
-    """Returns the description of the transformer without its modulation layers, for a plan. Raises: ModelMissing."""
+    """Returns the description of the transformer without its modulation layers: key, bytes on the GPU, how to load it.
+
+    `folder`: the model's folder. Raises: ModelMissing.
+    """
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
     left = whole.bytes - layer_bytes(components.config(folder, "transformer"), form, dtype)
@@ -52,18 +55,20 @@ def component(spec: ModelSpec, folder: Path) -> Component:
 
 
 def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
-    """Returns the bytes of all modulation layers of a transformer with this config.
+    """Returns the bytes of all modulation layers of a transformer.
 
-    `form`: the weights' precision, bf16, nf4 or int8; `dtype`: the compute type.
+    `config`: the transformer's config.json; `form`: the precision of the weights, bf16, nf4 or int8; `dtype`: the
+    compute dtype.
     """
     layer = skeleton(_empty(config["num_attention_heads"] * config["attention_head_dim"]), form, dtype)
     return int(config["num_layers"]) * len(LAYERS) * model_bytes(layer, form, dtype)
 
 
 def grid_bytes(config: Config, dtype: torch.dtype) -> int:
-    """Returns the bytes of RAM of a training's table, for examples of one batch size.
+    """Returns the bytes of RAM that the table of modulation outputs takes in a training, for batches of one size.
 
-    These are a row for each noise level of `GRID`, and one for the clean references where the model modulates them.
+    The table has a row for each noise level of `GRID` and, in models that modulate clean references, one for these.
+    `config`: the transformer's config.json; `dtype`: the compute dtype.
     """
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
@@ -71,9 +76,9 @@ def grid_bytes(config: Config, dtype: torch.dtype) -> int:
 
 
 def load(spec: ModelSpec, folder: Path) -> Loaded:
-    """Loads the transformer as `components.load` does, and replaces its modulation layers by a table.
+    """Loads the transformer to RAM, and replaces its modulation layers by an empty table of their outputs.
 
-    Raises: ModelMissing.
+    `folder`: the model's folder. Raises: ModelMissing.
     """
     source = components.held_in(spec, folder, "transformer")
     form = components.form_of(spec, folder, "transformer")
@@ -82,10 +87,10 @@ def load(spec: ModelSpec, folder: Path) -> Loaded:
 
 
 def tabled(transformer: Loaded, layers: Layers) -> Loaded:
-    """Removes a transformer's modulation layers, puts an empty table in their place, and returns the transformer.
+    """Removes a transformer's modulation layers, puts an empty table of their outputs in their place, and returns it.
 
-    `layers`: reads a modulation layer again, by its path and onto a device, whenever rows are to be computed. The
-    transformer cannot compute before `cover` was called with the noise levels to come.
+    Before the transformer can compute, `cover` must fill the table for the noise levels to come. `layers`: called with
+    a layer's path and a device, reads that modulation layer from the disk.
     """
     inner = start = transformer.inner_dim
     width = _SIXFOLD * inner
@@ -107,31 +112,31 @@ def tabled(transformer: Loaded, layers: Layers) -> Loaded:
 
 
 def is_tabled(transformer: Loaded) -> bool:
-    """Returns whether a transformer has a table in place of its modulation layers."""
+    """Returns whether the modulation layers of a transformer were replaced by a table of their outputs."""
     return isinstance(getattr(transformer, "modulation", None), Table)
 
 
 def table_bytes(transformer: Loaded) -> int:
-    """Returns the bytes of RAM of the table that replaced a transformer's modulation layers: one row per timestep."""
+    """Returns the bytes of RAM that a transformer's table of modulation outputs takes now."""
     return int(transformer.modulation.nbytes)
 
 
 @torch.no_grad()
 def cover(transformer: Loaded, calls: Collection[Call]) -> None:
-    """Computes the table's missing rows for forward passes to come; does nothing to a transformer without a table.
+    """Computes those rows of the table of modulation outputs that the coming forward passes need and that are missing.
 
-    `calls`: for each pass, the number of pictures in it and its noise level σ. Each row is computed in a call of the
-    same shape, because the rounding of a matrix product depends on its number of rows. The modulation layers are read
-    only where a row is missing.
+    `calls`: for each forward pass, its number of pictures and its noise level σ. Rows depend on both, because rounding
+    depends on the batch size. Does nothing if the transformer has no table.
     """
     if is_tabled(transformer):
         transformer.modulation.cover(transformer, calls)
 
 
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
-    """Returns noise levels (B,) moved to the nearest ones of `GRID`; without a table it returns them unchanged.
+    """Returns noise levels (B,), each moved to the nearest level of `GRID`.
 
-    It also computes the table's rows for all levels of `GRID` and B pictures, where they are missing.
+    `GRID`: the levels for which a training's table of modulation outputs has rows. Rows that are missing for B pictures
+    are computed. If the transformer has no table, the noise levels are returned unchanged.
     """
     if not is_tabled(transformer):
         return sigma
@@ -140,7 +145,10 @@ def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
 
 
 class Table:
-    """Holds rows in RAM; a row is the outputs of all modulation layers for one timestep, side by side."""
+    """Holds the outputs of a transformer's modulation layers in RAM.
+
+    Each row has the outputs of all layers for one timestep, side by side.
+    """
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
@@ -148,13 +156,14 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of RAM of all rows; any thread may call it."""
+        """Returns the bytes of RAM that all rows take now; any thread may call it."""
         return sum(row.nbytes for row in self._rows.values())
 
     def append(self, embedder: nn.Module, args: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        """Appends to each time embedding its row, as a forward hook: (M, D) to (M, D + 12·blocks·D).
+        """Appends the table's row to each time embedding: (M, D) → (M, D + 12·blocks·D). It is a forward hook.
 
-        Raises: LookupError for a timestep whose row `cover` did not compute.
+        `embedder`: the hooked module, not used; `args`: the module's inputs, timesteps (M,) first; `embedding`: the
+        module's output. Raises: LookupError for a timestep whose row `cover` did not compute.
         """
         del embedder
         try:
@@ -164,9 +173,10 @@ class Table:
         return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
-        """Computes the missing rows of forward passes to come; `calls` is that of the function `cover`.
+        """Computes the rows that the coming forward passes need and that are missing.
 
-        Where the rows take more than `_ROOM` bytes, those of other passes are dropped first.
+        `calls`: for each forward pass, its number of pictures and its noise level σ. If the table takes more than
+        `_ROOM` bytes, rows that these passes do not need are dropped first.
         """
         dtype = transformer.img_in(transformer.img_in.weight.new_zeros(1, transformer.config.in_channels)).dtype
         # The transformer gets noise levels in its own type.

@@ -34,9 +34,10 @@ Read = Callable[[Mapped, str], Tensor]
 
 
 def shards(folder: Path) -> list[Path]:
-    """Returns the safetensors files of a component: those of its index, else all but the variants (.fp16. …).
+    """Returns the paths of a component's safetensors files.
 
-    Raises: ModelMissing.
+    They are the files that its index names; without an index, all but variants such as .fp16. `folder`: the component's
+    folder. Raises: ModelMissing if there are none.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         if not _is_variant(index):
@@ -49,18 +50,18 @@ def shards(folder: Path) -> list[Path]:
 
 
 def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields every weight of a component as (name in `model`, tensor), from a folder or a single file.
+    """Yields the weights of a component as pairs (name in `model`, tensor).
 
-    Raises: ModelMissing; BadInput for a weight of another shape, and for a single file in a format that is not
-    supported.
+    `source`: the component's folder or one safetensors file; `model`: the module that the weights are for. Raises:
+    ModelMissing; BadInput for a weight of another shape, or for a single file in a format that is not supported.
     """
     yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
 
 
 def demand_fitting(source: Path, model: nn.Module) -> None:
-    """Checks that `tensors` would yield every weight of `model` in its shape; reads no weight.
+    """Checks that the files in `source` have all weights of `model`, each in its shape. Reads no weights.
 
-    Raises: ModelMissing, BadInput.
+    `source`: a component's folder or one safetensors file. Raises: ModelMissing, BadInput.
     """
 
     def outline(mapped: Mapped, key: str) -> Tensor:
@@ -156,10 +157,10 @@ def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str
 
 
 def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
-    """Yields a checkpoint's weights under diffusers' names, converted one block at a time to save memory.
+    """Yields the weights of a checkpoint as pairs (diffusers' name, tensor), converted block by block to save memory.
 
-    `kind`: the class of the model, whose converter in diffusers' `from_single_file` is used; `state`: the checkpoint's
-    tensors; `file`: its name in errors. Raises: BadInput.
+    `kind`: the name of diffusers' model class, whose own converter is used; `state`: the checkpoint's tensors by their
+    original names; `file`: the checkpoint's file name, for error messages. Raises: BadInput.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
@@ -205,7 +206,10 @@ def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor
 
 @contextmanager
 def opened(file: Path) -> Iterator[Mapped]:
-    """Opens a safetensors file, mapped, inside a `with` block. Raises: ModelMissing where it is absent or damaged."""
+    """Opens a safetensors file, memory-mapped, for the length of a `with` block; yields the open file.
+
+    Raises: ModelMissing if the file is missing or damaged.
+    """
     if not file.is_file():
         raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
     try:

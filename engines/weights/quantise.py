@@ -30,28 +30,37 @@ QuantisedLayer: TypeAlias = Any  # a Linear4bit or Linear8bit whose attributes a
 
 
 class Form(Protocol):
-    """Interface of a quantised precision (nf4 or int8), in which linear layers are of the class `kind`."""
+    """Interface of a way to quantise linear layers: nf4 or int8.
+
+    `kind`: the class of a quantised layer.
+    """
 
     kind: type[nn.Module]
 
     def empty(self, layer: nn.Linear, dtype: torch.dtype) -> nn.Module:
-        """Returns a quantised layer of the same shape without weights; `dtype` is its compute dtype."""
+        """Returns a quantised layer of the shape of `layer`, without weights; `dtype` is its compute dtype."""
 
     def tensors(self, weight: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Quantises a weight (out, in); returns the tensors to store, by the ending of their names."""
+        """Quantises a weight (out, in); returns the tensors to store, by the endings of their names (such as "scale").
+
+        `dtype`: the compute dtype.
+        """
 
     def fill(self, layer: QuantisedLayer, tensors: Mapping[str, Tensor]) -> None:
-        """Puts the tensors that `tensors` returned into a layer that `empty` returned."""
+        """Puts a quantised weight into a layer.
+
+        `layer`: what `empty` returned; `tensors`: what the method `tensors` returned.
+        """
 
     def bytes(self, rows: int, columns: int, dtype: torch.dtype) -> int:
-        """Returns the bytes of a quantised weight (rows, columns) with this compute dtype."""
+        """Returns the bytes that a quantised weight (rows, columns) takes; `dtype` is the compute dtype."""
 
 
 def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
-    """Replaces a model's linear layers by empty quantised ones, and returns the model; `bf16` leaves it as it is.
+    """Replaces the linear layers of a model by quantised layers without weights, and returns the model.
 
-    `form`: bf16, nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width
-    beside those that always do.
+    `form`: nf4 or int8; bf16 leaves the model as it is; `dtype`: the compute dtype; `keep`: names of top-level modules
+    that are not quantised, in addition to those that never are.
     """
     if form in FORMS:
         for path in quantisable(model, keep):
@@ -60,9 +69,10 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
 
 
 def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the tensors to store of one weight of a `skeleton`, by full names.
+    """Returns the tensors, by full names, that are stored for one weight of a model that `skeleton` returned.
 
-    A weight of a quantised layer gives its quantised tensors. Any other weight gives itself in `dtype`.
+    For a weight of a quantised layer these are its quantised tensors. For any other weight it is that weight in
+    `dtype`, the compute dtype. `name`: the weight's full name; `form`: bf16, nf4 or int8.
     """
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
@@ -73,7 +83,11 @@ def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.
 
 
 def place(model: nn.Module, tensors: Mapping[str, Tensor], form: str) -> None:
-    """Puts stored tensors into a `skeleton`; all tensors of one quantised weight must come in the same call."""
+    """Puts stored tensors into a model that `skeleton` returned.
+
+    `tensors`: by full names, as `stored` returns them. All tensors of one quantised weight must come in one call.
+    `form`: bf16, nf4 or int8.
+    """
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():  # a weight's state is named below it: "path.weight.absmax"
         path = name.partition(".weight.")[0] if ".weight." in name else name.rpartition(".")[0]
@@ -91,9 +105,10 @@ def place(model: nn.Module, tensors: Mapping[str, Tensor], form: str) -> None:
 
 
 def check_whole(model: nn.Module, where: str) -> None:
-    """Checks that no weight of a model is still on the meta device. Raises: ModelMissing that names the first.
+    """Checks that all weights of a model are loaded, so that none is still on the meta device.
 
-    `where`: what the weights were read from, for the error.
+    `where`: from what the weights were loaded, for the error message. Raises: ModelMissing, which names the first
+    missing weight.
     """
     missing = [name for name, weight in model.named_parameters() if weight.is_meta]
     if missing:
@@ -106,8 +121,8 @@ def check_whole(model: nn.Module, where: str) -> None:
 def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """Quantises the linear layers of a loaded model in place, one after another, and returns the model.
 
-    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width beside
-    those that always do.
+    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that are not quantised, in
+    addition to those that never are.
     """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
@@ -120,9 +135,10 @@ def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[st
 
 
 def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
-    """Returns the bytes of a filled `skeleton`, computed from its shapes.
+    """Returns the bytes that the weights of a model take once they are loaded, computed from their shapes.
 
-    Weights that modules share count once; buffers, which a model computes, do not count.
+    `model`: what `skeleton` returned for `form` (bf16, nf4 or int8) and `dtype`. A weight that several modules share
+    counts once. Buffers do not count.
     """
     small: set[str] = set()
     if form in FORMS:
@@ -138,9 +154,9 @@ def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
 
 
 def quantisable(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
-    """Returns the paths of the linear layers that are quantised.
+    """Returns the paths of those linear layers of a model that are to be quantised.
 
-    `keep`: names of top-level modules that stay at full width beside those that always do.
+    `keep`: names of top-level modules that are not quantised, in addition to those that never are.
     """
     kept_at_the_top = {*_KEPT_AT_THE_TOP, *keep}
     paths = []

@@ -38,11 +38,12 @@ def write(
     device: str = "cpu",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Quantises a component's weights and writes them to the folder `target`, completely or not at all.
+    """Quantises the weights of a component and writes them to the folder `target`, completely or not at all.
 
-    `model`: the component's `skeleton`; `weights`: (name in `model`, tensor) pairs; `form`: the precision, nf4 or int8;
-    `on_tensor`: called with each name; `device`: where the quantising is computed. Peak memory: one shard and one
-    weight. Raises: ModelMissing, BadInput.
+    `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, tensor); `form`: the
+    precision, nf4 or int8; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
+    `device`: where the quantising is computed; `shard_bytes`: size of the files. It never holds more than one file and
+    one weight in memory. Raises: ModelMissing, BadInput.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -74,14 +75,17 @@ def write(
 
 
 def read(model: nn.Module, folder: Path, form: str) -> None:
-    """Maps the files of a stored component into its `skeleton`; `form` is the precision. Raises: ModelMissing."""
+    """Memory-maps the stored files of a quantised component, and puts their tensors into `model`.
+
+    `model`: the component, as `skeleton` returned it; `form`: the precision, nf4 or int8. Raises: ModelMissing.
+    """
     for file in shards(folder):
         with opened(file) as mapped:
             place(model, {key: straight(mapped.get_tensor(key)) for key in mapped.keys()}, form)  # noqa: SIM118  safe_open is no mapping
 
 
 def held_bytes(folder: Path) -> int:
-    """Returns the bytes that a stored component takes in memory; 0 where the folder holds no complete one."""
+    """Returns the bytes that a stored quantised component takes in memory; 0 if `folder` has no complete one."""
     manifest = folder / MANIFEST
     return int(json.loads(manifest.read_text(encoding="utf-8"))["bytes"]) if manifest.is_file() else 0
 

@@ -41,9 +41,9 @@ class _Extras:
 
 
 def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Writes a model's folder with random weights in the precisions of its registry row, and returns the folder.
+    """Writes a model's folder with random weights, in the precisions of its registry row, and returns `folder`.
 
-    `layout`: the model's configurations; `device`: where the random numbers are drawn and quantised.
+    `layout`: the configurations of the model's components; `device`: where the random weights are drawn and quantised.
     """
     _frame(spec, layout, folder)
     dtype = components.weight_dtype(spec)
@@ -56,10 +56,10 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
 
 
 def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Writes a model's folder with random weights at full width, in the libraries' own files as the hub has it.
+    """Writes a model's folder with random weights, not quantised, in the files of diffusers and transformers.
 
-    It is for programs that cannot read our quantised files. `device`: where the random numbers are drawn. Returns the
-    folder.
+    It is for programs that cannot read our quantised files. `layout`: the configurations of the model's components;
+    `device`: where the random weights are drawn. Returns `folder`.
     """
     _frame(spec, layout, folder)
     for name in layout:

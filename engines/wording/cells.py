@@ -10,7 +10,11 @@ from engines.api.axes import ANGLES, EXPRESSIONS, FULL_BODY, HEAD, SITTING, STAN
 
 @dataclass(frozen=True)
 class CardCell:
-    """Describes one cell of the model card: the tags that its picture is asked to have and is judged by."""
+    """Describes one cell of the model card, which is a grid of pictures for evaluating a LoRA.
+
+    `axes`: the tags (such as pose -> sitting) that the cell's picture is asked to show and is judged by; `framing`: how
+    much of the person it shows, from the head to the full body.
+    """
 
     name: str
     axes: Mapping[str, str]
@@ -18,7 +22,7 @@ class CardCell:
 
     @property
     def asked(self) -> Tags:
-        """Returns the tags that the cell's picture is asked to have, framing included."""
+        """Returns all tags that the cell's picture is asked to show: `axes` and the framing."""
         return {**self.axes, "framing": self.framing}
 
 

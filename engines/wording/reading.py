@@ -14,13 +14,16 @@ _FRONT_WORDS = ("a", "an", "the", "in", "with", "and", "on", "of", "under", "aga
 
 @dataclass(frozen=True)
 class Reader:
-    """Holds a regular expression for lower-case text, and the value that a tag has where the expression matches."""
+    """Holds a regular expression by which a tag is read from a caption, and the tag's value if the expression matches.
+
+    If `value` is "", the value is taken from the expression's first group. The text must be in lower case.
+    """
 
     pattern: str
     value: str = ""  # "": the last three words of the first group, without articles and prepositions at the front
 
     def read(self, text: str) -> str:
-        """Returns the value that a text gives the tag; "" where the text does not match."""
+        """Returns the tag's value according to a lower-case text; "" if the expression does not match."""
         match = re.search(rf"\b(?:{self.pattern})\b", text)
         if match is None or self.value:
             return self.value if match else ""
@@ -79,7 +82,10 @@ READERS: Mapping[str, tuple[Reader, ...]] = {
 
 
 def read_tags(caption: str) -> Tags:
-    """Returns the tags (axis -> value) that a caption names; an axis that the caption does not name is left out."""
+    """Returns the tags that a caption names, from axis to value (such as pose -> sitting).
+
+    An axis that the caption does not name is left out.
+    """
     text = caption.lower()
     values = {axis: next(filter(None, (each.read(text) for each in readers)), "") for axis, readers in READERS.items()}
     return {axis: value for axis, value in values.items() if value}

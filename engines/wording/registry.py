@@ -13,7 +13,10 @@ VOCABULARIES: Mapping[str, Vocabulary] = {"photographs": PHOTOGRAPHS, "drawn": D
 
 
 def vocabulary(name: str) -> Vocabulary:
-    """Returns the vocabulary that a registry row names in `ModelSpec.wording`. Raises: NotFound."""
+    """Returns the vocabulary with this name: the templates of prompts and captions for one kind of model.
+
+    The name is that in `wording` of a model's registry row. Raises: NotFound.
+    """
     try:
         return VOCABULARIES[name]
     except KeyError:

@@ -12,7 +12,11 @@ from engines.wording.cells import CardCell
 
 @dataclass(frozen=True)
 class EditTask:
-    """Describes one edit that an editor can be asked for: its instruction, and the tags that the result should have."""
+    """Describes one edit that an image editor can be asked for.
+
+    `task`: the kind of edit (such as "pose"); `value`: what is asked for (such as "sitting"); `words`: the instruction
+    for the editor; `expects`: the tags that the result should have.
+    """
 
     task: str
     value: str
@@ -22,7 +26,11 @@ class EditTask:
 
 @dataclass(frozen=True, kw_only=True)
 class EditKind:
-    """Describes all edits of one task: the axis of the tag that they set, and how each of its values is requested."""
+    """Describes all edits of one kind, such as those of the pose.
+
+    `axis`: the tag that they set; `requests`: for each value of the tag, the words that ask for it; `keep`: the words
+    that say what must stay the same; `also`: further tags that the result has.
+    """
 
     axis: str
     requests: Mapping[str, str]  # value -> request, without what stays
@@ -32,7 +40,11 @@ class EditKind:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPart:
-    """Describes one part of a caption: how the value of one tag is worded, and when the part is left out."""
+    """Describes one part of a caption: how the tag of one axis (such as pose) is put into words.
+
+    `words`: for each value of the tag, its words; `template`: the words for any other value; `needs`: tags without
+    which the part is left out of the caption.
+    """
 
     axis: str
     words: Mapping[str, str] = field(default_factory=dict)  # value -> words
@@ -42,9 +54,10 @@ class CaptionPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Holds one wording: the texts that models of one kind are given. A registry row names it (`ModelSpec.wording`).
+    """Holds the templates from which instructions, captions and prompts for one kind of model are made.
 
-    Templates are format strings of Python; the comments name the fields of each.
+    A model's registry row names its vocabulary in `wording`. Templates are Python format strings; the comment at each
+    lists its fields.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -63,7 +76,7 @@ class Vocabulary:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
 
     def edit_tasks(self) -> tuple[EditTask, ...]:
-        """Returns all single edits, task by task, each with its instruction."""
+        """Returns all edits that an image editor can be asked for, one change each, with their instructions."""
         return tuple(
             EditTask(
                 task,
@@ -76,7 +89,10 @@ class Vocabulary:
         )
 
     def combined(self, first: EditTask, second: EditTask) -> EditTask:
-        """Returns one edit that asks for two single edits in one instruction; its expected tags are those of both."""
+        """Returns one edit that asks for the changes of two edits in a single instruction.
+
+        Its expected tags are those of both edits.
+        """
         requests = [self.edits[edit.task].requests[edit.value] for edit in (first, second)]
         return EditTask(
             f"{first.task}+{second.task}",
@@ -86,9 +102,10 @@ class Vocabulary:
         )
 
     def describe(self, tags: Mapping[str, str], trigger: str, subject: str = "person") -> str:
-        """Returns the caption or prompt for some tags: an opening with the trigger, then one part for each tag.
+        """Returns the caption or prompt for some tags: an opening with the trigger word, then one part for each tag.
 
-        `subject`: the class of the character, such as "person". Traits of the character are never named.
+        `tags`: from axis to value, such as pose -> sitting; `subject`: the class of the character, such as "person".
+        The character's own traits are never named.
         """
         style = tags.get("style", "")
         opening = self.styled_opening if style else self.opening
@@ -101,20 +118,21 @@ class Vocabulary:
         return ", ".join(said)
 
     def card_prompt(self, cell: CardCell, trigger: str, subject: str = "person") -> str:
-        """Returns the prompt of a model card's cell; tags that the cell leaves open are the same for all cells.
+        """Returns the prompt for the picture in one cell of the model card.
 
-        `subject`: the class of the character, such as "person".
+        Tags that the cell does not set are the same for all cells. `trigger`: the character's trigger word; `subject`:
+        the class of the character, such as "person".
         """
         return self.describe({**self.card, **cell.asked}, trigger, subject)
 
     def scene_prompts(
         self, trigger: str, subject: str, n: int, seed: int, aims: Sequence[Mapping[str, str]] = ()
     ) -> list[tuple[str, Tags]]:
-        """Returns `n` varied prompts, each with the tags that it asks for; every value comes up before one repeats.
+        """Returns `n` varied prompts, each as a pair of the prompt and the tags that it asks for.
 
-        `subject`: the class of the character, such as "person"; `aims`: tags that prompts must ask for, taken in turn;
-        only the axes that an aim leaves open vary. A pose is asked for only where the full body is shown. The same seed
-        gives the same prompts.
+        `subject`: the class of the character, such as "person"; `aims`: sets of tags that the prompts must ask for, one
+        set a prompt, in turn; only other tags vary. Each axis (such as pose) takes all its values before one repeats. A
+        prompt asks for a pose only if it shows the full body. The same seed gives the same prompts.
         """
         rng = random.Random(f"scenes {seed}")
 

@@ -29,9 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one bench, or all, and with `--json` writes the rows to a file.
+    """Runs the benchmark that `options` names, or all of them, and prints the result of each as a table.
 
-    Returns the exit code: 0 when every goal was met, else 1. Raises: NotFound for an unknown bench.
+    With `--json` it also writes the results to a file. Returns the exit code: 0 when no goal was missed, else 1.
+    Raises: NotFound for an unknown name.
     """
     reports = [run(name, options) for name in ([options.name] if options.name else ENTRIES)]
     if options.json:
@@ -41,7 +42,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 def run(name: str, options: argparse.Namespace) -> Report:
-    """Runs one bench by its name, prints its table and returns its report. Raises: NotFound."""
+    """Runs one benchmark by its name, prints its results as a table and returns its report.
+
+    The report also holds the commit and a description of the machine. Raises: NotFound for an unknown name.
+    """
     if name not in ENTRIES:
         raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")
     rows: list[Row] = load_class(ENTRIES[name])(options)

@@ -34,23 +34,28 @@ SLACK = 1.25  # goal: the factor above linear growth that is noise
 
 @dataclass(frozen=True)
 class Cost:
-    """Holds a training's processor seconds: `start` until its first step was done, `steps` for all later steps."""
+    """Holds the processor seconds of a training: `start` until its first step was done, `steps` for the later steps."""
 
     start: float
     steps: float
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the cost of the first step by number of pictures, and that of later steps by number of steps."""
+    """Measures how a training's processor time grows with its pictures and its steps; returns the report's rows.
+
+    The time to the first step is measured by number of pictures, the time of the later steps by number of steps.
+    `options` is not used.
+    """
     del options
     with tempfile.TemporaryDirectory() as folder:
         return [*starts(Path(folder), PICTURES), *lengths(Path(folder), STEPS, TIMES)]
 
 
 def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
-    """Yields the processor seconds to the first step, without and with filled caches, for each of `counts` pictures.
+    """Trains for one step on each number of pictures in `counts`; yields report rows with the processor seconds.
 
-    The ratio compares the seconds per picture with those at the smallest number of pictures.
+    Each number is measured twice: without and with cached encodings of the pictures. A row's ratio compares the seconds
+    per picture with those at the first of `counts`. Pictures, caches and runs are written to `folder`.
     """
     least: dict[str, float] = {}
     for count in counts:
@@ -76,7 +81,11 @@ def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
 
 
 def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
-    """Runs a training of `steps` steps and one of `steps * times`, both with warm caches; yields their CPU seconds."""
+    """Trains for `steps` steps and for `steps * times` steps; yields a row with the processor seconds of each.
+
+    The first step of each training is not counted, and both find the encodings of their pictures in a cache in
+    `folder`. The ratio of the second row is 1 where the time grows in proportion to the steps.
+    """
     items, cache = _items(folder / "pictures", 16), folder / "cache"
     _train(folder / "warm", items, 2, cache)
     short, long = (_train(folder / f"{length}", items, length + 1, cache).steps for length in (steps, times * steps))

@@ -34,7 +34,11 @@ FASTER, GREY_LEVELS = 1.5, 2
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the seconds of an edit both ways, in alternating blocks, and how much the pictures differ."""
+    """Measures the seconds of an edit by the studio's engine and by diffusers' pipeline; returns the report's rows.
+
+    Both draw the same edits, in blocks by turns. The rows also tell how much the two results of each edit differ.
+    `options` is not used.
+    """
     del options
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
         spec = workplace.registry.spec(MODEL)
@@ -108,7 +112,10 @@ def _block(spec: ModelSpec, number: int) -> list[EditItem]:
 
 
 class PlainLoop:
-    """Calls diffusers' pipeline once for each edit, with the same components and sizes as the studio's engine."""
+    """Calls diffusers' own edit pipeline once for each edit, for a comparison with the studio's engine.
+
+    It uses the same weights and picture sizes as the engine.
+    """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         parts = {name: components.load(spec, folder, name) for name in ("text_encoder", "vae", "transformer")}

@@ -35,9 +35,10 @@ TRAINING: Mapping[tuple[str, str], Mapping[int, float]] = {
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Computes the memory of parts, stages, trainings and steps; where torch finds a GPU, measures it as well.
+    """Computes the memory of the full-size models, and measures it where torch finds a GPU; returns the report's rows.
 
-    `options.peer` is the path of diffusers' own training script, None to leave it out.
+    The rows are in GiB: for the models' components, for the stages of their jobs, for trainings, and for training
+    steps. `options.peer` is the path of diffusers' training script, None to leave the script out.
     """
     rows = [*parts(), *stages(), *trainings(), *step_bytes()]
     if cuda_count():
@@ -46,7 +47,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def parts() -> Iterator[Row]:
-    """Yields the GiB of every component of every real model, in every form: bf16, int8, nf4."""
+    """Yields a report row for each component of each full-size model in each form of its weights: bf16, int8 and nf4.
+
+    The row's value is the size of the weights in GiB. Of several models with equal sizes only the first is listed.
+    """
     for spec in _real():
         for held, size in spec.component_bytes.items():
             name, _, form = held.partition(".")
@@ -54,7 +58,11 @@ def parts() -> Iterator[Row]:
 
 
 def stages() -> Iterator[Row]:
-    """Yields the GiB of every stage at 1024 px, as the planner adds them up: weights and declared working bytes."""
+    """Yields a report row for each stage of each full-size model's jobs, at 1024 px and with quantised weights.
+
+    The row's value is the GPU memory in GiB as the planner of memory adds it up: the stage's weights, and the bytes
+    that it declares for computing.
+    """
     for spec in _real():
         for form in ("nf4", "int8"):
             for job, plan in plans(load_class("engines.weights.components:in_form")(spec, form)):
@@ -62,9 +70,11 @@ def stages() -> Iterator[Row]:
 
 
 def trainings() -> Iterator[Row]:
-    """Yields the GiB of a training's own stage, at each size that has a goal.
+    """Yields report rows with the computed memory in GiB of trainings of the full-size models.
 
-    Then yields the GiB of each model's modulation table, which a training keeps in the host's memory.
+    First comes the GPU memory of the stage that trains, for each model, form of weights and picture size that has a
+    goal. Then, for each model that has one, the host memory of a table with the outputs of its modulation layers, which
+    a training keeps.
     """
     for (name, form), goals in TRAINING.items():
         spec = load_class("engines.weights.components:in_form")(_named(name), form)
@@ -88,9 +98,10 @@ def trainings() -> Iterator[Row]:
 
 
 def step_bytes() -> Iterator[Row]:
-    """Yields the GiB that one training step takes beside the weights, compared with what the trainer declares.
+    """Yields a report row for each model and picture size: the GiB that one training step takes beside the weights.
 
-    They are counted on tensors without contents (see `step_bytes.count`).
+    The bytes are counted on tensors that have shapes and no contents (see `step_bytes.count`), and are compared with
+    the bytes that the trainer declares.
     """
     sizes = sorted({(name, side) for (name, _), goals in TRAINING.items() for side in goals})
     for name, side in sizes:
@@ -107,7 +118,10 @@ def step_bytes() -> Iterator[Row]:
 
 
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
-    """Returns (job, memory plan) for each job of a model, with pictures of side × side pixels."""
+    """Returns a memory plan for each job of a model, as pairs (name of the job, plan).
+
+    The jobs are generate, or edit and caption; and train. Pictures have side × side pixels.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return list(_plans(spec, write_layout(LAYOUTS[spec.name], Path(folder)), side))
 

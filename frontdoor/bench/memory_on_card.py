@@ -47,9 +47,10 @@ _DISK = 50 * GIB
 
 @dataclass(frozen=True)
 class Bench:
-    """Holds a generator and an editor in folders, and a device with its manager.
+    """Holds a generator and an editor whose weights lie in folders, and the GPU with the manager of its memory.
 
-    `specs` and `folders` map the jobs "generate" and "edit" to a model; `side` is the side of the pictures in pixels.
+    `specs` and `folders` have the keys "generate" and "edit", for the two models. `side` is the side of all pictures in
+    pixels.
     """
 
     device: Device
@@ -59,7 +60,7 @@ class Bench:
     side: int
 
     def generate(self, steps: int) -> None:
-        """Generates one picture with `steps` denoising steps."""
+        """Generates one picture with `steps` denoising steps and throws it away."""
         engine, params = self.generator(), self.specs["generate"].params
         size = {"width": self.side, "height": self.side}
         items = [params(GenerateParams, prompt="a person", steps=steps, **size)]
@@ -67,14 +68,14 @@ class Bench:
             list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, steps: int) -> None:
-        """Edits one picture with `steps` denoising steps and guidance; the transformer sees target and reference."""
+        """Edits one picture with `steps` denoising steps at the model's default guidance and throws the result away."""
         engine, params = self.editor(), self.specs["edit"].params
         items = [EditItem(self._picture, params(EditParams, instruction="smiling", steps=steps))]
         with self.gpu.lease(engine.plan(items)) as lease:
             list(engine.edit(items, lease, progress.ignore))
 
     def caption(self) -> None:
-        """Captions one picture with the editor's text encoder."""
+        """Captions one picture with the editor's text encoder and throws the caption away."""
         spec = self.specs["edit"]
         captioner: Captioner = load_class(spec.captioner)(spec, self.folders["edit"])
         params = CaptionParams()
@@ -82,7 +83,10 @@ class Bench:
             list(captioner.caption([self._picture], params, lease, progress.ignore))
 
     def plan(self, job: str) -> Plan:
-        """Returns the memory plan of a job, "generate" or "edit", for one picture at the model's defaults."""
+        """Returns the memory plan of a job for one picture, at the model's default parameters.
+
+        `job` is "generate" or "edit".
+        """
         params = self.specs[job].params
         if job == "generate":
             drawn = params(GenerateParams, prompt="a person", width=self.side, height=self.side)
@@ -90,12 +94,12 @@ class Bench:
         return self.editor().plan([EditItem(self._picture, params(EditParams, instruction="smiling"))])
 
     def generator(self) -> Generator:
-        """Makes and returns a new engine of the generator."""
+        """Returns a new engine, the object that runs the generator model; no weights are loaded yet."""
         engine: Generator = load_class(self.specs["generate"].engine)(self.specs["generate"], self.folders["generate"])
         return engine
 
     def editor(self) -> Editor:
-        """Makes and returns a new engine of the editor."""
+        """Returns a new engine, the object that runs the editor model; no weights are loaded yet."""
         engine: Editor = load_class(self.specs["edit"].engine)(self.specs["edit"], self.folders["edit"])
         return engine
 
@@ -106,10 +110,11 @@ class Bench:
 
 
 def measure(peer: Path | None) -> list[Row]:
-    """Caps the process's GPU memory, builds both models in 4 and in 8 bits, and measures peaks, swaps and trainings.
+    """Measures the GPU memory and the loading times of both full-size models, in 4 and 8 bits; returns report rows.
 
-    Needs about 45 GiB of temporary disk. `peer` is the path of diffusers' own FLUX script, which is then measured as
-    well; None leaves the script out.
+    The memory of this process on the GPU is capped at that of a 24 GiB card, and the weights are random. The rows are
+    those of `peaks`, `switches` and `trainings`, then those of diffusers' own FLUX training script, whose path is
+    `peer`; None leaves the script out. Needs about 45 GiB of temporary disk.
     """
     import torch
 
@@ -134,9 +139,10 @@ def measure(peer: Path | None) -> list[Row]:
 def built(
     device: Device, specs: Mapping[str, ModelSpec], layouts: Mapping[str, Layout], home: Path, budget: int, side: int
 ) -> Bench:
-    """Writes each model into a folder of `home`, with random weights, and returns a bench over them.
+    """Writes each model with random weights into a folder of its own in `home`, and returns a bench with these models.
 
-    `specs` maps a job to its model, `layouts` a model's name to its layout. `budget` is in bytes, `side` in pixels.
+    `specs` maps a job, "generate" or "edit", to its model; `layouts` maps a model's name to the configurations of its
+    components. `budget` is the GPU memory in bytes that jobs may use, `side` the side of the pictures in pixels.
     """
     build = load_class("engines.weights.synthetic:build")
     folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
@@ -145,9 +151,10 @@ def built(
 
 
 def peaks(bench: Bench, form: str) -> Iterator[Row]:
-    """Yields the peak memory of each job in GiB and its seconds; `form` is the weights' form, nf4 or int8.
+    """Runs each job once; yields report rows with its peak GPU memory in GiB and its seconds, including the loading.
 
-    Then yields the memory that is still in use after everything was unloaded.
+    The jobs are generate, edit and caption. The last row is the memory still in use after all models were unloaded.
+    `form` is the form of the weights: nf4 or int8.
     """
     before = bench.device.free_bytes()
     jobs: Mapping[str, Callable[[], None]] = {
@@ -175,9 +182,10 @@ def peaks(bench: Bench, form: str) -> Iterator[Row]:
 
 
 def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[int, float]]) -> Iterator[Row]:
-    """Yields the peak memory of each training in GiB, and its seconds a step; `form` is nf4 or int8.
+    """Trains each model for a few steps; yields report rows with the peak GPU memory in GiB and the seconds a step.
 
-    `goals` maps (model, form) to the largest peak in GiB by the side of the pictures in pixels.
+    `form` is the form of the weights, nf4 or int8. `goals` maps (name of the model, form) to the sizes to train at:
+    side of the pictures in pixels -> largest allowed peak in GiB.
     """
     for job, spec in bench.specs.items():
         for side, most in goals.get((spec.name, form), {}).items():
@@ -213,10 +221,11 @@ def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
 
 
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:
-    """Generates and edits in turn; yields the seconds that swapping a model in takes, and the growth of memory.
+    """Generates and edits by turns, `count` times in all, so that each model replaces the other on the GPU.
 
-    `count` is the number of turns. The seconds are compared with those of a plain copy to the GPU at `bandwidth` bytes
-    a second.
+    Yields report rows with the seconds in which each transformer is copied to the GPU, compared with a plain copy at
+    `bandwidth` bytes a second. Then yields the growth of GPU and host memory over all turns, in GiB. `form` is the form
+    of the weights: nf4 or int8.
     """
     bench.generate(FEWEST)
     bench.edit(FEWEST)

@@ -45,7 +45,10 @@ P = TypeVar("P", bound=Params)
 
 
 def measure_family(options: argparse.Namespace) -> list[Row]:
-    """Measures every figure of the embedded models and compares it with its goal."""
+    """Measures the quality and speed of the small embedded models; returns report rows with their goals.
+
+    These models ship with the project and draw people at 64 × 64 pixels. `options` is not used.
+    """
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
         bench = Workbench(workplace, Path(folder))
         return [
@@ -61,7 +64,7 @@ def measure_family(options: argparse.Namespace) -> list[Row]:
 
 @dataclass(frozen=True)
 class EditFigures:
-    """Holds the shares of one task's edits that were done as asked, and that kept the person's identity."""
+    """Holds two shares, 0…1, of one task's edits: those done as asked, and those that kept the person's identity."""
 
     done: float
     kept: float
@@ -69,7 +72,10 @@ class EditFigures:
 
 @dataclass(frozen=True)
 class Workbench:
-    """Holds a workplace with the embedded models, the oracles that judge them, and a folder for trained LoRAs."""
+    """Holds a workplace with the embedded models, and a folder for the LoRAs that its measurements train.
+
+    Its methods measure one model each and yield rows of the report.
+    """
 
     workplace: Workplace
     folder: Path
@@ -81,11 +87,11 @@ class Workbench:
 
     @cached_property
     def oracle(self) -> Oracle:
-        """Returns the attribute readers and the identity encoder that judge the pictures."""
+        """Returns the two nets that judge pictures: one reads their attributes, the other embeds who the person is."""
         return Oracle.load(self.assets / "oracle")
 
     def weights(self) -> Iterator[Row]:
-        """Yields the size of the weights in MB, and the autoencoders' reconstruction error as PSNR in dB."""
+        """Yields report rows with the size of all weights in MB, and the PSNR in dB of each VAE's reconstructions."""
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 
@@ -98,7 +104,10 @@ class Workbench:
             yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
 
     def encoders(self) -> Iterator[Row]:
-        """Yields how well both identity encoders tell unseen people apart, as AUC."""
+        """Yields report rows with the AUC at which each identity encoder tells one person from another.
+
+        One encoder is the studio's own, the other only judges. The people were not in any training.
+        """
         from transformers import AutoModel
 
         unseen = measure.Unseen.draw(1600, FIRST)
@@ -107,7 +116,10 @@ class Workbench:
             yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
 
     def generator(self) -> Iterator[Row]:
-        """Yields how often each attribute of a caption is drawn right, and the seconds of a picture."""
+        """Yields report rows with the share of generated pictures that show each attribute of their caption.
+
+        The last row is the median seconds of generating one picture.
+        """
 
         def asked(captions: Sequence[str]) -> list[GenerateParams]:
             """Returns the parameters of one picture for each caption."""
@@ -124,7 +136,10 @@ class Workbench:
         yield one_by_one("generator: a picture", self.generate, alone, SECONDS["generate"])
 
     def editor(self) -> Iterator[Row]:
-        """Yields how often each task is done and the person's identity kept, and the seconds of an edit."""
+        """Yields report rows with the shares of edits done as asked and of edits that kept the person, for each task.
+
+        A task is a kind of edit. The same shares over all tasks follow, and the median seconds of one edit.
+        """
         figures = self.edits()
         for task in vocab.TASKS:
             yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task].done, unit="")
@@ -136,7 +151,7 @@ class Workbench:
         yield one_by_one("editor: an edit", self.edit, self.single_edits(), SECONDS["edit"])
 
     def few_steps(self) -> Iterator[Row]:
-        """Yields the figures of `editor` for edits in few steps, with the distilled adapter."""
+        """Yields report rows as `editor` does, for edits drawn in few steps with the distilled LoRA."""
         figures = self.edits(few_steps=True)
         for task in vocab.TASKS:
             yield Row(name=f"few-step editor: {task} done", value=figures[task].done, unit="")
@@ -147,7 +162,10 @@ class Workbench:
         )
 
     def edits(self, **knobs: object) -> dict[str, EditFigures]:
-        """Returns by task the figures of edits of unseen people; `knobs` are changes to the editor's defaults."""
+        """Edits pictures of people whom no model was trained on; returns the figures of each task, by the task's name.
+
+        `knobs` are edit parameters that replace the editor's defaults.
+        """
 
         def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
             """Returns the edited pictures (N, 64, 64, 3) uint8."""
@@ -160,16 +178,25 @@ class Workbench:
         return {task: EditFigures(figures[task]["done"], figures[task]["person_kept"]) for task in vocab.TASKS}
 
     def single_edits(self, **knobs: object) -> list[EditItem]:
-        """Returns a few edits, each to be done alone; `knobs` are changes to the editor's defaults."""
+        """Returns a few edits of different people, for measuring the seconds of edits done one at a time.
+
+        `knobs` are edit parameters that replace the editor's defaults.
+        """
         pairs = [edit_pair(held_out_scene(310_000 + i), f"alone {i}") for i in range(ALONE)]
         return [self.asked(world.draw(pair.before), pair.instruction, i, **knobs) for i, pair in enumerate(pairs)]
 
     def asked(self, picture: Image.Image, words: str, seed: int, **knobs: object) -> EditItem:
-        """Returns one edit of a picture at the editor's defaults; `words` is the instruction."""
+        """Returns the description of one edit of `picture`, without running it; `words` is the instruction.
+
+        `knobs` are edit parameters that replace the editor's defaults.
+        """
         return EditItem(picture, self.params("mini-qwen-edit", EditParams, instruction=words, seed=seed, **knobs))
 
     def captioner(self) -> Iterator[Row]:
-        """Yields the share of attributes that captions name right, and the number of captions that leak identity."""
+        """Yields two rows: the share of attributes that captions name right, and the captions that leak identity.
+
+        The second is a number; a caption leaks identity where it names a trait of the person.
+        """
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         folder = self.assets / "qwen_edit" / "text_encoder"
@@ -179,9 +206,11 @@ class Workbench:
         yield at_most("captioner: captions that name who it is", figures["leaks"], 0)
 
     def character_lora(self) -> Iterator[Row]:
-        """Trains LoRAs of unseen people on twelve pictures each and yields what they learned.
+        """Trains LoRAs of a few people whom no model was trained on; yields report rows with what the LoRAs learned.
 
-        The likeness of their pictures to the originals is given as a share of the likeness among the originals.
+        The first row is the likeness of generated pictures to the originals, as a share of the likeness of the
+        originals to each other. The others are the shares of pictures that still show the angle and the expression of
+        their prompt.
         """
         shares: list[float] = []
         right: dict[str, list[bool]] = {"angle": [], "expression": []}
@@ -213,9 +242,9 @@ class Workbench:
             yield at_least(f"character LoRA: {name} still obeyed, {people}", mean(hits), STILL_OBEYED)
 
     def train(self, stranger: int, originals: Sequence[Image.Image]) -> Path:
-        """Trains a LoRA at the generator's defaults and returns the path of its file.
+        """Trains a LoRA at the generator's default parameters and returns the path of its file.
 
-        `stranger` is the number of a person whom no model has seen, `originals` are that person's pictures.
+        `stranger` is the number of a person whom no model was trained on, `originals` are that person's pictures.
         """
         folder = self.folder / str(stranger)
         folder.mkdir()
@@ -232,26 +261,30 @@ class Workbench:
         return last.adapter
 
     def generate(self, items: Sequence[GenerateParams]) -> list[Image.Image]:
-        """Generates pictures through the engine and returns them."""
+        """Generates pictures with the studio's engine and returns them in the order of `items`."""
         engine: Generator = self.workplace.engine("mini-flux")
         with self.workplace.gpu.lease(engine.plan(items)) as lease:
             return list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
-        """Edits pictures through the engine and returns the results."""
+        """Edits pictures with the studio's engine and returns the results in the order of `items`."""
         engine: Editor = self.workplace.engine("mini-qwen-edit")
         with self.workplace.gpu.lease(engine.plan(items)) as lease:
             return list(engine.edit(items, lease, progress.ignore))
 
     def params(self, model: str, kind: type[P], **changes: object) -> P:
-        """Returns a model's default parameters with some changes."""
+        """Returns a model's default parameters of the class `kind`, with `changes` to some of them.
+
+        `model` is the model's name.
+        """
         return self.workplace.registry.spec(model).params(kind, **changes)
 
 
 def one_by_one(name: str, work: Callable[[Sequence[T]], object], items: Sequence[T], goal: float) -> Row:
-    """Returns the row of the median seconds of an item that is done alone, on two threads.
+    """Measures how long `work` takes for one item, and returns the median seconds as a row of the report.
 
-    The first item is also done once before, unmeasured.
+    `work` gets one item at a time, on a fixed number of CPU threads. The first item is done once before, unmeasured.
+    `name` labels the row; its goal is met up to `goal` seconds.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -268,15 +301,15 @@ def one_by_one(name: str, work: Callable[[Sequence[T]], object], items: Sequence
 
 
 def mean(values: Iterable[float]) -> float:
-    """Returns the mean of numbers, or of true and false as 1 and 0."""
+    """Returns the mean of numbers; True counts as 1 and False as 0."""
     return float(np.mean(list(values)))
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns a row of the report for a measured value; it is marked as met if `value` is at least `goal`."""
+    """Returns a row of the report for a measured value; its goal is met if `value` is at least `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure with its goal, which is met up to `goal`."""
+    """Returns a row of the report for a measured value; its goal is met if `value` is at most `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

@@ -15,7 +15,10 @@ REPLACEMENTS = Path(__file__).parent / "peers"
 
 
 def main(arguments: list[str]) -> None:
-    """Runs a script as if it had been called with `arguments`, the first of which is its own path."""
+    """Runs a Python script in this process as if the command line had been `arguments`, the first of which is its path.
+
+    Where torchvision is missing, the script imports the project's replacement of it.
+    """
     if not find_spec("torchvision"):
         import diffusers.pipelines.flux
         import transformers.image_utils

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Holds one measured figure, what it is compared with, and its goal.
+    """Holds one measured figure of a benchmark's report: its name, value and unit, a comparison, and its goal.
 
-    `peer` names what the figure is compared with, `ratio` is value / peer. `spread` is the scatter of the measurements,
-    half their range or half an interval, as each bench computes it. `goal` is text; `ok` is None without a goal.
+    `peer` names what the figure is compared with, "" for nothing; `ratio` is the quotient of this comparison. `spread`
+    is the scatter of the measurements. `goal` is the goal as text; `ok` tells whether it is met, None without a goal or
+    where it is not checked.
     """
 
     name: str
@@ -25,13 +26,16 @@ class Row:
     ok: bool | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Returns the row as the JSON object that `--json` writes."""
+        """Returns the row as a JSON object, with a key for each field."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Holds all rows of one bench, with the commit and the machine that they were measured on."""
+    """Holds all rows of one benchmark, with the commit and the machine that they were measured on.
+
+    `bench` is the benchmark's name, `commit` the output of `git describe`, `machine` a description as text.
+    """
 
     bench: str
     commit: str
@@ -39,16 +43,16 @@ class Report:
     rows: tuple[Row, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Returns the report as the JSON object that `--json` writes."""
+        """Returns the report as a JSON object, with a key for each field; `rows` is a list of objects."""
         return dataclasses.asdict(self)
 
     def ok(self) -> bool:
-        """Returns whether no row misses its goal."""
+        """Returns whether no row misses its goal; rows without a goal count as met."""
         return all(row.ok is not False for row in self.rows)
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Returns rows as a table in plain text, one line each."""
+    """Returns the rows as a table in plain text: a heading, then one line for each row."""
     cells = [("what", "value", "unit", "against", "ratio", "±", "goal", "")]
     for row in rows:
         cells.append(

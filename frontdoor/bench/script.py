@@ -20,9 +20,10 @@ STEPS = re.compile(rb"Steps:[^\r\n]*?\| (\d+)/\d+ \[")
 
 @dataclass(frozen=True)
 class Script:
-    """Holds the script's path and what it trains: a model in the hub's layout, on a folder of pictures.
+    """Holds the path of diffusers' FLUX training script, and what the script is to train.
 
-    All pictures have the same `caption`; `text_tokens` is the length that T5's prompts are padded to.
+    `model` is the folder of a model in diffusers' layout, `pictures` a folder of pictures, which all get the same
+    `caption`. `text_tokens` is the length to which the prompts of the T5 encoder are padded.
     """
 
     path: Path
@@ -32,9 +33,10 @@ class Script:
     text_tokens: int
 
     def command(self, out: Path, params: TrainParams, *flags: str) -> list[str]:
-        """Returns the command line that trains into `out` with our parameters under the script's names.
+        """Returns the command line that runs the script with our training parameters, as a list of arguments.
 
-        `flags` are further arguments.
+        The parameters are given under the script's own names. `out` is the folder that the script trains into; `flags`
+        are further arguments at the end.
         """
         knobs = {
             "pretrained_model_name_or_path": self.model,
@@ -59,7 +61,7 @@ class Script:
 
 
 def t5_tokenizer(folder: Path) -> None:
-    """Rewrites the tokenizer in `folder` as one of T5's own class, the only class that the script opens.
+    """Rewrites the tokenizer in `folder` as one of the class T5Tokenizer, the only class that diffusers' script opens.
 
     The words keep their ids.
     """
@@ -75,7 +77,10 @@ def t5_tokenizer(folder: Path) -> None:
 
 
 def trained_modules(model: Path) -> list[str]:
-    """Returns the names of the modules that our LoRA trains, which the script takes as suffixes."""
+    """Returns the names of the transformer's modules that our LoRA trains, for the script's `--lora_layers`.
+
+    `model` is the folder of a FLUX model in diffusers' layout.
+    """
     import accelerate
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 

@@ -29,9 +29,11 @@ PICTURES, STEPS = 4, 6
 def measure(
     peer: Path | None, spec: ModelSpec, layout: Layout, device: Device, sides: Mapping[int, float]
 ) -> list[Row]:
-    """Measures the script's seconds a step at each size; the keys of `sides` are the sizes in pixels.
+    """Measures the seconds a step of diffusers' FLUX training script on a GPU; returns a row for each picture size.
 
-    Without the script (`peer` None), or without the memory or disk for it, returns one row that says so.
+    `peer` is the script's path. `layout` holds the configurations of the model's components; the keys of `sides` are
+    the sides of the pictures in pixels. Without the script (None), or without the memory or disk for it, the only row
+    says so.
     """
     needed = sum(spec.component_bytes[name] for name in layout)
     with tempfile.TemporaryDirectory() as home:
@@ -48,10 +50,11 @@ def steps(
     peer: Path, spec: ModelSpec, layout: Layout, home: Path, device: str, sides: Mapping[int, float],
     flags: tuple[str, ...] = FLAGS,
 ) -> Iterator[Row]:  # fmt: skip
-    """Trains on random weights at each size and yields the seconds a step.
+    """Trains with diffusers' script at each picture size, on random weights; yields report rows with seconds a step.
 
-    Each training runs in its own process, whose memory is not capped. The keys of `sides` are the sizes in pixels;
-    `flags` go to the script. Raises: RuntimeError when the script fails.
+    `peer` is the script's path, `home` a folder for models and pictures. The keys of `sides` are the sides of the
+    pictures in pixels; `flags` are further arguments of the script. Each training runs in its own process, whose GPU
+    memory is not capped. Raises: RuntimeError when the script fails.
     """
     model: Path = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")

@@ -24,17 +24,21 @@ _CALL = "/gradio_api/call"
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the KiB that each call, page and review link leaves in a studio that runs on stand-in models."""
+    """Measures the memory that each API call, page and review link leaves in the server; returns the report's rows.
+
+    The measured studio runs in its own process, on stand-ins for the models. `options` is not used.
+    """
     del options
     with tempfile.TemporaryDirectory() as home, served(Path(home)) as (client, process):
         return list(rows(client, process, CALLS, PAGES, LINKS))
 
 
 def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
-    """Yields four rows for each of calls, pages and review links.
+    """Makes many API calls, pages and review links, and yields four rows of the report for each of the three kinds.
 
-    They are the memory afterwards, its growth in all, its growth for each one of the last half, and the open files.
-    `calls`, `pages` and `links` are how many of each are made; `process` is the server.
+    The rows are: the server's memory afterwards in MiB, its growth over all, its growth in KiB for each one of the
+    second half, and the growth of its open files. `calls`, `pages` and `links` are how many of each kind are made.
+    `client` sends the requests; `process` is the server's.
     """
     events = client.get("/config").raise_for_status().json()["dependencies"]
     at_load = next(each for each in events if any(event == "load" for _, event in each["targets"]))
@@ -77,9 +81,9 @@ def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, 
 
 
 def call(client: httpx.Client, name: str, *values: object) -> str:
-    """Calls an endpoint as curl does, in a session of its own, and returns the call's events as text.
+    """Calls an endpoint of a Gradio app over HTTP, in a session of its own, and returns the answer's events as text.
 
-    Raises: httpx.HTTPStatusError.
+    `name` is the endpoint's name, `values` are its arguments. Raises: httpx.HTTPStatusError.
     """
     begun = client.post(f"{_CALL}/{name}", json={"data": list(values)}).raise_for_status()
     return client.get(f"{_CALL}/{name}/{begun.json()['event_id']}").raise_for_status().text
@@ -87,9 +91,9 @@ def call(client: httpx.Client, name: str, *values: object) -> str:
 
 @contextmanager
 def served(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """Serves a studio in its own process while the context is open; yields an HTTP client for it, and the process.
+    """Serves a studio in its own process while the context is open; yields (HTTP client for it, its process).
 
-    Raises: UserError when the studio does not start.
+    `home` is the studio's data folder. Raises: UserError when the studio does not start.
     """
     command = [sys.executable, "-u", "-m", "frontdoor.cli", "studio", "--fake", "--no-open", "--home", str(home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

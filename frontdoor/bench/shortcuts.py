@@ -42,9 +42,10 @@ Draw = Callable[[], Sequence[Image.Image]]
 
 
 def compiler_backend() -> str:
-    """Returns the name of torch's compiler backend for this machine.
+    """Returns the name of the backend that torch.compile can use on this machine.
 
-    It is `inductor` where a C++ compiler and Python's headers are installed, else `eager`, which only traces.
+    It is `inductor` where a C++ compiler and Python's headers are installed, else `eager`, which traces and does not
+    compile.
     """
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return "inductor" if headers.is_file() and (which("g++") or which("clang++")) else "eager"
@@ -52,11 +53,12 @@ def compiler_backend() -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds the size of the bench.
+    """Holds how much the benchmark of faster ways draws.
 
-    `rounds` is how often each way is timed, `pictures` how many are made in each round, `batch` the size of a batch.
-    `long` is the number of steps of a long schedule, `tiled` the side in pixels of pictures in tiles, and `steps` the
-    number of steps of all other schedules, 0 for the models' own.
+    `rounds` is how often each way is timed, `pictures` how many are drawn in each round, `batch` how many in the
+    comparison of batches. `steps` is the number of denoising steps, 0 for the models' own; `long` is their number in
+    the comparisons of the first-block cache. `tiled` is the side in pixels of the pictures that the VAE decodes in
+    tiles, `backend` that of torch.compile.
     """
 
     rounds: int = 3
@@ -70,9 +72,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Holds two ways to make the same pictures.
+    """Holds two functions that draw the same pictures, one in the plain way and one in a faster way.
 
-    `most_apart` is the goal of the pictures' largest difference in grey levels, None for no goal.
+    `most_apart` is the largest difference in grey levels that the two results may have, None for no goal.
     """
 
     name: str
@@ -82,23 +84,27 @@ class Comparison:
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures every faster way of the embedded models at the usual scale."""
+    """Compares every faster way of drawing with the plain way, on the embedded models; returns the report's rows.
+
+    `options` is not used.
+    """
     del options
     return list(rows(Scale()))
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Yields the three rows of each comparison (see `compare`)."""
+    """Yields the three rows of each comparison (see `compare`), computed on one CPU thread."""
     with _one_thread():
         for comparison in comparisons(EmbeddedModels(), scale):
             yield from compare(comparison, scale.rounds)
 
 
 def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = time.process_time) -> Iterator[Row]:
-    """Yields three rows: the speed-up, and the largest and the mean difference of the pictures.
+    """Times the two ways of a comparison; yields three rows: the speed-up, the largest and the mean difference.
 
-    The speed-up is the ratio of median CPU seconds, plain over quick. Each way runs once before it is timed, and the
-    two take turns in being first. `clock` returns seconds.
+    The speed-up is the ratio of median seconds, plain way over faster way. The differences are those of the pictures'
+    pixel values, in grey levels. Each way runs once before it is timed `rounds` times, and they take turns in being
+    first. `clock` returns seconds.
     """
     ways = {"plain": comparison.plain, "quick": comparison.quick}
     drawn = {name: list(way()) for name, way in ways.items()}  # imports, loads and compiles
@@ -132,9 +138,9 @@ def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = ti
 
 
 def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
-    """Yields each faster way with the plain way.
+    """Yields a comparison with the plain way for each faster way of drawing.
 
-    They are few steps, caches, batches, compiled blocks, VAE tiles and the first-block cache.
+    The faster ways are few steps, cached encodings, batches, compiled blocks, VAE tiles and the first-block cache.
     """
     steps = {"steps": scale.steps} if scale.steps else {}
     edits, scenes = models.edits(scale.pictures, **steps), models.scenes(scale.pictures, **steps)
@@ -182,7 +188,10 @@ def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
 
 
 class EmbeddedModels:
-    """Makes edits and prompts of people whom the embedded models have never seen, and the ways to run them."""
+    """Makes edits and prompts for the small embedded models, and functions that draw them.
+
+    The people in them are people whom the models were not trained on.
+    """
 
     def __init__(self) -> None:
         self._registry = Registry(Path(assets.__file__).parent, Path("models"))
@@ -190,7 +199,10 @@ class EmbeddedModels:
         self._gpu = GpuManager(device, device.total_bytes(), {})
 
     def edits(self, count: int, **knobs: object) -> list[EditItem]:
-        """Returns `count` edits of one size, each of another person; `knobs` are changes to the defaults."""
+        """Returns `count` edits of pictures of one size, each of another person, without running them.
+
+        `knobs` are edit parameters that replace the model's defaults.
+        """
         spec, items = self._registry.spec(EDITOR), []
         for index in range(count):
             scene = held_out_scene(91_000 + 8 * index, framing="bust")
@@ -200,15 +212,18 @@ class EmbeddedModels:
         return items
 
     def scenes(self, count: int, **knobs: object) -> list[GenerateParams]:
-        """Returns `count` prompts, each of another person; `knobs` are changes to the defaults."""
+        """Returns the parameters of `count` pictures to generate, each with a prompt for another person.
+
+        `knobs` are parameters that replace the model's defaults.
+        """
         spec = self._registry.spec(GENERATOR)
         words = [world.caption(held_out_scene(92_000 + 8 * index)) for index in range(count)]
         return [spec.params(GenerateParams, prompt=each, seed=at, **knobs) for at, each in enumerate(words)]
 
     def edit(self, items: Sequence[EditItem], options: Mapping[str, object]) -> Draw:
-        """Returns a function that edits `items` with a new engine and returns the pictures.
+        """Makes a new engine and returns a function that edits `items` with it and returns the pictures.
 
-        `options` are changes to the options of the model's row in the registry.
+        `options` are changes to the model's options in the registry, for example its caches or its batch size.
         """
         spec = self._row(EDITOR, options)
         engine: Editor = load_class(spec.engine)(spec, self._registry.folder(spec))
@@ -220,9 +235,9 @@ class EmbeddedModels:
         return draw
 
     def generate(self, items: Sequence[GenerateParams], options: Mapping[str, object]) -> Draw:
-        """Returns a function that generates `items` with a new engine and returns the pictures.
+        """Makes a new engine and returns a function that generates `items` with it and returns the pictures.
 
-        `options` are changes to the options of the model's row in the registry.
+        `options` are changes to the model's options in the registry, for example its caches or its batch size.
         """
         spec = self._row(GENERATOR, options)
         engine: Generator = load_class(spec.engine)(spec, self._registry.folder(spec))
@@ -234,17 +249,14 @@ class EmbeddedModels:
         return draw
 
     def latents(self, count: int, side: int) -> Tensor:
-        """Returns the latents of `count` pictures of side × side pixels.
-
-        The generator's VAE has encoded them.
-        """
+        """Draws `count` pictures of side × side pixels and returns their latents, encoded by the generator's VAE."""
         drawings = [world.draw(held_out_scene(93_000 + 8 * index), side) for index in range(count)]
         return flux.to_latents(self._vae(), drawings, sample=False)
 
     def decode(self, latents: Tensor, side: int) -> Draw:
-        """Returns a function that decodes latents and returns the pictures.
+        """Returns a function that decodes `latents` with the generator's VAE and returns the pictures.
 
-        It decodes in tiles of side × side pixels, or in one piece where `side` is 0.
+        It decodes in tiles of side × side pixels; where `side` is 0, in one piece.
         """
         vae = self._vae()
 

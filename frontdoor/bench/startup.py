@@ -31,7 +31,10 @@ threading.Event().wait()
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the seconds to the first page of both apps, as medians of alternating runs."""
+    """Measures the seconds from process start to the first page, of the studio and of an empty Gradio app.
+
+    Returns the report's rows, with the medians of several runs of each by turns. `options` is not used.
+    """
     del options
     ours, empty = [], []
     with tempfile.TemporaryDirectory() as home:

@@ -41,10 +41,11 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention.default
 
 
 def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
-    """Returns the peak bytes of one training step beside the frozen weights.
+    """Returns the peak bytes of GPU memory that one training step takes in addition to the frozen weights.
 
-    They are those of adapter, gradients, optimiser, average and activations. `folder` holds the model's configurations;
-    weights are not read. The editor is shown one reference.
+    They are those of the LoRA, its gradients, the optimiser's state, the moving average and the activations. `folder`
+    holds the model's configurations; no weights are read and nothing is computed. A step of an editor is counted with
+    one reference picture.
     """
     family: Family = load_class(spec.trainer)(spec, folder)
     dtype = components.weight_dtype(spec)
@@ -78,9 +79,9 @@ def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive.
+    """Counts, while it is active as a context, the bytes of all tensor storages that are alive.
 
-    `now` is their present sum, `peak` the largest one since the last `restart`.
+    `now` is their present sum, `peak` the largest sum since the last call of `restart`.
     """
 
     def __init__(self) -> None:
@@ -100,7 +101,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def restart(self) -> int:
-        """Sets the peak to the bytes that are alive now, and returns them."""
+        """Resets the peak to the bytes that are alive now, and returns these bytes."""
         self.peak = self.now
         return self.now
 

@@ -35,9 +35,10 @@ _OURS = re.compile(rb"step (\d+) of \d+")
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures a step's time, the time to the first step and peak memory, ours and the script's.
+    """Measures our LoRA training and diffusers' own FLUX script on the same data; returns the report's rows.
 
-    `options.peer` is the script's path; without it no goal counts as met.
+    The figures are the time of a step, the time to the first step, and the peak memory. `options.peer` is the script's
+    path; where it is None, only our training runs, and every goal counts as missed.
     """
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder), options.peer)
@@ -49,9 +50,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
-    """Yields the medians of our runs and their ratios to the script's.
+    """Yields report rows with the medians of our runs, each compared with the script's median as a ratio.
 
-    `runs` maps each of the names in `contestants` to its measured runs.
+    `runs` maps each name of `Workbench.contestants` to its measured runs. Where the script was not run, the rows have
+    no ratio.
     """
     ours = runs["ours"]
     for what, unit, scale in (("step", "s", 1.0), ("first", "s", 1.0), ("memory", "GiB", 1 / (1 << 30))):
@@ -73,7 +75,7 @@ def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
 
 
 class Workbench:
-    """Prepares a model's folder and pictures, and trains on them with our loop or with diffusers' script."""
+    """Prepares a model's folder and pictures, and trains on them with our training loop or with diffusers' script."""
 
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder = folder
@@ -86,16 +88,17 @@ class Workbench:
         self._peer = script.Script(peer, *given) if peer else None
 
     def contestants(self) -> list[str]:
-        """Returns the names of the trainings that `run` knows.
+        """Returns the names of the trainings that `run` can do.
 
-        They are ours and, where the script is given, the script with its best flags and with its defaults.
+        They are our training and, where the script's path is known, the script with its best flags and with its
+        defaults.
         """
         return ["ours", *(GOALS if self._peer else ())]
 
     def run(self, name: str, number: int) -> WatchedRun:
-        """Trains a new LoRA in a separate process and returns its time per step and its peak memory.
+        """Trains a new LoRA in a process of its own and returns its time to the first step, step time and peak memory.
 
-        `name` is one of `contestants`; each round, by its `number`, writes to its own folder.
+        `name` is one of `contestants`. `number` is that of the round; each round writes to its own folder.
         """
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours" or not self._peer:

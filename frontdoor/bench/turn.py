@@ -25,10 +25,12 @@ FIRST_SEED = 200  # by none of these people were weights or ways of training cho
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Runs `launch.py demo` for each of `--characters` characters whom no model has seen, and compares the reports.
+    """Runs `launch.py demo` for several characters and returns the rows of a report that compares their figures.
 
-    As many run at the same time as there are cores, with one thread each. With `--out` the reports stay in that folder,
-    and a character that has a report there is not run again. Raises: UserError when a run fails.
+    Each demo takes one character through all steps of the studio, with a program as the reviewer. The number of
+    characters is `options.characters`; no model was trained on them. As many demos run at the same time as there are
+    CPU cores. `options.out` is a folder in which the reports stay, and a report that is there already is not made
+    again; None uses a temporary folder. Raises: UserError when a demo fails.
     """
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -51,10 +53,10 @@ def _run_demo(out: Path, seed: int) -> Report:
 
 
 def compare(turns: Sequence[Report]) -> Iterator[Row]:
-    """Yields the mean rates over all characters, before and after the turn.
+    """Yields report rows with the means over all characters, of the first and the later versions of LoRA and editor.
 
-    Differences are taken character by character, and their mean has a 95 % interval. `turns` are the characters'
-    reports.
+    A difference is taken within each character; the mean of the differences has a 95 % interval. `turns` holds one
+    report for each character.
     """
     among = f"{len(turns)} characters"
     cards = [name for name in turns[0].card if all(name in turn.card for turn in turns)]
@@ -82,9 +84,10 @@ def compare(turns: Sequence[Report]) -> Iterator[Row]:
 
 
 def difference(name: str, before: Sequence[float], after: Sequence[float]) -> Iterator[Row]:
-    """Yields three rows: the mean difference of pairs, and both ends of its 95 % interval.
+    """Yields three rows: the mean difference, and the lower and upper end of its 95 % interval.
 
-    `before` and `after` have one value for each character. The goal is met when the whole interval lies above zero.
+    `before` and `after` have one value for each character, in the same order. The goal is met when the whole interval
+    lies above zero. `name` labels the rows.
     """
     middle, low, high = bootstrap([late - early for early, late in zip(before, after, strict=True)], of=mean)
     yield Row(name=name, value=middle, unit="", spread=(high - low) / 2, goal="interval > 0", ok=low > 0)

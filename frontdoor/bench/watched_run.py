@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """Holds the figures of one training.
+    """Holds the measured figures of one training.
 
-    `first` is the seconds until its first step, `step` the seconds of each step after it, `memory` its peak memory in
-    bytes.
+    `first` is the seconds until its first step was done, `step` the mean seconds of each step after it, `memory` the
+    peak host memory of its process in bytes.
     """
 
     first: float
@@ -25,10 +25,11 @@ class WatchedRun:
 
 
 def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> WatchedRun:
-    """Runs the training `command` and measures it by the steps that it prints on its standard error.
+    """Runs a training's `command` as a process and returns its measured figures.
 
-    `steps` matches a step's number. At step `until` the process is ended; None lets it finish. Raises: RuntimeError
-    with the end of the output when the training fails.
+    The steps are read from its standard error: `steps` is a pattern whose group is the number of a step. At step
+    `until` the process is ended; None lets it finish. Raises: RuntimeError with the end of the output when the training
+    fails.
     """
     began, seen, said = time.perf_counter(), dict[int, float](), b""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -49,9 +49,11 @@ Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # a number of rows or steps,
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Wraps a scripted call: checks its arguments, adds `ok` to its result, and returns a UserError as JSON.
+    """Wraps a function of the scripted API: checks its arguments, and returns failures as JSON instead of raising them.
 
-    A failure has the form {"ok": false, "error": {code, message, hint}}."""
+    A result gets `ok` true. A UserError, a wrong argument and an error of the disk, such as a full one, are returned as
+    {"ok": false, "error": {code, message, hint}}; any other exception is raised.
+    """
     checked = validate_call(function)
     names = tuple(signature(function).parameters)
     kinds = get_type_hints(function, include_extras=True)
@@ -77,7 +79,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
 
 
 def refusal(error: UserError) -> Json:
-    """Returns an expected failure in the JSON form in which a script receives it (see `answers`)."""
+    """Returns an error as the JSON that a script receives: {"ok": false, "error": {code, message, hint}}."""
     return {"ok": False, "error": mended(error.to_json())}
 
 
@@ -95,10 +97,10 @@ def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any])
 
 
 def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
-    """Returns a model's default parameters with the caller's values set on top.
+    """Returns a model's default parameters of the class `kind`, with the values in `given` set on top.
 
-    `kind` is the class of the parameters. Raises: BadInput when a name is unknown, or a value has the wrong type or is
-    out of bounds.
+    `given` maps names of parameters to values; None sets none. Raises: BadInput when a name is unknown, or a value has
+    the wrong type or is out of bounds.
     """
     return spec.params(kind, **(given or {}))
 
@@ -106,16 +108,16 @@ def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
 def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raises BadInput when `given` holds a name that is not in `known`.
 
-    The error says that `what`, such as "A character", lacks the unknown names, and lists the known ones.
+    `what` begins the error's text, as "A character" begins "A character has no age."; its hint lists the known names.
     """
     if unknown := sorted(map(shortened, set(given) - set(known))):
         raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
 
 
 def member(name: str, kind: type[E], value: str) -> E:
-    """Returns the member of an enum that has the given value.
+    """Returns the member of the enum `kind` that has the given value.
 
-    `name` is the argument's name for the error. Raises: BadInput that lists the known values.
+    `name` is what the error calls the argument. Raises: BadInput that lists the known values.
     """
     try:
         return kind(value)
@@ -125,10 +127,11 @@ def member(name: str, kind: type[E], value: str) -> E:
 
 
 def picture(store: Store, image: ImageRecord) -> Json:
-    """Returns a picture's record as JSON with the paths of its file and thumbnail on the studio's machine.
+    """Returns a picture's record as JSON, with the keys `file_path`, `thumb_path` and `trouble` added.
 
-    `trouble` holds the error message when a file cannot be used, else "". No key is named `path`: gradio_client
-    treats any dict with such a key as a file to download.
+    The paths of file and thumbnail are those on the studio's machine. `trouble` holds the error message when a file
+    cannot be used, else "". No key is named `path`, because gradio_client treats any dict with such a key as a file to
+    download.
     """
     files = {"file_path": "", "thumb_path": "", "trouble": ""}
     try:
@@ -140,20 +143,23 @@ def picture(store: Store, image: ImageRecord) -> Json:
 
 
 def row(job: Job) -> Json:
-    """Returns a job as JSON without its payload, which may be long."""
+    """Returns a job's record as JSON, with `id` renamed to `job_id` and without the payload, the job's parameters."""
     data = job.to_json()
     del data["payload"]
     return {"job_id": data.pop("id"), **data}
 
 
 def queue_position(jobs: list[Job], job_id: str) -> int:
-    """Returns the number of jobs that run before this one: 0 for the running job and for one that has ended."""
+    """Returns the number of running and queued jobs before this one in `jobs`; 0 where this job runs or has ended."""
     waiting = [job.id for job in jobs if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return waiting.index(job_id) if job_id in waiting else 0
 
 
 class Answering:
-    """The base class of the scripted surface: holds the workplace that its functions work on."""
+    """Holds the workplace that the functions of the scripted API work on; the base class of their classes.
+
+    The workplace gives access to all characters, the queue of jobs, the models and the GPU.
+    """
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace

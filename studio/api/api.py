@@ -87,19 +87,22 @@ API_NAMES: tuple[str, ...] = (
 
 
 class Sharing(Protocol):
-    """The protocol of the review link; its server is passed in from outside the studio package."""
+    """Represents the server of the review link, a temporary page on which others review the pictures of one character.
+
+    This is a protocol: the server itself is passed in from outside the studio package.
+    """
 
     def start(self, character_id: str, hours: float) -> Answer:
-        """Starts the review-only app for one character and returns its address, password and expiry."""
+        """Opens the review page of one character for `hours`, and returns its address, password and expiry."""
         ...
 
     def stop(self) -> Answer:
-        """Stops the review-only app and returns whether it was running."""
+        """Closes the review page and returns whether one was open."""
         ...
 
 
 class Api(PictureApi):
-    """Holds the functions named in `API_NAMES`: typed methods over one workplace that return JSON."""
+    """Holds all functions of the scripted API, which `API_NAMES` lists: methods that take ids and return JSON."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:
         super().__init__(workplace)
@@ -107,12 +110,12 @@ class Api(PictureApi):
 
     @answers
     def api_version(self) -> Answer:
-        """Returns the version of this scripted surface and the names of its functions."""
+        """Returns the version number of this scripted API and the names of its functions."""
         return {"version": API_VERSION, "names": list(API_NAMES)}
 
     @answers
     def next_step(self, character_id: Id) -> Answer:
-        """Returns the character's next step, the reason for it in words, and every stage with its progress."""
+        """Returns what to do next with a character, the reason in words, and all stages with their progress."""
         return flywheels.next_step(self._studio.desk(character_id)).to_json()
 
     # ── train, generate, card, refine ───────────────────────────────────────────────────────────
@@ -127,7 +130,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Returns what train_submit needs with these arguments, and each problem with its remedy; starts nothing."""
+        """Returns what train_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -143,7 +146,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a character LoRA training; `start`: the version to go on from, "" for none; `params`: TrainParams."""
+        """Queues a LoRA training; `phase`: all, head, body; drawn `scenes`: best, all, none; `start`: version or ""."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -152,14 +155,14 @@ class Api(PictureApi):
 
     @answers
     def train_extend(self, job_id: Id, steps: Whole) -> Answer:
-        """Queues an ended training of a character or editor LoRA again, until `steps` steps are done in all."""
+        """Queues an ended training again, from its last checkpoint on, until `steps` steps are done in total."""
         job = runs.training(self._studio, job_id)
         settled = knobs(self._studio.registry.spec(TrainPayload.of(job).model), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Saves a training's last checkpoint as a version; a running training is stopped first, and then saves it."""
+        """Makes a LoRA version of a training's last checkpoint; a running training stops first, and then makes it."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
@@ -181,7 +184,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt, or `count` scenes without prompts; `gaps`: of failed model card cells."""
+        """Queues `count` pictures per prompt; without prompts, of preset scenes or (`gaps`) of failed card cells."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -202,7 +205,7 @@ class Api(PictureApi):
         params: Knobs | None = None,
         key: Id = "",
     ) -> Answer:
-        """Queues a model card of a version, "" being the base model; the first of `seeds` counts as the first try."""
+        """Queues a model card: test pictures of a version, "" the base model, drawn with each of `seeds` and judged."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
         return self._queued(
@@ -217,7 +220,7 @@ class Api(PictureApi):
 
     @answers
     def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Answer:
-        """Returns a model card, "" the newest; with `against`, compares it with that model card on shared seeds."""
+        """Returns the model card `card_id`, "" the newest, and its comparison with the card `against`, "" for none."""
         store = self._studio.store(character_id)
         found = card.get(store, card_id) if card_id else card.newest(store)
         if found is None:
@@ -228,13 +231,13 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """Returns what refine_submit needs with these arguments, and each problem with its remedy; starts nothing."""
+        """Returns what refine_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
     def refine_submit(self, character_id: Id, params: Knobs | None = None, model: Id = "", key: Id = "") -> Answer:
-        """Queues an editor LoRA training on the triplets that reviews have produced; `params` are TrainParams."""
+        """Queues a LoRA training of the editor on edits that reviewers approved or corrected; `params`: TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
 
@@ -242,7 +245,7 @@ class Api(PictureApi):
 
     @answers
     def version_list(self, character_id: Id, role: Id = "") -> Answer:
-        """Returns the LoRA versions outside the trash; `role` is character or editor, "" both."""
+        """Returns the LoRA versions outside the trash; `role` is character or editor, "" takes both."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
         versions = [v for v in store.versions.all() if not v.trashed and wanted in (None, v.role)]
@@ -255,43 +258,43 @@ class Api(PictureApi):
 
     @answers
     def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:
-        """Adopts a version; `on` false retires a candidate, or retires the adopted version and adopts its parent."""
+        """Puts a LoRA version in use; `on` false retires it and, if it was in use, puts its parent version in use."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
 
     @answers
     def version_note(self, character_id: Id, version_id: Id, text: Words) -> Answer:
-        """Replaces the notes of a version and returns the version."""
+        """Replaces the notes of a LoRA version by `text` and returns the version."""
         return {"version": keeping.note(self._studio.desk(character_id), version_id, text).to_json()}
 
     @answers
     def version_trash(self, character_id: Id, version_id: Id) -> Answer:
-        """Moves a version that is not in use into the trash; its file stays, and version_restore brings it back."""
+        """Moves a LoRA version that is not in use to the trash; its file stays, and version_restore brings it back."""
         return {"version": keeping.trash(self._studio.desk(character_id), version_id).to_json()}
 
     @answers
     def version_restore(self, character_id: Id, version_id: Id) -> Answer:
-        """Takes a version out of the trash."""
+        """Takes a LoRA version out of the trash and returns it."""
         return {"version": keeping.restore(self._studio.desk(character_id), version_id).to_json()}
 
     @answers
     def checkpoint_list(self, job_id: Id) -> Answer:
-        """Returns a training's checkpoints with their previews' figures; `proposed` marks the earliest good one."""
+        """Returns a training's checkpoints with their previews' scores; `proposed` marks the earliest good one."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers
     def checkpoint_keep(self, job_id: Id, step: Count) -> Answer:
-        """Makes a version of the checkpoint at `step` of a training that has ended, and returns the version."""
+        """Makes a LoRA version of an ended training's checkpoint at `step`, and returns the version."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
     def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Answer:
-        """Writes a version's LoRA as diffusers, kohya, comfyui or hub (a zip to upload), and returns its path."""
+        """Writes a version's LoRA and returns the path; `format`: diffusers, kohya, comfyui, hub (a zip to upload)."""
         path = export_version(self._studio.desk(character_id), version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Writes the pictures and captions of a role's training as a zip in a trainer's `layout`; returns the path."""
+        """Writes the training set of `role`, character or editor, as a zip for trainer `layout`; returns its path."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
@@ -301,7 +304,7 @@ class Api(PictureApi):
 
     @answers
     def job_list(self, character_id: Id = "") -> Answer:
-        """Returns the running job, the queued jobs in order, the ended jobs, newest first; "" takes all characters."""
+        """Returns a character's jobs, "" all jobs: the running one, the queued in order, the ended, newest first."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
@@ -316,7 +319,7 @@ class Api(PictureApi):
 
     @answers
     def job_cancel(self, job_id: Id) -> Answer:
-        """Cancels a job, which stops within one step; finished items stay, and a second call changes nothing."""
+        """Cancels a job; a running one stops within a step, finished items stay, and a second call changes nothing."""
         return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
 
     @answers
@@ -326,20 +329,20 @@ class Api(PictureApi):
 
     @answers
     def gpu_status(self) -> Answer:
-        """Returns the models on the GPU, in RAM and on disk, the used and budgeted bytes, and who holds the GPU."""
+        """Returns the model parts on the GPU, in RAM and on disk, the bytes used and allowed, and what uses the GPU."""
         status = dataclasses.asdict(self._studio.gpu.status())
         where = {name: status[name] for name in ("residents", "masters", "on_disk")}
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
     def share_start(self, character_id: Id, hours: Number = 24.0) -> Answer:
-        """Opens a review-only link to one character for `hours`; returns its address, password and expiry."""
+        """Opens a page for `hours` on which others review one character; returns its address, password and expiry."""
         self._character(character_id)
         return self._link().start(character_id, hours)
 
     @answers
     def share_stop(self) -> Answer:
-        """Closes the review link and returns whether one was open."""
+        """Closes the page that share_start opened, and returns whether one was open."""
         return self._link().stop()
 
     def _training(self, model: Id, params: Knobs | None) -> tuple[str, TrainParams]:

@@ -42,7 +42,7 @@ _NO_VERSION = "base"  # edits with the editor's own weights, also while a versio
 
 
 class PictureApi(Answering):
-    """Holds the functions of the scripted surface for characters and pictures, from an import to a verdict."""
+    """Holds the functions of the scripted API for characters and pictures: import, captions, edits and reviews."""
 
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
@@ -61,7 +61,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Creates a character; `params` may name its models (scorer, generator, editor) and hold notes."""
+        """Creates a character; `trigger`: its word in prompts, `subject`: its kind; `params`: model names, notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -79,7 +79,7 @@ class PictureApi(Answering):
         notes: Words | None = None,
         captions: bool = True,
     ) -> Answer:
-        """Changes the given fields, None leaves one; `captions`: also replaces the old trigger in the captions."""
+        """Changes the given fields, None keeps one; `captions`: also replaces trigger and subject in all captions."""
         asked = changes.Asked(
             name=name,
             trigger=trigger,
@@ -94,7 +94,7 @@ class PictureApi(Answering):
 
     @answers
     def character_delete(self, character_id: Id) -> Answer:
-        """Moves a character with all its files into the trash, from which character_restore brings it back."""
+        """Moves a character with all its files to the trash, from which character_restore brings it back."""
         return {"character": changes.delete(self._studio, character_id).to_json()}
 
     @answers
@@ -104,26 +104,26 @@ class PictureApi(Answering):
 
     @answers
     def character_restore(self, character_id: Id) -> Answer:
-        """Takes a character out of the trash, with all its files."""
+        """Takes a character with all its files out of the trash and returns its record."""
         return {"character": changes.restore(self._studio, character_id).to_json()}
 
     @answers
     def character_export(self, character_id: Id) -> Answer:
-        """Queues the backup of a whole character to one zip file, and returns the path that it will have."""
+        """Queues the backup of a whole character to one zip file, and returns the path that the zip will have."""
         desk = self._studio.desk(character_id)
         job = backup.submit_export(desk)
         return {**self._queued(job), "file_path": str(backup.written_file(desk, job))}
 
     @answers
     def character_import(self, file: File) -> Answer:
-        """Queues the restoring of a character from a backup; the job's artifacts name the new character."""
+        """Queues restoring a character from the backup zip at path `file`; the job's artifacts will hold its id."""
         return self._queued(backup.submit_import(self._studio, file))
 
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
-        """Imports pictures, folders and zips at once; returns the imported ids and the refused files with reasons."""
+        """Imports the pictures, folders and zips at the paths `files`; returns new ids, and refusals with reasons."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )
@@ -139,7 +139,7 @@ class PictureApi(Answering):
         offset: Count = 0,
         limit: Count = 100,
     ) -> Answer:
-        """Returns `limit` pictures of a kind and state, "" for any, oldest first from `offset`, and their total."""
+        """Returns up to `limit` pictures from `offset` on, oldest first, and the total; `kind` and `state` "": any."""
         store = self._studio.store(character_id)
         found = store.select(
             member("kind", Kind, kind) if kind else None,
@@ -151,7 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns a picture's record and files; and the ids of parents, children, twins and versions trained on it."""
+        """Returns a picture, and ids of its sources, edits, `twins` (by other LoRAs) and versions trained on it."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -161,21 +161,21 @@ class PictureApi(Answering):
 
     @answers
     def image_trash(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Moves pictures into the trash: they are neither trained on nor shown until image_restore takes them out."""
+        """Moves pictures to the trash, so that they are not trained on or shown; image_restore brings them back."""
         desk = self._studio.desk(character_id)
         bulk.throw(desk, image_ids)
         return {"images": [desk.store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def image_restore(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Takes pictures out of the trash; their records are unchanged except for the advice on duplicates."""
+        """Takes pictures out of the trash, with their captions and verdicts, and returns their records."""
         desk = self._studio.desk(character_id)
         bulk.restore(desk, image_ids)
         return {"images": [desk.store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
-        """Sets a caption as written by hand; returns its `leaks`, words for traits the trigger should stand for."""
+        """Sets a caption as written by hand; returns `leaks`, its words for constant traits that the LoRA learns."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
 
@@ -190,7 +190,7 @@ class PictureApi(Answering):
         match_case: bool = False,
         preview: bool = False,
     ) -> Answer:
-        """Replaces a text in captions, `image_ids` None: in all; `preview` returns the new captions without saving."""
+        """Replaces `find` in captions (`image_ids` None: in all); `preview` returns the new captions without saving."""
         desk, asked = self._studio.desk(character_id), Find(find, replacement, whole_words, match_case)
         if preview:
             return {"captions": dict(bulk.replaced(desk, asked, image_ids))}
@@ -198,13 +198,13 @@ class PictureApi(Answering):
 
     @answers
     def tags_set(self, character_id: Id, image_ids: Ids, tags: dict[Id, Line]) -> Answer:
-        """Sets tags of the given pictures, an empty value removes a tag; returns the pictures that have changed."""
+        """Sets tags (name -> value, "" removes one) of the given pictures; returns the pictures that changed."""
         changed = bulk.tag(self._studio.desk(character_id), image_ids, tags)
         return {"images": [image.to_json() for image in changed]}
 
     @answers
     def changes_undo(self, character_id: Id) -> Answer:
-        """Undoes the last captions_replace or tags_set; a caption or tag that was edited since stays."""
+        """Undoes the last change of many pictures' captions, tags or stars, except where one was edited again since."""
         words, count = bulk.undo(self._studio.desk(character_id))
         return {"undone": words, "count": count}
 
@@ -217,7 +217,7 @@ class PictureApi(Answering):
         overwrite_human: bool = False,
         key: Id = "",
     ) -> Answer:
-        """Queues captions and tags for the given pictures; None: for all not captioned by a person or captioner."""
+        """Queues captions and tags by a model for pictures; None: those that neither a person nor a model captioned."""
         return self._queued(
             captions.submit_caption(
                 self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
@@ -226,7 +226,7 @@ class PictureApi(Answering):
 
     @answers
     def mask_set(self, character_id: Id, image_id: Id, file: File) -> Answer:
-        """Sets a picture's training mask, a picture of the same size: white counts fully, black hardly or not."""
+        """Sets a picture's training mask from the image at path `file`, of equal size: white counts, black hardly."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
@@ -237,7 +237,7 @@ class PictureApi(Answering):
 
     @answers
     def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Answer:
-        """Sets the part of a picture that is trained: left, top, right, bottom in 0…1; the file is not changed."""
+        """Sets the part of a picture that is trained; `box`: left, top, right, bottom in 0…1; the file stays whole."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, box).to_json()}
 
     @answers
@@ -252,7 +252,7 @@ class PictureApi(Answering):
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Returns counts of pictures per angle and expression, framing and pose; what is missing; and a checklist."""
+        """Counts pictures per angle and expression, framing and pose; returns also what is missing, and a checklist."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),
@@ -274,7 +274,7 @@ class PictureApi(Answering):
         params: Knobs | None = None,
         missed: bool = False,
     ) -> Answer:
-        """Plans edits that fill coverage gaps or, if `missed`, failed model card cells; returns rows and cost."""
+        """Plans edits of `sources` (None: all originals) for coverage gaps or `missed` card cells; queues nothing."""
         return enrich.plan(
             self._studio.desk(character_id),
             sources=sources,
@@ -289,14 +289,14 @@ class PictureApi(Answering):
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Answer:
-        """Returns each task's counts of accepted edits, and a plan of edits for the refused tasks; starts nothing."""
+        """Returns how many edits of each type were accepted, and planned edits of the refused types; starts nothing."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id = "") -> Answer:
-        """Queues the rows of a plan; `version` is the editor LoRA to use, "" the adopted one, "base" none."""
+        """Queues the edits in an enrich_plan's `rows`; `version`: editor LoRA, "" the adopted one, "base" for none."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns the next `count` pictures to review, the least certain first, and the number of pictures left."""
+        """Returns the next `count` pictures to review, the hardest to predict first, and how many wait in all."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
@@ -330,7 +330,7 @@ class PictureApi(Answering):
         reviewer: Line = "owner",
         reasons: Lines | None = None,
     ) -> Answer:
-        """Gives a picture a verdict: good, needs_correction or reject; returns the decision and the number left."""
+        """Sets a picture's verdict: good, needs_correction or reject; returns it with the number of pictures left."""
         decision = review.decide(
             self._studio.desk(character_id),
             image_id,
@@ -342,14 +342,14 @@ class PictureApi(Answering):
 
     @answers
     def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Answer:
-        """Undoes the reviewer's last verdict and returns the undone decision."""
+        """Undoes the last verdict that `reviewer` gave, and returns the undone verdict."""
         return {"decision": review.undo(self._studio.desk(character_id), reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
         self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
     ) -> Answer:
-        """Stores `file` as the corrected picture of a wrong edit, and makes a golden triplet that trains the editor."""
+        """Stores the picture at path `file` as the correction of a wrong edit, an example that trains the editor."""
         mended = open_upload(Path(file))
         triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

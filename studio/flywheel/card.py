@@ -47,11 +47,14 @@ def submit(
     key: str = "",
     knobs: Mapping[str, object] | None = None,
 ) -> Job:
-    """Queues a model card of a version, "" being the base model.
+    """Queues the job that draws and judges a model card of a version, and returns the job.
 
-    `seeds`: every cell is drawn once with each; the first is that of the first try. `knobs` are GenerateParams by name,
-    for every picture. A second call with the same `key` returns the first job. Raises: BadInput without seeds, for
-    invalid parameters or a version of the editor; NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
+    A model card is a grid of standard cells, each of which is drawn once with every seed in `seeds`; the first seed
+    alone counts as the first try. `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by
+    name, used for every picture. A second call with the same `key` returns the first job.
+
+    Raises: BadInput without seeds, for invalid parameters or a version of the editor; NotFound; ModelMissing;
+    LoraMismatch for a LoRA that does not fit.
     """
     spec, drawn_by = generate.model_spec(desk, version), generate.character_version(desk.store, version)
     items = card_items(desk, version, seeds, knobs)
@@ -79,9 +82,10 @@ def submit(
 def card_items(
     desk: Desk, version: str = "", seeds: Sequence[int] = SEEDS, knobs: Mapping[str, object] | None = None
 ) -> list[GenerateParams]:
-    """Returns the parameters of a model card's pictures: all cells with the first seed, then with the next one.
+    """Returns the parameters of all pictures of a model card: every cell with the first seed, then with the next one.
 
-    `knobs` are GenerateParams by name, for every picture. Raises: BadInput, NotFound.
+    `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by name, used for every picture.
+    Raises: BadInput, NotFound.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
@@ -98,7 +102,10 @@ def card_items(
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: draws every cell with every seed, judges each on the axes of its cell, and saves the model card."""
+    """Runs the job of a model card: draws every cell with every seed, judges the pictures, and saves the model card.
+
+    A picture is judged on each axis of its cell, such as identity, angle and expression.
+    """
     asked = DrawPayload.of(ctx.job)
     seeds = asked.seeds or ()
     places = [(cell, seed) for seed in seeds for cell in CARD_CELLS]
@@ -134,9 +141,10 @@ def run(ctx: Context) -> None:
 
 
 def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
-    """Sets a human's verdict on one cell of a model card, beside the machine's, and returns the changed model card.
+    """Sets a human's verdict on one picture of a model card, and returns the changed model card.
 
-    `passed` None removes the verdict. Raises: NotFound.
+    The picture is that of the cell named `cell` with `seed`. The machine's verdict stays beside the human's, which
+    counts. `passed` None removes the human's verdict. Raises: NotFound.
     """
     store = desk.store
     found = store.cards.get(card_id)
@@ -150,14 +158,18 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
 
 
 def get(store: Store, card_id: str) -> CardRun:
-    """Returns a model card by its id, judged by the current rule. Raises: NotFound."""
+    """Returns a model card by its id. Raises: NotFound.
+
+    On old model cards, an identity that was judged by too few originals is returned as unknown; the stored model card
+    does not change.
+    """
     return _as_judged(store, store.cards.get(card_id))
 
 
 def newest(store: Store, version: str | None = None) -> CardRun | None:
-    """Returns the newest model card of a version, or None without one.
+    """Returns the newest model card of a version, or None where there is no model card.
 
-    `version` "" is the base model; None takes the model cards of all versions.
+    `version` is a LoRA version's id, "" the base model; None takes the model cards of all versions.
     """
     found = [run for run in store.cards.all() if version in (None, run.version)]
     return _as_judged(store, found[-1]) if found else None
@@ -179,20 +191,20 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
 
 
 def missed(desk: Desk, version: str = "") -> list[Tags]:
-    """Returns the tags of the cells that failed on a version's newest model card, the worst cell first.
+    """Returns the tags that each failed cell of a version's newest model card asked for, the worst cell first.
 
-    `version` "" is the base model. Where the version has no model card, the newest one of any version is used. Without
-    a model card, or without a failed cell, the tags of all cells are returned.
+    `version` is a LoRA version's id, "" the base model. Where the version has no model card, the newest one of any
+    version is used. Without a model card, or without a failed cell, the tags of all cells are returned.
     """
     newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
 
 
 def to_show(desk: Desk) -> list[Tags]:
-    """Returns the tags that new edits should show, so that they teach the next version what the one in use failed at.
+    """Returns the tags that new edits should have, so that the next version learns what the version in use failed at.
 
-    They are the `lessons` of the newest model card of the version in use or, without one, of any version. Raises:
-    BadInput without a model card, or where no cell failed.
+    The tags are those that `lessons` finds in the newest model card of the version in use. Where that has none, the
+    newest model card of any version is taken. Raises: BadInput without a model card, or where no cell failed.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -214,9 +226,10 @@ def _newest(store: Store, version: str) -> CardRun | None:
 
 
 def misses(run: CardRun) -> list[Tags]:
-    """Returns the tags of the cells that failed on a model card, most failed seeds first, then most unknown ones.
+    """Returns the tags that each failed cell of a model card asked for, the worst cell first.
 
-    A cell that could not be judged with any seed has not failed.
+    A cell has failed if it failed with at least one seed. Cells that failed with more seeds are worse, and among equals
+    those with more seeds that could not be judged.
     """
     verdicts = Counter((cell.cell, cell.headline) for cell in run.cells)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
@@ -226,10 +239,11 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """Returns the tags of the failed cells of a model card, then for each a passed cell that differs on one axis only.
+    """Returns the tags of a model card's failed cells, and after these the tags of passed cells that show the contrast.
 
-    That axis is one on which the failed cell did not pass. A version trained on T-poses alone also draws T-poses where
-    the prompt says standing; the passed cell shows the contrast.
+    For each failed cell at most one passed cell is added: one that differs from it on a single axis, which the failed
+    cell did not pass. Without the contrast, a version trained on T-poses alone would draw T-poses even where the prompt
+    says standing.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
@@ -244,9 +258,10 @@ def lessons(run: CardRun) -> list[Tags]:
 
 
 def summary(card: CardRun) -> Summary:
-    """Returns a model card's figures: rates over the cells that could be judged.
+    """Computes the figures of a model card: pass rates, whether they meet the goal, the median identity, and remarks.
 
-    The rates are those of the first seed, of all seeds, of the machine's verdicts, and of each axis.
+    The rates are those of the first seed, of all seeds, of the machine's verdicts alone, and of each axis. Pictures
+    that could not be judged do not count in a rate.
     """
     first = [cell for cell in card.cells if cell.seed == card.seeds[0]]
     axes = sorted({axis for cell in card.cells for axis in cell.axes})
@@ -291,8 +306,8 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:
     """Compares two model cards on the cells and seeds that both have and that could be judged on both.
 
-    Returns the two rates, the numbers of cells that only one passed, and the p-value. Raises: BadInput where they share
-    no seed.
+    Returns the pass rate of each, the number of cells that passed on one of them only, and McNemar's p-value. Raises:
+    BadInput where the model cards share no seed.
     """
     before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
     after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}

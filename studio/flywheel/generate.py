@@ -48,16 +48,17 @@ SEEDS: Final = 1 << 32  # random seeds are below it, so that every program can r
 
 @dataclass(frozen=True)
 class Drawing:
-    """Holds pictures to draw with one version's adapter; `version` "" is the base model."""
+    """Holds pictures to draw in one job, each as its parameters; `version` is the id of a LoRA version, "" for none."""
 
     items: Sequence[GenerateParams]
     version: str = ""
 
 
 def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
-    """Queues pictures to draw with a version's adapter; `version` "" is the base model.
+    """Queues a job that draws pictures with a LoRA version, and returns the job.
 
-    A second call with the same `key` returns the first job. Raises: BadInput without items or prompts, for parameters
+    `items` are the parameters, one for each picture. `version` is the version's id, "" for the base model without it. A
+    second call with the same `key` returns the first job. Raises: BadInput without items or prompts, for parameters
     that no picture can have or a version of the editor; NotFound; ModelMissing; LoraMismatch for a LoRA that does not
     fit.
     """
@@ -65,10 +66,9 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
 
 
 def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[Job]:
-    """Queues one job for each drawing, after all of them have been checked, and returns the jobs.
+    """Queues one job for each drawing, after all drawings have been checked, and returns the jobs.
 
-    With a `key` there must be only one drawing, because a second job with it would be the first one. Raises: as
-    `submit`.
+    A `key` identifies one job, so it can be given with a single drawing only; "" is none. Raises: as `submit`.
     """
     payloads = [checked(desk, each) for each in drawings]
     jobs = []
@@ -80,9 +80,9 @@ def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[J
 
 
 def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
-    """Returns the payload of a drawing's job after checking its model, version, parameters and LoRAs.
+    """Returns the payload, the stored parameters, of the job that would draw a drawing; queues nothing.
 
-    Raises: as `submit`.
+    Checks the drawing's model, version, parameters and LoRAs. Raises: as `submit`.
     """
     items, version = drawing.items, drawing.version
     if not items:
@@ -100,7 +100,7 @@ def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
 
 
 def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
-    """Raises BadInput for a size that the model cannot draw, and for a negative prompt that it would not read."""
+    """Raises BadInput for a size that the model cannot draw, and for a negative prompt that would have no effect."""
     width, height = nearest_size(spec, item.width, item.height)
     if (width, height) != (item.width, item.height):
         raise BadInput(
@@ -114,7 +114,10 @@ def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
 
 
 def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
-    """Returns the nearest (width, height) that a model draws: multiples of its unit, within the bounds of a side."""
+    """Returns the (width, height) in pixels nearest to the given ones that the model draws.
+
+    Both sides are multiples of the number that the model requires, within the bounds of a side.
+    """
     least, most = GenerateParams.bounds("width")
     unit = spec.multiple
     fit = [min(max(round(side / unit), -(-least // unit)), most // unit) * unit for side in (width, height)]
@@ -122,17 +125,20 @@ def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
 
 
 def sizes(spec: ModelSpec) -> list[tuple[str, int, int]]:
-    """Returns (name, width, height) of each usual shape, all of about the area that the model draws best."""
+    """Returns (name, width, height) of each usual shape, such as square, in pixels.
+
+    All sizes have about the area that the model draws best.
+    """
     own = spec.params(GenerateParams)
     area = own.width * own.height
     return [(name, *nearest_size(spec, round(sqrt(area * a / b)), round(sqrt(area * b / a)))) for name, a, b in SHAPES]
 
 
 def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
-    """Returns the memory check of drawing the items, and the predicted seconds.
+    """Returns (memory check, predicted seconds) for drawing the items; draws nothing.
 
-    The seconds follow from the model's newest finished drawing job; they are None without one. Raises: NotFound,
-    BadInput for a version of the editor.
+    The seconds follow from the model's newest finished drawing job; they are None without such a job. `version` "" is
+    the base model. Raises: NotFound, BadInput for a version of the editor.
     """
     spec = model_spec(desk, version)
     try:
@@ -147,7 +153,11 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
 
 
 def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
-    """Returns the memory plan of drawing the items. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
+    """Returns the memory plan of drawing the items: the stages of the job and what each needs.
+
+    `version` is the id of a LoRA version, "" for the base model. Raises: ModelMissing, NotFound, BadInput for invalid
+    parameters.
+    """
     engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
     return engine.plan([with_adapter(desk.store, item, version) for item in items])
 
@@ -159,7 +169,10 @@ def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: draws the pictures that are missing; scores, filters by identity and saves each of them."""
+    """Runs a drawing job: draws the missing pictures, scores each one's likeness to the originals, and saves it.
+
+    A picture whose score is below the threshold of the identity filter is saved as set aside, and is not reviewed.
+    """
     judge, asked = Judge(ctx), DrawPayload.of(ctx.job)
     floor = threshold(ctx.desk, judge.gallery)
 
@@ -187,9 +200,10 @@ def run(ctx: Context) -> None:
 
 
 def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]) -> list[str]:
-    """Draws the items of a job that have no picture yet, and returns the ids of all its pictures in item order.
+    """Draws those pictures of a job that it has not drawn yet, and returns the ids of all its pictures in their order.
 
-    `keep` is called with (index, picture, item) for each new picture; it saves the picture and returns its record.
+    `keep` is called with (index, picture, parameters) for each new picture; it has to save the picture and return its
+    record.
     """
     asked = DrawPayload.of(ctx.job)
     items = [GenerateParams.from_json(item) for item in asked.items]
@@ -214,7 +228,10 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
 
 
 def with_adapter(store: Store, item: GenerateParams, version: str) -> GenerateParams:
-    """Returns the item with a version's adapter added after its own LoRAs; unchanged for "", the base model."""
+    """Returns a picture's parameters with the LoRA of a version added after the picture's own LoRAs.
+
+    For `version` "", the base model, the parameters are returned unchanged. Raises: NotFound for a missing LoRA file.
+    """
     if not version:
         return item
     adapter = LoraUse(file=str(store.adapter_path(version)), weight=item.strength)
@@ -235,29 +252,30 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Returns the likeness below which the identity filter sets a picture aside, so that it is not reviewed.
+    """Returns the lowest likeness to the originals with which the identity filter lets a picture through to the review.
 
-    It is the one set for the character, else the one set for all characters, else the gallery's floor, which comes from
-    the similarity of the originals to each other. `reference` is the gallery where the caller has it already.
+    It is the user's value for this character, else the user's value for all characters, else one that is computed from
+    the similarity of the originals to each other. `reference` is the character's gallery, the embeddings of the
+    originals; None loads it.
     """
     chosen = chosen_threshold(desk)
     return (reference or gallery_if_any(desk)).floor if chosen is None else chosen
 
 
 def chosen_threshold(desk: Desk) -> float | None:
-    """Returns the threshold that the user has set, for the character or else for all characters.
+    """Returns the identity filter's threshold that the user set for this character, or else for all characters.
 
-    Returns None where none is set; then the gallery's floor is used.
+    Returns None where none is set; `threshold` then computes one from the originals.
     """
     chosen = desk.workplace.library.setting(_setting(desk.id), float)
     return desk.workplace.library.setting(FLOOR_SETTING, float) or None if chosen is None else chosen
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
-    """Sets the identity filter's threshold for the character, and filters its undecided pictures again.
+    """Sets the identity filter's threshold for this character, and filters its pictures without a verdict again.
 
-    `value` None removes the threshold. Returns the ids of all synthetic pictures whose score is below the resulting
-    threshold, including decided ones.
+    `value` None removes the user's threshold. Returns the ids of all drawn pictures below the new threshold, including
+    those with a verdict.
     """
     store = desk.store
     scorer = desk.workplace.scorer(store.character.scorer).version
@@ -277,9 +295,9 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
 
 
 def demand_drawable(desk: Desk, version: str) -> None:
-    """Raises where a version cannot draw: ModelMissing for missing weights, NotFound for a missing adapter.
+    """Raises ModelMissing or NotFound where the model or the LoRA file of a version is not on this machine.
 
-    Raises BadInput for a version in the trash or of the editor. `version` "" is the base model.
+    Raises BadInput for a version in the trash or a version of the editor. `version` is its id, "" for the base model.
     """
     desk.workplace.demand_model(model_spec(desk, version).name, "generator")
     if version:
@@ -296,10 +314,10 @@ def prompt_items(
     seed: int = 0,
     **knobs: object,
 ) -> list[GenerateParams]:
-    """Returns the parameters of `n` pictures for each prompt, with the model's defaults.
+    """Returns the parameters of `n` pictures for each prompt, with the defaults of the version's model.
 
-    The seeds count up from `seed`, and start there again for each prompt. `knobs` are GenerateParams by name. Raises:
-    BadInput.
+    The seeds count up from `seed`, and start there again for each prompt. `version` is the id of a LoRA version, "" for
+    the base model. `knobs` are GenerateParams by name that replace the defaults. Raises: BadInput.
     """
     taken("count", n, Many)
     taken("the number of pictures", n * len(prompts), Many)
@@ -319,10 +337,11 @@ def scene_items(
     aims: Sequence[Mapping[str, str]] = (),
     **knobs: object,
 ) -> list[GenerateParams]:
-    """Returns the parameters of `n` different scenes of the character, with the model's defaults.
+    """Returns the parameters of `n` pictures of the character in different scenes, with the studio's own prompts.
 
     The seeds count up from `seed`. With `aims`, tags such as those of a model card's failed cells, each scene shows one
-    of the aims, all of them in turn. `knobs` are GenerateParams by name. Raises: BadInput.
+    of the aims, all of them in turn. `version` is the id of a LoRA version, "" for the base model. `knobs` are
+    GenerateParams by name that replace the model's defaults. Raises: BadInput.
     """
     taken("count", n, Many)
     store = desk.store
@@ -334,7 +353,7 @@ def scene_items(
 
 
 def model_spec(desk: Desk, version: str) -> ModelSpec:
-    """Returns the registry row of the model that a version was trained for, or of the character's generator for "".
+    """Returns the registry's description of the model of a LoRA version; for "" that of the character's generator.
 
     Raises: NotFound, BadInput for a version of the editor.
     """
@@ -343,17 +362,20 @@ def model_spec(desk: Desk, version: str) -> ModelSpec:
 
 
 def random_seed() -> int:
-    """Returns a random seed in 0…2³²-1."""
+    """Returns a random seed from 0 to 2³²-1."""
     return secrets.randbelow(SEEDS)
 
 
 def fields(desk: Desk) -> str:
-    """Returns what `keep_fields` stored for this character: the contents of Generate's fields as text, "" at first."""
+    """Returns the contents of the Generate tab's fields that `keep_fields` stored for this character; "" at first."""
     return desk.workplace.library.setting(f"generate:{desk.id}", str) or ""
 
 
 def keep_fields(desk: Desk, text: str) -> None:
-    """Stores the contents of Generate's fields for this character, so that a reload or a restart can restore them."""
+    """Stores the contents of the Generate tab's fields for this character, as one text.
+
+    `fields` returns the text again after a reload of the page or a restart.
+    """
     desk.workplace.library.set_setting(f"generate:{desk.id}", text)
 
 

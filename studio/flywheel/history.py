@@ -37,7 +37,7 @@ GROUPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Part):
-    """Holds a mean over `n` pictures with its 95 % interval."""
+    """Holds a mean, `middle`, of `n` pictures with its 95 % confidence interval, `low` to `high`."""
 
     middle: float
     low: float
@@ -47,7 +47,10 @@ class Spread(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Face(Part):
-    """Holds one picture that represents a version: its label and its id, "" where there is no picture."""
+    """Holds one of the pictures that represent a version: its label for the page, and the picture's id.
+
+    The id is "" where the version has not drawn this picture.
+    """
 
     label: str
     image: str
@@ -55,7 +58,10 @@ class Face(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Part):
-    """Holds the pictures of one origin that a version was trained on, in the order of its dataset."""
+    """Holds the pictures of one origin, such as originals or edits, that a version was trained on.
+
+    `name` is the origin as the page calls it; `images` are the ids, in the order of the version's dataset.
+    """
 
     name: str
     images: tuple[str, ...]
@@ -63,13 +69,16 @@ class Group(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Chapter(Part):
-    """Holds what is known of one version, or of the base model where `version` is None.
+    """Holds what is known of one LoRA version of the character, or of the base model where `version` is None.
 
-    `faces` are the model card's cells named in FACES, drawn with `seed`, or training samples where `card` is None.
-    `likeness` is measured on the model card by `scorer`; `copies` is the rate of its pictures that are closer to an
-    original than the originals are to one another. `real` is the share of originals in what the version was trained on.
-    `parent` is the name of the version that was in use when this one was made, `start` of the one that its training
-    started from.
+    `card` is its newest model card. `faces` are the model card's pictures with `seed` in the cells that FACES names;
+    without a model card they are samples of the training. `first_try` is the pass rate of the model card's first seed.
+
+    `likeness` is the similarity of the model card's pictures to the originals, measured by `scorer`. `copies` is the
+    share of these pictures that are closer to an original than the originals are to one another.
+
+    `real` is the share of originals in what the version was trained on, and `groups` are the pictures. `parent` names
+    the version that was in use when this one was made, `start` the version that its training started from; "" is none.
     """
 
     version: Version | None
@@ -87,7 +96,7 @@ class Chapter(Part):
 
     @property
     def name(self) -> str:
-        """Returns the version's name."""
+        """Returns the version's name, or "base model"."""
         return self.version.name if self.version else "base model"
 
     @property
@@ -97,7 +106,7 @@ class Chapter(Part):
 
 
 def story(desk: Desk) -> list[Chapter]:
-    """Returns a chapter for each character version outside the trash, newest first, and for the base model last."""
+    """Returns a `Chapter` for each character version outside the trash, newest first, and for the base model last."""
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
     cards = [newest_card(store, version) for version in versions]
@@ -109,9 +118,9 @@ def story(desk: Desk) -> list[Chapter]:
 
 
 def newest_card(store: Store, version: Version | None) -> CardRun | None:
-    """Returns the newest model card of a version, None without one.
+    """Returns the newest model card of a version, None where it has no model card.
 
-    For the base model, `version` None, only model cards that the present generator drew are considered.
+    `version` None is the base model; of it only model cards that the character's present generator drew are considered.
     """
     for run in reversed(store.cards.all()):
         drawn = store.images.peek(run.cells[0].image) if run.cells else None
@@ -161,7 +170,10 @@ def _of_training(desk: Desk, version: Version) -> tuple[Face, ...]:
 
 
 def groups(store: Store, version: Version) -> tuple[Group, ...]:
-    """Returns the pictures that a version was trained on, grouped by origin; empty groups are left out."""
+    """Returns the pictures that a version was trained on, grouped by origin, such as originals or edits.
+
+    Groups without pictures are left out.
+    """
     frozen = store.datasets.peek(version.dataset)
     kinds = {entry.image: entry.kind for entry in frozen.entries} if frozen else {}
     found = [Group(name=name, images=tuple(i for i, kind in kinds.items() if kind is of)) for name, of in GROUPS]
@@ -169,9 +181,9 @@ def groups(store: Store, version: Version) -> tuple[Group, ...]:
 
 
 def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tuple[str, float]]:
-    """Returns the newest score of each picture in the cells, as (cell, seed) -> (scorer, similarity).
+    """Returns the newest similarity to the originals of each cell's picture, as (cell, seed) -> (scorer, similarity).
 
-    Pictures without a similarity are left out.
+    The cell is given by its name. Pictures without a similarity are left out.
     """
     found: dict[tuple[str, int], tuple[str, float]] = {}
     for cell in cells:
@@ -194,7 +206,7 @@ def spread(values: tuple[float, ...]) -> Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Twin(Part):
-    """Holds one cell and seed as two versions drew it."""
+    """Holds one cell and seed of the model card as two versions drew it: `before` by one, `after` by the later one."""
 
     cell: str
     seed: int
@@ -203,7 +215,7 @@ class Twin(Part):
 
     @property
     def turn(self) -> str:
-        """Returns how the outcome changed: "gained", "lost", "right" in both, "wrong" in both, or "unknown"."""
+        """Returns how the outcome changed: "gained", "lost", "right" (in both), "wrong" (in both) or "unknown"."""
         pair = (self.before.headline, self.after.headline)
         if Outcome.UNKNOWN in pair:
             return "unknown"
@@ -217,10 +229,10 @@ class Twin(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Part):
-    """Holds the comparison of two model cards: their pairs of cells, and the paired test.
+    """Holds the comparison of two model cards: the pictures of equal cells and seeds in pairs, and the paired test.
 
-    `likeness` is the change of likeness over the pairs that the same scorer measured, None without such a pair. `first`
-    is the first-try seed of the second model card; `seeds` are those that both have.
+    `likeness` is the mean change of likeness over the pairs that the same scorer measured, None without such a pair.
+    `seeds` are those that both model cards have; `first` is the seed of the second one that counts as the first try.
     """
 
     twins: tuple[Twin, ...]
@@ -259,17 +271,18 @@ SURE = 0.05  # the p-value below which two cards differ
 
 @dataclass(frozen=True, kw_only=True)
 class Sign(Part):
-    """Holds a sentence on how the versions change; `alarm` is true where one got worse by more than chance explains."""
+    """Holds a sentence for the page on how the versions change; `alarm` marks a decline that is not mere chance."""
 
     words: str
     alarm: bool = False
 
 
 def drift(store: Store, chapters: Sequence[Chapter]) -> list[Sign]:
-    """Returns sentences on how the model-card figures changed from version to version, newest first.
+    """Returns sentences for the page on how the model cards' figures changed from version to version, newest first.
 
-    The newest pair of versions is described in full, older pairs only where a figure got worse for sure. The last
-    sentence may warn that the newest version was trained on too few originals. `chapters` is the result of `story`.
+    The two newest versions are compared in full; older ones are mentioned only where a figure became significantly
+    worse. The last sentence may warn that the newest version was trained on too few originals. `chapters` is the result
+    of `story`.
     """
     measured = [each for each in chapters if each.version and each.card]
     found: list[Sign] = []
@@ -319,9 +332,10 @@ def _changes(store: Store, before: Chapter, after: Chapter) -> list[Sign]:
 
 @dataclass(frozen=True, kw_only=True)
 class Redone(Part):
-    """Holds one held-out edit without and with a version of the editor: ids of pictures, and outcomes.
+    """Holds one held-out edit as it was redone without and with a LoRA version of the editor, to compare the two.
 
-    `triplet` is the id of the held-out edit; `before` and `was` are without the version, `after` and `now` with it.
+    `triplet` is the id of the held-out edit, `source` the id of its source picture, and `task` the type of edit.
+    Without the version the picture has the id `before` and the outcome `was`; with it, `after` and `now`.
     """
 
     triplet: str
@@ -334,24 +348,30 @@ class Redone(Part):
 
     @property
     def turn(self) -> str:
-        """Returns how the edit changed: improved, worse, or "" where its outcome is the same or not known."""
+        """Returns how the outcome changed: "improved", "worse", or "" where it is the same or unknown on one side."""
         return {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get(
             (self.was, self.now), ""
         )
 
     @property
     def rank(self) -> int:
-        """Returns the edit's place when sorted: 0 improved, 1 worse, 2 changed from or to unknown, 3 unchanged."""
+        """Returns the key by which edits are sorted: 0 improved, 1 worse, 2 changed from or to unknown, 3 unchanged."""
         return ("improved", "worse").index(self.turn) if self.turn else 2 + (self.was is self.now)
 
 
 def judged(store: Store, version: Version) -> Comparison | None:
-    """Returns the comparison of an editor's version, judged by the current rule; None where none was made."""
+    """Returns the stored comparison of the edits without and with an editor's version; None where none was made.
+
+    In old comparisons, outcomes that were judged by too few originals are returned as unknown.
+    """
     return editor.as_judged(store, version).metrics.edits
 
 
 def redone(store: Store, version: Version) -> list[Redone]:
-    """Returns the held-out edits of an editor's version, the improved ones first; [] where none were compared."""
+    """Returns the held-out edits as they were redone without and with an editor's version, the improved ones first.
+
+    Returns [] where none were compared.
+    """
     edits = judged(store, version)
     if edits is None or len(edits.before.outcomes) != len(edits.pairs):
         return []

@@ -22,7 +22,11 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """Holds one stage of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
+    """Holds one stage of the work on a character, which has a tab of its own on the page.
+
+    `label` is the tab's name, `figure` a short text on the progress, such as a number, and `done` whether the stage is
+    complete. `part` names the section of the tab to open, "" for no particular one.
+    """
 
     label: str
     figure: str
@@ -32,9 +36,10 @@ class Stop(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """Holds the next step: its name, the reason in `words`, the index of its stage in `stops`, and all the stages.
+    """Holds what the person should do next with a character.
 
-    `version` is the id of the version whose model card is to be run next, "" in every other step.
+    `step` is its name and `words` the reason. `stops` are all stages of the work; `at` is the index of the one to which
+    the step belongs. `version` is the id of the version whose model card is to be run next, "" in every other step.
     """
 
     step: str
@@ -45,7 +50,10 @@ class NextStep(Part):
 
 
 def next_step(desk: Desk) -> NextStep:
-    """Returns the character's next step; it depends on the model card of the version in use. Raises: NotFound."""
+    """Returns what the person should do next with the character, with the reason and all stages. Raises: NotFound.
+
+    It is computed from the character's pictures, versions and model cards.
+    """
     seen = _look(desk.store)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
     step, words = next((step, words) for wanted, step, words in wants if wanted)
@@ -55,12 +63,15 @@ def next_step(desk: Desk) -> NextStep:
 
 
 def is_next(desk: Desk, step: str) -> bool:
-    """Returns whether a step, by its name on the rail, is the character's next one."""
+    """Returns whether the character's next step is the one named `step`, such as "Train"."""
     return next_step(desk).step == step
 
 
 def trains_next(desk: Desk, role: Role) -> bool:
-    """Returns whether the next step is to train a LoRA of this role, and no new version of it waits for a decision."""
+    """Returns whether the next step is to train a LoRA of this role, for the character or for the editor.
+
+    Returns False while a new version of the role waits to be adopted or left.
+    """
     seen = _look(desk.store)
     step, candidate = (TRAIN, seen.candidate) if role is Role.CHARACTER else (REFINE, seen.editor_candidate)
     return candidate is None and next_step(desk).step == step.name

@@ -18,7 +18,11 @@ from studio.workplace.desk import Desk
 
 @dataclass(frozen=True)
 class Placed:
-    """Holds a picture's place on a model card: the card's id, the judged version's id ("" for the base), the cell."""
+    """Holds a picture's place on a model card.
+
+    `card` is the model card's id, `version` the id of the version that it judges ("" for the base model), and `cell`
+    the cell with its outcomes.
+    """
 
     card: str
     version: str
@@ -29,10 +33,13 @@ class Placed:
 class About:
     """Holds what is known of one picture beyond its own record.
 
-    `version` drew it. `parents` are the pictures that it was made from, its own source first, the original last;
-    `children` were made from it and are not in the trash. `taught` are the versions that were trained on it. `twins`
-    have the same words, seed and source, drawn by other versions or models, one of each. `words` are its prompt or
-    instruction, `params` its other parameters as names and values.
+    `version` drew it. `parents` are the pictures that it was made from: its source, the source's source, up to the
+    original. `children` were made from it; those in the trash are left out. `taught` are the versions that were trained
+    on it. `nearest` is the original that is most similar to it.
+
+    `twins` have the same words, seed and source, but were drawn by other versions or models, one picture for each.
+    `words` are its prompt or instruction, `params` its other parameters as (name, value) texts. `cells` are its places
+    on model cards.
     """
 
     picture: ImageRecord
@@ -48,7 +55,7 @@ class About:
 
 
 def about(desk: Desk, image_id: str) -> About:
-    """Returns what is known of a picture. Raises: NotFound."""
+    """Returns what is known of a picture: its origin, what was made from it, and its uses. Raises: NotFound."""
     store = desk.store
     picture = store.images.get(image_id)
     every = store.images.all()
@@ -68,9 +75,9 @@ def about(desk: Desk, image_id: str) -> About:
 
 
 def settings(picture: ImageRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Returns a picture's prompt or instruction, and its other parameters as (name, value) texts.
+    """Returns (words, parameters) of a picture: its prompt or instruction, and its other parameters as (name, value).
 
-    A parameter without a value is left out; a LoRA is named by its file.
+    All are texts for the page. A parameter without a value is left out; a LoRA is given by the name of its file.
     """
     try:
         worded = params_class(picture.params_kind).worded
@@ -82,10 +89,10 @@ def settings(picture: ImageRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def twins(store: Store, picture: ImageRecord, among: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Returns the pictures of the same words, seed and source that other versions or models drew, one of each.
+    """Returns the pictures with the same words, seed and source that other versions or models drew, one of each.
 
-    `among` are the pictures to search. The result is in the order of the versions, the base model first; of several
-    pictures of one version the newest is taken. Samples of a training are left out.
+    `among` are the pictures to search. The base model's picture comes first, then those of the versions in their order.
+    Of several pictures by one version the newest is taken. Samples of a training are left out.
     """
     words, _ = settings(picture)
     if not words or picture.kind is Kind.CORRECTION:
@@ -137,7 +144,7 @@ def taught(store: Store, image_id: str) -> tuple[Version, ...]:
 
 
 def placed(store: Store, image_id: str) -> tuple[Placed, ...]:
-    """Returns the cells of model cards that show a picture, judged by the current rule."""
+    """Returns the model card cells that show a picture, each with its model card and version."""
     runs = [run for run in store.cards.all() if any(cell.image == image_id for cell in run.cells)]
     judged = [card.get(store, run.id) for run in runs]
     return tuple(Placed(run.id, run.version, cell) for run in judged for cell in run.cells if cell.image == image_id)

@@ -42,9 +42,10 @@ _EULER: Final = "euler"
 
 @dataclass(frozen=True)
 class Recalled:
-    """Holds the settings that a picture was drawn with; `version` is "" for the base model.
+    """Holds the settings that a picture was drawn with, as far as they can be used here.
 
-    `lost` names, one text each, what of its settings is not available here or was replaced.
+    `version` is the id of a LoRA version, "" for the base model. `lost` holds one text for each setting that is not
+    available here or was replaced.
     """
 
     params: GenerateParams
@@ -54,7 +55,7 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Earlier:
-    """Holds an earlier prompt: its newest picture, and the number of pictures that were drawn with it."""
+    """Holds a prompt that was used earlier: the newest picture drawn with it, and how many were drawn with it."""
 
     prompt: str
     image: ImageRecord
@@ -63,7 +64,10 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Shot:
-    """Holds one side of a comparison: the name of what draws it, and the picture; None while it is not drawn yet."""
+    """Holds one picture of a comparison, and the name of the version and LoRAs that draw it.
+
+    `image` is None while a queued job has not drawn the picture yet.
+    """
 
     drawn_by: str
     image: ImageRecord | None
@@ -71,7 +75,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Holds pictures of the same words, seed and settings, whose LoRAs alone differ."""
+    """Holds pictures to compare, which differ only in the LoRAs: prompt, seed and all other settings are equal."""
 
     prompt: str
     seed: int
@@ -92,7 +96,7 @@ class _Said:
 
 
 def of_picture(desk: Desk, image_id: str) -> Recalled:
-    """Returns the settings that a picture of this character was drawn with.
+    """Returns the settings that a picture of this character was drawn with, to draw with them again.
 
     Raises: NotFound; BadInput for an edit, or a picture whose file carries no settings.
     """
@@ -113,7 +117,7 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
 def of_file(desk: Desk, file: Path) -> Recalled:
     """Returns the settings in a PNG's text chunks, as FLENwheel or AUTOMATIC1111 and Forge write them.
 
-    Raises: BadInput for a file that is no picture or carries no settings, NotFound.
+    Raises: NotFound for a missing file; BadInput for a file that is no picture or an edit, or carries no settings.
     """
     if not file.is_file():
         raise NotFound(f"{file.name} is not there.", "Drop the picture again.")
@@ -243,7 +247,7 @@ def _found_loras(store: Store, stack: object, lost: list[str]) -> Iterator[LoraU
 
 
 def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
-    """Returns at most `most` distinct prompts of the drawn pictures, newest first."""
+    """Returns at most `most` distinct prompts with which pictures were drawn, the last used first."""
     found: dict[str, Earlier] = {}
     for image in reversed(store.select(Kind.SYNTHETIC)):
         words = str(image.params.get("prompt", "")).strip()
@@ -254,7 +258,10 @@ def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
 
 
 def side_by_side(desk: Desk) -> list[SideBySide]:
-    """Returns the groups of comparable pictures, newest first; a picture that a queued job will draw is None."""
+    """Returns groups of pictures that differ only in their LoRAs, the group that was begun last first.
+
+    Pictures that queued jobs will draw are included, without an image yet. A group has at least two pictures.
+    """
     store = desk.store
     found: list[tuple[str, GenerateParams, ImageRecord | None]] = [
         (image.version, GenerateParams.kept(image.params), image)
@@ -278,7 +285,11 @@ def side_by_side(desk: Desk) -> list[SideBySide]:
 
 
 def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
-    """Returns the name of what drew a picture, such as `v2 × 0.8`, `base model` or `v2 + film.safetensors`."""
+    """Returns the names of the version and LoRAs that drew a picture, such as `v2 × 0.8` or `v2 + film.safetensors`.
+
+    `version` is the version's id, "" for the base model; `params` are the picture's parameters. Without any LoRA the
+    result is `base model`.
+    """
     found = store.versions.peek(version)
     strong = f" × {params.strength:g}" if version and params.strength != 1 else ""
     names = [f"{found.name if found else 'a former version'}{strong}"] if version else []
@@ -288,7 +299,10 @@ def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
 
 
 def lora_name(store: Store, file: str) -> str:
-    """Returns the name of a LoRA file: that of the character's version or checkpoint it belongs to, else the file's."""
+    """Returns the name of a LoRA for the page, given the path of its file.
+
+    It is that of the character's version or checkpoint to which the file belongs, else the file's own name.
+    """
     path = Path(file)
     for each in _versions(store):
         if path.name == Path(each.adapter).name:

@@ -27,11 +27,12 @@ _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 @dataclass(frozen=True)
 class Reason:
-    """Holds the reason why a picture is shown, in figures and in `words`.
+    """Holds the reason why review shows a picture now: figures, and in `words` one sentence for the page.
 
-    `score` is its similarity to the originals; `floor` and `ceiling` are the gallery's bounds of it, None with too few
-    originals. `p_good` is the predicted probability that a human approves the picture, None before there are enough
-    verdicts to fit it. `audit` marks a picture that was drawn at random.
+    `score` is the picture's similarity to the originals, None where it was not scored or has no face. `floor` is the
+    lowest similarity that passes as the character; above `ceiling` a picture is nearly a copy of an original; both are
+    None with too few originals. `p_good` is the predicted probability that a human approves the picture, None without a
+    score or with too few verdicts to predict from. `audit` is true for a picture that was drawn at random.
     """
 
     score: float | None
@@ -58,9 +59,10 @@ class Tally:
 
 
 def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
-    """Returns the next `count` pictures to review: the least certain first, and every tenth one drawn at random.
+    """Returns the next `count` pictures to review, mostly those whose verdict is hardest to predict.
 
-    The random ones keep the verdicts an unbiased sample. The same queue and decisions always give the same order.
+    Every tenth picture is drawn at random instead, so that a part of the verdicts is an unbiased sample. `reviewer` is
+    a person's name, from which the random order is made: the same pictures, verdicts and name give the same result.
     """
     queue = _Queue(desk)
     wanted = min(max(0, count), len(queue.waiting))
@@ -72,7 +74,7 @@ def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]
 
 
 def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
-    """Returns the reason why a picture is shown to a reviewer at this place of the queue. Raises: NotFound."""
+    """Returns the reason, in figures and words, why review shows a picture to `reviewer` now. Raises: NotFound."""
     image, queue = desk.store.images.get(image_id), _Queue(desk)
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
@@ -92,7 +94,7 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
 def tally(desk: Desk, reviewer: str | None = None) -> Tally:
     """Returns how many pictures are left to review, and how many have each verdict.
 
-    `reviewer` None counts the verdicts of all reviewers.
+    Only verdicts of `reviewer` are counted; None counts those of all reviewers.
     """
     store = desk.store
     states = [
@@ -115,17 +117,19 @@ def decide(
     reviewer: str = OWNER,
     reasons: Sequence[str] = (),
 ) -> Decision:
-    """Gives a picture a verdict and returns the decision; an approved edit becomes a triplet in the same transaction.
+    """Stores a human's verdict on a picture and returns the stored decision.
 
-    Raises: NotFound, BadInput.
+    In the same transaction an approved edit is stored as a triplet (source, instruction, result), an example that an
+    editor model can be trained on. `reasons` are words that say what is wrong with the picture. Raises: NotFound,
+    BadInput.
     """
     return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Undoes the last verdict that is not undone yet and returns its decision.
+    """Takes back the last verdict that has not been taken back yet, in the store, and returns its decision.
 
-    `reviewer` None takes the last verdict of anyone. Raises: NotFound.
+    Only verdicts of `reviewer` are considered; None considers those of all reviewers. Raises: NotFound.
     """
     return desk.store.undo(reviewer)
 
@@ -138,18 +142,20 @@ def correct(
     params: Mapping[str, Any] | None = None,
     reason: str = "",
 ) -> Triplet:
-    """Stores the corrected version of a wrong edit, and returns the golden triplet made of the two.
+    """Stores a human's correction of a wrong edit, and returns the training example that it makes.
 
-    `params` replace the edit's parameters in the triplet; None keeps them. Raises: NotFound, BadInput.
+    `corrected` is the picture as the edit should have been. The example is a golden triplet: the edit's source picture,
+    its instruction, and `corrected` as the result. `params` replace the parameters of the edit in the triplet; None
+    keeps them. `reason` says what was wrong, "" for nothing. Raises: NotFound, BadInput.
     """
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
 def to_mend(desk: Desk) -> list[ImageRecord]:
-    """Returns the wrong edits that wait for a correction, one for each case, the latest verdict last.
+    """Returns the wrong edits that wait for a correction, in the order in which their cases were first decided.
 
-    A case is a wrong edit with all new tries at it. It is closed by a correction or by an approved new try; until then
-    the case is represented by the last of its edits that needs correction.
+    A case is a wrong edit with all further tries at it. Of each case the latest picture with the verdict “needs
+    correction” is returned. A correction or an approved try closes the case.
     """
     store = desk.store
     lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]
@@ -160,7 +166,7 @@ def to_mend(desk: Desk) -> list[ImageRecord]:
 
 
 def new_tries(desk: Desk, image_id: str) -> list[ImageRecord]:
-    """Returns the new tries at a wrong edit that have no verdict yet, oldest first. Raises: NotFound."""
+    """Returns the further tries at a wrong edit that have no verdict yet, oldest first. Raises: NotFound."""
     store = desk.store
     case = store.case_of(store.images.get(image_id))
     return [each for each in store.pending((Kind.ENRICHED,)) if each.mends and store.case_of(each) == case]

@@ -11,16 +11,17 @@ from studio.workplace.desk import Workplace
 
 
 def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
-    """Checks that each LoRA file exists, is whole and fits the model; returns notes on the parts that it will not use.
+    """Checks that each LoRA file exists, is whole and fits a model; returns notes on files that are used only in part.
 
-    `stacks` are the LoRAs of each picture. Raises: NotFound, LoraMismatch, BadInput; ModelMissing where files are given
-    and the model is not on this machine.
+    `model` is the model's name; `stacks` has one collection of LoRAs for each picture. Each note is a sentence for the
+    user. Raises: NotFound, LoraMismatch, BadInput; ModelMissing where files are given and the model is not on this
+    machine.
     """
     uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
     return list(workplace.engine(model).check_loras(uses)) if uses else []
 
 
 def tell(ctx: Context) -> None:
-    """Adds a warning to a job's events for each of its notes on LoRA files that the model uses only in part."""
+    """Adds the notes of `check`, which are stored with the job, to the job's event log as warnings."""
     for note in ModelPayload.of(ctx.job).notes or ():
         ctx.warn(note)

@@ -13,7 +13,7 @@ GIB = 1 << 30
 
 
 class Peaks(Protocol):
-    """The protocol of the store of measured memory peaks; a dict satisfies it."""
+    """The protocol of the store of measured memory peaks, as key -> bytes; a dict satisfies it."""
 
     def get(self, key: str, default: int, /) -> int:
         """Returns the bytes stored under a key, or `default` when there are none."""
@@ -24,9 +24,10 @@ class Peaks(Protocol):
 
 @dataclass(frozen=True)
 class StageFit:
-    """Holds the memory that one stage of a plan needs, in bytes; `working` is the memory beside its weights.
+    """Holds the GPU memory in bytes that one stage of a job needs, such as encoding the prompt.
 
-    `how` names the leaner form in which the stage runs; it is empty for the plain form.
+    `needed` is the total, `weights` the memory of the stage's models, `working` what computing takes beside them. `how`
+    says by what the stage saves memory, such as streaming its weights; it is empty where it saves none.
     """
 
     name: str
@@ -38,7 +39,10 @@ class StageFit:
 
 @dataclass(frozen=True)
 class Fit:
-    """Holds the result of a memory check: whether a job fits, its sizes in bytes, and a sentence for the user."""
+    """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user.
+
+    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text.
+    """
 
     ok: bool
     needed: int
@@ -50,23 +54,26 @@ class Fit:
 
     @classmethod
     def refused(cls, error: UserError, budget: int) -> Fit:
-        """Returns the failed check of a job whose memory cannot be computed because of `error`, with its text.
+        """Returns a failed check for a job whose memory need cannot be computed because of `error`.
 
-        For a missing model the text is the cause alone, and `missing` is true.
+        Its text is that of `error`. For a missing model the text leaves the remedy out, and `missing` is true.
         """
         gone = isinstance(error, ModelMissing)
         return cls(False, 0, budget, error.cause if gone else str(error), missing=gone)
 
     @property
     def level(self) -> str:
-        """Returns `fits`, `tight` (over nine tenths of the budget, or a stage in a leaner form) or `does not fit`."""
+        """Returns the result in words: `fits`, `tight` or `does not fit`.
+
+        It is tight when the job needs over nine tenths of the budget, or fits only by saving memory.
+        """
         if not self.ok:
             return "does not fit"
         return "tight" if self.needed > 0.9 * self.budget or any(stage.how for stage in self.stages) else "fits"
 
     @property
     def details(self) -> str:
-        """Returns the memory of each stage, and the components that will be unloaded, as one line of text."""
+        """Returns one line of text: the memory of each stage, and the models that will be unloaded for the job."""
         stages = [f"{stage.name} {in_gib(stage.needed)}{stage.how and f' ({stage.how})'}" for stage in self.stages]
         gone = [f"{key} {in_gib(size)}" for key, size in self.evicts]
         return " · ".join(stages) + (f"; unloads {', '.join(gone)}" if gone else "")
@@ -74,10 +81,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Computes the memory that stages need and compares it with the budget, which `limit` returns.
+    """Computes the memory that stages of a job need, and compares it with the memory budget.
 
-    A stage needs Σ weights + max(working bytes, measured peak) + reserve. `key` in each method selects the measured
-    peak (see `slot`).
+    A stage needs Σ weights + max(working bytes, measured peak) + `reserve` bytes. `limit` is called for the budget in
+    bytes; `can_stream` says whether the device can take weights block by block. `key` in each method is the key of the
+    job's measured peaks, "" for a default made of the stage.
     """
 
     peaks: Peaks
@@ -86,7 +94,7 @@ class Arithmetic:
     can_stream: bool = True
 
     def forms(self, stage: Stage) -> Iterator[Stage]:
-        """Yields a stage in its plain form, then its leaner forms, each with less memory than the one before."""
+        """Yields a stage as it is planned, then its variants that save memory, each smaller than the one before."""
         form: Stage | None = stage
         while form is not None:
             if self.can_stream or not form.streams:
@@ -94,15 +102,15 @@ class Arithmetic:
             form = form.leaner
 
     def fitting(self, stage: Stage, key: str) -> Stage | None:
-        """Returns the plainest form of a stage that fits the budget on an empty device; None when no form fits."""
+        """Returns the first of a stage's `forms` that fits the budget on an empty device; None when none fits."""
         return next((form for form in self.forms(stage) if self.needs(form, key) <= self.limit()), None)
 
     def working(self, stage: Stage, key: str) -> int:
-        """Returns the bytes a stage needs beside its weights: the declared or the measured ones, whichever are more."""
+        """Returns the bytes a stage needs beside its weights: the larger of the declared and the measured number."""
         return max(stage.working_bytes, self.peaks.get(slot(stage, key), 0))
 
     def weights(self, stage: Stage) -> int:
-        """Returns the bytes of a stage's components, each counted once."""
+        """Returns the bytes of the weights that a stage needs on the device; a shared component counts once."""
         return sum({part.key: stage.size(part) for part in stage.components}.values())
 
     def needs(self, stage: Stage, key: str) -> int:
@@ -110,16 +118,19 @@ class Arithmetic:
         return self.weights(stage) + self.working(stage, key) + self.reserve
 
     def remember(self, stage: Stage, key: str, working: int) -> None:
-        """Stores `working`, the measured bytes of a stage beside its weights, when it is a new maximum.
+        """Stores `working`, the measured bytes of a stage beside its weights, where it is more than was stored before.
 
-        The value is capped so that a stage which ran under the present budget is not refused by it afterwards.
+        At most so much is stored that the stage still fits the present budget, because it has just run in it.
         """
         working = min(working, self.limit() - self.weights(stage) - self.reserve)
         if working > self.peaks.get(slot(stage, key), 0):
             self.peaks[slot(stage, key)] = working
 
     def check(self, plan: Plan, key: str) -> Fit:
-        """Returns whether the stages of a plan fit on an empty device, with their sizes and a sentence about it."""
+        """Returns the memory check of a job's plan on an empty device.
+
+        It says whether all stages fit, how much memory each needs, and the same as a text.
+        """
         limit = self.limit()
         if not plan.stages:
             return Fit(True, 0, limit, "needs nothing")
@@ -136,7 +147,7 @@ class Arithmetic:
         return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}{how and f', {how}'}", stages)
 
     def words(self, stage: Stage, key: str) -> str:
-        """Returns as text the memory that a stage needs, term by term, and what its leanest form would need."""
+        """Returns as text the memory that a stage needs, term by term, and the least it would need by saving memory."""
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
         total, limit = in_gib(self.needs(stage, key)), in_gib(self.limit())
@@ -146,7 +157,10 @@ class Arithmetic:
         return f"{stage.name}{how} needs {total} ({' + '.join(parts)}){least} of {limit}"
 
     def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
-        """Returns the error for a stage that can never fit; `held` are the bytes in use by the stages around it."""
+        """Returns the error to raise for a stage that exceeds the budget.
+
+        `held` are the bytes in use by stages inside which this one runs.
+        """
         beside = f", beside {in_gib(held)} of the stage around it" if held else ""
         return OutOfMemory(
             f"Does not fit: {self.words(stage, key)}{beside}.",
@@ -154,7 +168,10 @@ class Arithmetic:
         )
 
     def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
-        """Returns the error for a stage that fits the budget, but not the `free` bytes that other programs leave."""
+        """Returns the error to raise for a stage that fits the budget, but not the `free` bytes on the device.
+
+        The rest of the device's memory is in use by other programs.
+        """
         return OutOfMemory(
             f"The device has {in_gib(free)} free: {self.words(stage, key)}.",
             "Close other programs that use the device's memory, then resume the job.",
@@ -162,10 +179,9 @@ class Arithmetic:
 
 
 def slot(stage: Stage, key: str) -> str:
-    """Returns the key under which a stage's measured peak is stored.
+    """Returns the key under which a stage's measured memory peak is stored.
 
-    It is made from `key`, or where that is "" from the component keys and the declared bytes, which differ by size and
-    batch.
+    It contains `key`, or where that is "" the stage's components and declared bytes, and the name of the stage.
     """
     parts = "+".join(sorted(part.key for part in stage.components))
     how = f"|{stage.how}" if stage.how else ""
@@ -173,5 +189,5 @@ def slot(stage: Stage, key: str) -> str:
 
 
 def in_gib(nbytes: int) -> str:
-    """Returns bytes as text: `15.2 GiB`, or in MiB below a tenth of a GiB."""
+    """Returns a number of bytes as text, such as `15.2 GiB`; small numbers are given in MiB."""
     return f"{nbytes / GIB:.1f} GiB" if nbytes >= GIB // 10 else f"{nbytes / (1 << 20):.1f} MiB"

@@ -19,10 +19,11 @@ Parts = dict[str, Any]  # component name -> its module on the device
 
 @dataclass(eq=False)
 class Active:
-    """Holds a stage in use: its loaded modules, and its memory beside the weights in bytes.
+    """Holds a stage that is running: its loaded modules in `parts`, and its memory beside the weights in bytes.
 
-    `base` is that memory when the stage began, `high` the peak since. `asked` is the stage as its plan holds it,
-    `stage` the form in which it was admitted, and `rung` the number of that form's rung on the out-of-memory ladder.
+    `base` is that memory when the stage began, `high` the peak since. `asked` is the stage as it was planned, `stage`
+    the variant that runs, which may save memory. `rung` is the number of that variant on the out-of-memory ladder, the
+    list of variants to try.
     """
 
     asked: Stage
@@ -35,18 +36,18 @@ class Active:
 
 
 def never() -> bool:
-    """Returns False; the default of a lease's `cancelled`, for a lease that is never cancelled."""
+    """Returns False; it is the default `cancelled` of a lease, for a caller that never cancels."""
     return False
 
 
 def silent(words: str) -> None:
-    """Does nothing; the default of a lease's `waiting`, for a caller that shows no wait."""
+    """Does nothing; it is the default `waiting` of a lease, for a caller that does not tell why it waits."""
     del words
 
 
 @dataclass(eq=False)
 class CardLease:
-    """The exclusive use of the GPU for the length of a job; its fields are the arguments of `GpuManager.lease`.
+    """Represents the exclusive use of the GPU by one job; its fields are the arguments of `GpuManager.lease`.
 
     It implements engines.api.protocols.Lease.
     """
@@ -66,10 +67,11 @@ class CardLease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Loads a stage's components and yields them by name; the caller must not keep them after the block.
+        """Loads the models of a stage of the plan, yields them as name -> module, and releases them after the block.
 
-        Raises: OutOfMemory when the stage cannot fit, RanOut when the block runs out of memory and a next try may
-        succeed, Cancelled, BadInput for a name that the plan does not have.
+        The caller must not keep the modules. Raises: OutOfMemory when the stage cannot fit; RanOut when the block ran
+        out of memory, and running the job again may succeed; Cancelled; BadInput for a name that the plan does not
+        have.
         """
         active = self.manager.enter(self, name)
         try:

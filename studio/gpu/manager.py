@@ -25,11 +25,11 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class GpuStatus:
-    """Holds the state of the GPU; sizes and `peak` in bytes.
+    """Holds the state of the GPU at one moment; all sizes are in bytes.
 
-    `residents` are (component key, bytes) on the device, `masters` those in RAM, `on_disk` those that were used and
-    would be read from disk again. `holder` is what the GPU is leased for, `stage` the stage that runs; both are empty
-    when the GPU is not leased.
+    `residents` are the models on the device, `masters` those whose weights are in RAM, `on_disk` those that were used
+    earlier and have to be read from disk again, each as (key, bytes). `peak` is the most memory in use since the start.
+    `holder` names the job that uses the GPU, `stage` its running stage; both are "" when the GPU is idle.
     """
 
     device: str
@@ -44,11 +44,12 @@ class GpuStatus:
 
 
 class GpuManager:
-    """Shares one device among jobs: components are leased stage by stage under one memory budget.
+    """Shares one device among jobs, under one memory budget.
 
-    A stage is admitted when Σ weights + max(working bytes, measured peak) + reserve fits the budget and the device.
-    Idle components stay on the device until their memory is needed; those that are cheapest to reload per byte are
-    evicted first. A stage that does not fit in its plain form runs in a leaner form, where its plan has one.
+    A job runs in stages, each with the components (models) that it needs on the device. A stage starts when Σ weights +
+    max(working bytes, measured peak) + reserve fits the budget and the device; a variant of it that saves memory is
+    used where it does not fit as planned. Components that are not in use stay on the device until their memory is
+    needed, and those that are quickest to load again, per byte, are evicted first.
     """
 
     def __init__(
@@ -107,9 +108,10 @@ class GpuManager:
         )
 
     def check(self, plan: Plan, *, key: str = "") -> Fit:
-        """Returns whether a plan's stages fit on an empty device, and which idle components would be evicted for it.
+        """Returns the memory check of a job's plan, made as for an empty device.
 
-        `key` selects the measured peaks, as in `lease`.
+        It says whether all stages fit, and which components that are loaded now would be evicted. `key` is the key of
+        the measured peaks, as in `lease`.
         """
         fit = self._sums.check(plan, key)
         return dataclasses.replace(fit, evicts=self._foreseen(plan, key)) if fit.ok else fit
@@ -130,7 +132,7 @@ class GpuManager:
         return tuple(strangers[:gone])
 
     def unload_all(self) -> None:
-        """Drops every component that no running stage uses, from the device and from RAM."""
+        """Unloads every component that no running stage uses, from the device and from RAM."""
         with self._moves, self._moving():
             self._residents.clear(keep=self._pinned())
             self.raw_device.reclaim()
@@ -147,11 +149,12 @@ class GpuManager:
         key: str = "",
         waiting: Callable[[str], None] = silent,
     ) -> Iterator[CardLease]:
-        """Yields exclusive use of the device in order of request; the thread that holds it may lease again inside.
+        """Waits until the device is free, and yields its exclusive use for a plan; jobs are served in order of request.
 
-        The wait ends when `cancelled` returns True. `waiting` is called with a text about what the lease waits for, and
-        with "" when the wait is over. Measured peaks are stored under `key`; by default under each stage's own
-        components and declared bytes. Raises: OutOfMemory before any wait when a stage can never fit, Cancelled.
+        The thread that holds the device may lease it again inside the block. The wait ends with Cancelled when
+        `cancelled` returns True. `waiting` is called with a text about what is waited for, and with "" when the wait is
+        over. Measured peaks are stored under `key`; for "" under a key made of each stage. Raises: Cancelled;
+        OutOfMemory, before any wait, for a stage that can never fit.
         """
         for stage in plan.stages:
             if self._sums.fitting(stage, key) is None:
@@ -201,9 +204,10 @@ class GpuManager:
     # ── stages ──────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, lease: CardLease, name: str) -> Active:
-        """Loads a stage of a lease's plan in a form that fits, and returns it; only `CardLease.stage` calls this.
+        """Loads the stage `name` of a lease's plan, saving memory where needed, and returns it as running.
 
-        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have.
+        Only `CardLease.stage` calls this. Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not
+        have.
         """
         if lease.closed:
             raise RuntimeError(f"stage {name!r} was entered after its lease had ended")
@@ -239,7 +243,7 @@ class GpuManager:
         raise refusal
 
     def leave(self, active: Active) -> None:
-        """Releases a stage's components and stores its measured memory peak; a second call does nothing."""
+        """Ends a running stage: releases its components and stores its memory peak; a second call does nothing."""
         with self._turn:
             if active not in self._active:
                 return
@@ -254,14 +258,17 @@ class GpuManager:
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:
-        """Records on the out-of-memory ladder that a stage ran to its end without running out of memory."""
+        """Records that a running stage has done its work without running out of memory.
+
+        If it ran as planned, it starts as planned the next time, too.
+        """
         self._ladder.worked(slot(active.asked, active.lease.key), active.rung)
 
     def ran_out(self, active: Active) -> OutOfMemory:
-        """Frees memory after a stage ran out of memory, and returns the error to raise.
+        """Frees memory after a stage ran out of it, and returns the error to raise.
 
-        Evicts the idle components and moves the stage to the next rung of the ladder. The error is a RanOut when a next
-        try may succeed, and an OutOfMemory when no rung is left.
+        Evicts all components that are not in use, and has the stage run next time in the following variant that saves
+        memory. The error is RanOut where there is one to try, else OutOfMemory.
         """
         form, lease = active.stage, active.lease
         with self._moves:

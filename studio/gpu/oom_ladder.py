@@ -10,36 +10,39 @@ from engines.api.protocols import Stage
 
 @dataclass(frozen=True)
 class Rung:
-    """Holds one form of a stage to try; with `alone` every idle component is evicted from the device first."""
+    """Holds one way to run a stage: a variant of it, `form`.
+
+    With `alone` all components that are not in use are evicted from the device first.
+    """
 
     form: Stage
     alone: bool = False
 
 
 class Ladder:
-    """Remembers for each stage the rung to start on, after it ran out of memory on earlier ones.
+    """Remembers for each stage which variants ran out of memory, and so with which one to start the next time.
 
-    The rungs are its plain form → the plain form alone on the device → each leaner form alone. A stage starts again on
-    the first rung once the plain form has worked, the last rung has run out as well, or `forget` is called. `slot` is
-    the key of a stage in every method.
+    The variants, called rungs and numbered from 0, are: the stage as planned; the same alone on the device; then each
+    variant that saves memory, alone on the device. A stage starts on rung 0 again when it has worked as planned, when
+    the last rung has failed, or after `forget`. `slot` in each method is a stage's key.
     """
 
     def __init__(self) -> None:
         self._reached: dict[str, int] = {}
 
     def rungs(self, forms: Iterable[Stage], slot: str) -> list[tuple[int, Rung]]:
-        """Returns the numbered rungs that are left to try for a stage; the last rung is always among them.
+        """Returns the rungs that are left to try for a stage, as (number, rung); at least the last one.
 
-        Plans that share a slot may have different numbers of forms, so the stored rung may be above the last one.
+        `forms` are the variants of the stage, from the planned one to the one with the least memory.
         """
         plain, *leaner = forms
         rungs = [Rung(plain), Rung(plain, alone=True), *(Rung(form, alone=True) for form in leaner)]
         return list(enumerate(rungs))[min(self._reached.get(slot, 0), len(rungs) - 1) :]
 
     def ran_out(self, slot: str, number: int, forms: Iterable[Stage]) -> Rung | None:
-        """Records that rung `number` of a stage ran out of memory and returns the next rung to try.
+        """Records that a stage ran out of memory on rung `number`, and returns the next rung to try.
 
-        After the last rung it returns None, and the stage starts again on the first.
+        After the last rung it returns None, and the stage starts on rung 0 the next time.
         """
         rungs = self.rungs(forms, slot)
         left = [rung for each, rung in rungs if each > number]
@@ -50,10 +53,13 @@ class Ladder:
         return left[0]
 
     def worked(self, slot: str, number: int) -> None:
-        """Records that rung `number` of a stage worked; after the plain form (rungs 0, 1) it starts on rung 0 again."""
+        """Records that a stage worked on rung `number`.
+
+        If it ran as planned (rung 0 or 1), it starts on rung 0 the next time; otherwise nothing changes.
+        """
         if number <= 1:
             self._reached.pop(slot, None)
 
     def forget(self) -> None:
-        """Resets every stage to rung 0."""
+        """Lets every stage start on rung 0 the next time."""
         self._reached.clear()

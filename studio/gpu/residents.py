@@ -36,7 +36,10 @@ class _Placed:
 
 
 class MemoryErrors:
-    """A context manager that raises MemoryError in place of a device's out-of-memory errors, and frees their frames."""
+    """A context manager that turns a device's out-of-memory errors into MemoryError.
+
+    It also clears the stack frames of the error, because they hold tensors that did not fit.
+    """
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -56,11 +59,11 @@ class MemoryErrors:
 
 
 class Residents:
-    """The table of the components in RAM (masters) and of their copies on the device.
+    """Holds the loaded components: their weights in RAM (masters), and the copies of them on the device.
 
-    Its owner serialises all calls except `table`, `masters` and `on_disk`. A copy is registered once it is complete, so
-    no component is ever half-loaded. Weights are never copied back: evicting drops the copy. Where the device is the
-    host itself, the placed object is the only one, and no master is counted beside it.
+    Evicting drops a copy from the device; nothing is copied back to RAM. A copy is listed only when it is complete.
+    Where the device is the CPU, the copy is the only object, and there is no master. Calls from several threads must be
+    serialised by the caller, except `table`, `masters` and `on_disk`.
     """
 
     def __init__(self, device: Device, host_bytes: int | None, clock: Callable[[], float]) -> None:
@@ -78,43 +81,44 @@ class Residents:
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 
     def table(self) -> dict[str, int]:
-        """Returns the bytes of each copy on the device, as key -> bytes, oldest first; safe from any thread."""
+        """Returns the components on the device as key -> bytes, in the order of loading; safe from any thread."""
         placed = self._placed.copy()
         if self._device.in_place:  # RAM beside the weights is the device's memory, too
             return {key: each.bytes + each.beside() for key, each in placed.items()}
         return {key: each.bytes for key, each in placed.items()}
 
     def masters(self) -> dict[str, int]:
-        """Returns the bytes of the weights of each master in RAM, as key -> bytes; safe from any thread."""
+        """Returns the components whose weights are held in RAM, as key -> bytes of weights; safe from any thread."""
         return {key: master.weights for key, master in self._masters.copy().items()}
 
     def on_disk(self) -> dict[str, int]:
-        """Returns the bytes of each component that was used earlier and is now on the disk alone, as key -> bytes.
+        """Returns the components that were used earlier and are now neither on the device nor in RAM, as key -> bytes.
 
-        Safe from any thread.
+        It is safe from any thread.
         """
         here = {*self._placed.copy(), *self._masters.copy()}
         return {key: size for key, size in self._weights.copy().items() if key not in here}
 
     def used(self) -> int:
-        """Returns the bytes of all copies on the device together."""
+        """Returns the bytes that all components on the device take together."""
         return sum(self.table().values())
 
     def fits(self, component: Component, stage: Stage) -> bool:
-        """Returns whether a component is on the device in the form, streamed or whole, that a stage needs."""
+        """Returns whether a component is on the device as a stage needs it: either whole, or streamed by blocks."""
         held = self._placed.get(component.key)
         return held is not None and held.streamed == stage.streamed(component)
 
     # ── loading ──────────────────────────────────────────────────────────────────────────────────
 
     def asked(self, component: Component) -> None:
-        """Records that a job needs a component; components that are often needed are evicted later."""
+        """Counts one use of a component by a job; components that are often used are evicted later."""
         self._demand.note(component.key)
 
     def place(self, component: Component, stage: Stage) -> Any:
-        """Returns a component's copy on the device, loading it if necessary.
+        """Returns a component's module on the device, after loading it if it is not there as the stage needs it.
 
-        Raises: MemoryError; then no part of the component is registered."""
+        Raises: MemoryError; then the component is not on the device.
+        """
         self._tick += 1
         if self.fits(component, stage):
             held = self._placed[component.key]
@@ -157,10 +161,11 @@ class Residents:
     # ── evicting ─────────────────────────────────────────────────────────────────────────────────
 
     def victims(self, keep: Iterable[str], later: Iterable[str] = ()) -> list[str]:
-        """Returns the keys of the copies that may be evicted, in the order of eviction; those in `keep` are left out.
+        """Returns the keys of the components that may be evicted from the device, in the order in which to do so.
 
-        `later` are components that the running plan needs again; they come last. Among the others the cheapest comes
-        first, then the longest unused. The price is the seconds to reload per byte, times the rate of use.
+        Those in `keep` are left out. Those in `later`, which the running job needs again, come last. The others are
+        sorted by what it costs to lose them, the cheapest first: the seconds to load again per byte, times the rate of
+        use. Of equals the longest unused is first.
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}
@@ -172,12 +177,12 @@ class Residents:
         return sorted(free, key=lambda key: (key in wanted, price(key), free[key].touched, key))
 
     def evict(self, key: str) -> None:
-        """Drops a copy from the device; its master in RAM stays."""
+        """Drops a component from the device; its weights in RAM stay."""
         placed = self._placed.pop(key)
         self._device.drop(placed.module, placed.bytes)
 
     def clear(self, keep: Iterable[str] = ()) -> None:
-        """Drops every copy and master except those in `keep`."""
+        """Drops all components except those in `keep`, from the device and from RAM."""
         kept = set(keep)
         for key in [key for key in self._placed if key not in kept]:
             self.evict(key)
@@ -185,7 +190,10 @@ class Residents:
             self._release(key)
 
     def settle(self) -> None:
-        """Drops masters until the budget of RAM holds, because components take more RAM beside their weights in use."""
+        """Drops weights from RAM until the limit for RAM holds again.
+
+        It is called after use, because components may then take more RAM beside their weights than before.
+        """
         self._trim()
 
     def _held(self) -> int:

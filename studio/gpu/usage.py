@@ -8,7 +8,10 @@ _HALF_LIFE_S = 1200.0
 
 
 class Demand:
-    """Counts the uses of each key with a half-life, as a prediction of which component is needed next."""
+    """Counts how often each key was used, where a use counts half after each half-life.
+
+    The counts predict which component is needed next. `clock` returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -19,6 +22,6 @@ class Demand:
         self._seen[key] = (self.rate(key) + 1.0, self._clock())
 
     def rate(self, key: str) -> float:
-        """Returns the decayed number of uses of a key; 0 for one that was never used."""
+        """Returns the present count of uses of a key, old uses counting less; 0 for a key that was never used."""
         uses, since = self._seen.get(key, (0.0, 0.0))
         return float(uses * 0.5 ** ((self._clock() - since) / _HALF_LIFE_S))

@@ -44,7 +44,7 @@ _REMEDY = "Copy the file again from where it was made, or make a new backup ther
 
 @dataclass(frozen=True, kw_only=True)
 class FileNote(Part):
-    """Holds what a backup records of a file: its path in the character's folder, its size and its hash."""
+    """Holds what a backup says about one file: its path in the character's folder, its bytes and its SHA-256."""
 
     path: str
     nbytes: int
@@ -62,7 +62,7 @@ class Manifest(Part):
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of all files together."""
+        """Returns the bytes of all files in the backup together."""
         return sum(each.nbytes for each in self.files)
 
 
@@ -72,7 +72,7 @@ class Manifest(Part):
 def submit_export(desk: Desk, *, here: bool = False) -> Job:
     """Queues the backup of a character and returns the job; with `here` it runs at once in the calling thread.
 
-    Raises: Busy while a job of the character runs, NotFound, BadInput for a damaged character.
+    Raises: Busy while a job of the character runs or waits, NotFound, BadInput for a damaged character.
     """
     demand_idle(desk.workplace, desk.id)
     character = desk.store.character
@@ -82,14 +82,15 @@ def submit_export(desk: Desk, *, here: bool = False) -> Job:
 
 
 def written_file(desk: Desk, job: Job) -> Path:
-    """Returns the path of the zip that a backup job writes."""
+    """Returns the path of the zip file that a backup job writes; the file need not exist yet."""
     return desk.store.folder / "runs" / "exports" / PurePosixPath(BackupPayload.of(job).file).name
 
 
 def run_export(ctx: Context) -> None:
-    """Runs the job of a backup: writes records and files to a zip, which appears when it is complete.
+    """Runs a backup job: writes the character's records and files to a zip file in its exports folder.
 
-    Caches, exports and temporary files are left out. Raises: Cancelled, DiskFull, UserError when writing fails.
+    The file appears there only when it is complete. Caches, earlier exports and temporary files are left out. Raises:
+    Cancelled, DiskFull, UserError when writing fails.
     """
     store, target = ctx.store, written_file(ctx.desk, ctx.job)
     records = store.packed()
@@ -127,7 +128,7 @@ def run_export(ctx: Context) -> None:
 
 
 def kept_files(folder: Path) -> Iterator[Path]:
-    """Yields the files of a character's folder that a backup holds beside its records."""
+    """Yields the paths of the files in a character's folder that go into a backup, without the database files."""
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         aside = parts[0] == "cache" or parts[:2] == ("runs", "exports") or any(part.startswith(".") for part in parts)
@@ -150,9 +151,10 @@ def _copied(reader: IO[bytes], write: Callable[[bytes], object], name: str, tell
 
 
 def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job:
-    """Queues the restoring of a character from a backup and returns the job; with `here` it runs at once.
+    """Queues the restoring of a character from a backup and returns the job.
 
-    `file` is the path of the zip as a user types it. Raises: NotFound, BadInput for a file that is no backup.
+    `file` is the path of the zip file as a user types it. With `here` the job runs at once in the calling thread.
+    Raises: NotFound, BadInput for a file that is no backup.
     """
     path = typed_path(file)
     with opened(path) as (_, found):
@@ -161,10 +163,10 @@ def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job
 
 
 def run_import(ctx: Context) -> None:
-    """Runs the job of a restoring: copies every file to a draft folder, checks its hash, then puts the folder in place.
+    """Runs a job that restores a character from a backup: copies and checks all files, then puts them in place.
 
-    A character or a job whose id is taken gets a new one. Raises: Cancelled; NotFound, BadInput for a damaged file;
-    DiskFull, UserError when writing fails. Nothing is restored then.
+    The character gets a new id where its own is taken, and so do its jobs. Raises: Cancelled; NotFound, BadInput for a
+    damaged backup; DiskFull, UserError when writing fails. After an error nothing is restored.
     """
     if ctx.job.artifacts.character:  # a crash came after the character and before the job's end
         return
@@ -233,9 +235,10 @@ def _with_new_ids(workplace: Workplace, found: Manifest, draft: Path) -> list[Jo
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[ZipFile, Manifest]]:
-    """Opens a backup and yields its zip and its manifest, after checking that all paths lie in the character's folder.
+    """Opens a backup and yields its zip file and its manifest.
 
-    Raises: NotFound; BadInput for a file that is no backup, a damaged one, or one of a newer FLENwheel.
+    All paths in the manifest are checked to lie inside a character's folder. Raises: NotFound; BadInput for a file that
+    is no backup, a damaged one, or one written by a newer version of the studio.
     """
     try:
         if not path.is_file():

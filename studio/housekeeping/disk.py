@@ -32,7 +32,11 @@ _BUSY = (JobState.RUNNING, JobState.QUEUED)
 
 @dataclass(frozen=True)
 class Use:
-    """Holds the bytes that a character takes on the disk, by kind, and those that each kind of cleaning would free."""
+    """Holds what a character takes on the disk, and what each kind of cleaning would free, in bytes.
+
+    `kinds` are the bytes by kind of file. `emptying` is what emptying the trash would do. `prunable` are the bytes of
+    the checkpoints that can be deleted, `pruned` is their number. `cache` and `exports` are the bytes in those folders.
+    """
 
     kinds: dict[str, int]
     emptying: trash.Emptying
@@ -43,13 +47,13 @@ class Use:
 
     @property
     def total(self) -> int:
-        """Returns the bytes of all kinds together."""
+        """Returns the bytes that the character takes on the disk in total."""
         return sum(self.kinds.values())
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """Holds a checkpoint that no rule keeps: its job's id, its step, its folder."""
+    """Holds a training checkpoint that can be deleted: the id of its job, its step, and its folder."""
 
     job: str
     step: int
@@ -57,7 +61,7 @@ class Prunable:
 
 
 def use(desk: Desk) -> Use:
-    """Returns the disk use of a character in bytes. Raises: NotFound, BadInput for a damaged store."""
+    """Returns what a character takes on the disk by kind of file. Raises: NotFound, BadInput for a damaged store."""
     store = desk.store
     kinds = dict.fromkeys(KINDS, 0)
     for path in store.folder.rglob("*"):
@@ -79,7 +83,10 @@ def use(desk: Desk) -> Use:
 
 
 def prunable(desk: Desk) -> list[Prunable]:
-    """Returns the checkpoints of ended trainings that are neither the last, nor the proposed one, nor a version."""
+    """Returns the checkpoints of a character's ended trainings that can be deleted.
+
+    These are all but the last one of each training, the recommended one, and those of which a version was made.
+    """
     workplace, found = desk.workplace, []
     for job in workplace.jobs.list(desk.id):
         if job.state in _BUSY or not TrainPayload.of(job).dataset:
@@ -99,8 +106,8 @@ def prunable(desk: Desk) -> list[Prunable]:
 def prune(desk: Desk) -> int:
     """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
-    A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no job names a
-    missing one. Raises: Busy while a job of the character runs, UserError when deleting fails.
+    Each is first removed from its job's record, so that after a crash no record names a checkpoint that is gone.
+    Raises: Busy while a job of the character runs or waits, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     freed = 0
@@ -117,34 +124,36 @@ def prune(desk: Desk) -> int:
 
 
 def clear_cache(desk: Desk) -> int:
-    """Deletes the cached encodings of a character's trainings, which are computed again, and returns the bytes freed.
+    """Deletes a character's cache of encoded training pictures, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when deleting fails.
+    The next training encodes the pictures again. Raises: Busy while a job of the character runs or waits, UserError
+    when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "cache")
 
 
 def clear_exports(desk: Desk) -> int:
-    """Deletes a character's backups and the files written for other tools, and returns the bytes freed.
+    """Deletes a character's exports folder, with backups and exported LoRA files, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when deleting fails.
+    Raises: Busy while a job of the character runs or waits, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "runs" / "exports")
 
 
 def empty_trash(desk: Desk) -> int:
-    """Deletes the pictures in a character's trash that nothing needs (see `trash.empty`), and returns the bytes freed.
+    """Deletes the pictures in a character's trash that nothing else needs, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when deleting fails.
+    Pictures that were trained on, for example, stay. Raises: Busy while a job of the character runs or waits, UserError
+    when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return trash.empty(desk.store)
 
 
 def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
-    """Returns the characters in the trash, each with the bytes of its folder, the newest deletion first."""
+    """Returns the characters in the trash, each with the bytes of its folder, the one deleted last first."""
     library = workplace.library
     return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
 

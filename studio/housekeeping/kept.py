@@ -11,14 +11,14 @@ _GIB = 1 << 30
 
 
 def budget_gib(workplace: Workplace) -> float:
-    """Returns the memory budget of the GPU in GiB."""
+    """Returns the GPU memory in GiB that the studio may use."""
     return workplace.gpu.budget / _GIB
 
 
 def set_budget(workplace: Workplace, gib: float | None) -> None:
-    """Sets the memory budget of the GPU in GiB and stores it for later sessions.
+    """Sets the GPU memory in GiB that the studio may use, and stores it for later starts.
 
-    Raises: BadInput for None and outside its bounds.
+    Raises: BadInput for None, for too little, and for more than the device has.
     """
     most = workplace.gpu.raw_device.total_bytes() / _GIB
     if gib is None or not LEAST_BUDGET_GIB <= gib <= most:
@@ -31,14 +31,17 @@ def set_budget(workplace: Workplace, gib: float | None) -> None:
 
 
 def identity_floor(workplace: Workplace) -> float:
-    """Returns the likeness below which pictures of any character are set aside; 0: each one's originals decide."""
+    """Returns the similarity to the originals, 0…1, below which new pictures of any character are set aside.
+
+    0 means that each character's own limit is used, which is computed from its originals.
+    """
     return workplace.library.setting(FLOOR_SETTING, float) or 0.0
 
 
 def set_identity_floor(workplace: Workplace, value: float | None) -> None:
-    """Sets the likeness below which new pictures of any character are set aside; 0 lets each one's originals decide.
+    """Stores the similarity to the originals below which new pictures of any character are set aside.
 
-    Raises: BadInput for None and outside 0…1.
+    0 uses each character's own limit, which is computed from its originals. Raises: BadInput for None and outside 0…1.
     """
     if value is None or not 0 <= value <= 1:
         raise BadInput("The likeness is a number from 0 to 1.", "0 lets each character's originals decide.")

@@ -23,9 +23,10 @@ _GPU_QUERY = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--f
 
 @dataclass(frozen=True)
 class Finding:
-    """Holds one line of the report: what was checked, what was found, the remedy and its command.
+    """Holds one line of the report on this machine: what was checked, what was found, and whether it is sufficient.
 
-    `ok` is None for a plain fact.
+    `ok` is None where there is nothing to judge. `remedy` says what to do, `command` is the shell command for it; both
+    are "" where none is needed.
     """
 
     what: str
@@ -36,12 +37,12 @@ class Finding:
 
 
 def look(settings: Settings, registry: Registry) -> list[Finding]:
-    """Returns every finding on this machine; takes seconds, because pip compares all packages."""
+    """Returns all findings on this machine for the report; it takes seconds, because pip checks all packages."""
     return [*check_machine(settings), *check_packages(), *check_embedded_models(registry)]
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Yields findings on the system, GPU, memory, free disk, and the size of the encodings that trainings cache."""
+    """Yields findings on the system, GPU, RAM, free disk space, and the size of the trainings' caches."""
     yield Finding("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
 
     gpu = ""
@@ -81,7 +82,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
-    """Yields the versions of some packages, and whether pip finds conflicts among all installed ones."""
+    """Yields one finding on the version of each package in `names`, and one on conflicts between all packages."""
     for name in names:
         try:
             yield Finding(name, metadata.version(name), ok=True)
@@ -94,7 +95,7 @@ def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
 
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:
-    """Yields for each embedded model whether its weights are there."""
+    """Yields for each of the tiny models that come with the project whether its weights are there."""
     for spec in (spec for role in ROLES for spec in registry.role(role) if spec.toy):
         folder = registry.folder(spec)
         remedy = "" if folder.is_dir() else f"Its weights belong in {folder}; clone the project again."

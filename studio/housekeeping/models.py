@@ -26,7 +26,10 @@ _GIB = 1 << 30
 
 
 class Here(StrEnum):
-    """How much of a model is on this machine; with `raw` all weights, but none in a quantised form yet."""
+    """How much of a model is on this machine.
+
+    It is embedded in the project, ready, raw (complete, but not quantised yet), partly here, or missing.
+    """
 
     EMBEDDED = "embedded"
     READY = "ready"
@@ -37,7 +40,11 @@ class Here(StrEnum):
 
 @dataclass(frozen=True)
 class Presence:
-    """Holds how much of a model is on this machine: in words, its quantised forms, and the remedy, "" for none."""
+    """Holds how much of a model is on this machine: `state` in words for the user, `here` as one value.
+
+    `forms` are the quantised forms of the weights that are stored. `remedy` is a command or sentence on what to do, ""
+    for nothing. `missing` are the bytes still to download, as far as they are known.
+    """
 
     state: str
     forms: tuple[str, ...] = ()
@@ -47,7 +54,7 @@ class Presence:
 
 
 def presence(registry: Registry, spec: ModelSpec) -> Presence:
-    """Returns how much of a model is on this machine: in its own folder, in the hub's cache, or nothing."""
+    """Returns how much of a model is on this machine, in its own folder or in the Hugging Face cache."""
     home = registry.home(spec)
     pull = f"python launch.py pull {spec.name}"
     if spec.source.startswith(EMBEDDED):
@@ -88,7 +95,7 @@ def _in_cache(spec: ModelSpec, pull: str) -> Presence:
 
 
 def download_bytes(spec: ModelSpec) -> int:
-    """Returns the bytes of a model's weights at full width, which a download takes; 0 where they are not known."""
+    """Returns the bytes to download for a model's unquantised weights; 0 where they are not known."""
     return sum(size for name, size in spec.component_bytes.items() if "." not in name)
 
 
@@ -96,9 +103,9 @@ def download_bytes(spec: ModelSpec) -> int:
 class Model:
     """Holds a model of the registry with its state on this machine.
 
-    `job` is its newest download that is not done, None without one. `gate` tells how to get a token, where the model is
-    gated and this machine has none. `link` is its page, "" without one. `held` are the bytes of its folder, `free` the
-    free bytes of the disk that it would be on.
+    `job` is its newest download that is not done, None without one. `link` is the URL of its page on the Hugging Face
+    hub, "" without one. `gate` says how to get access to a gated model, "" where nothing is needed. `held` are the
+    bytes in its `folder`, `free` the free bytes on that disk.
     """
 
     spec: ModelSpec
@@ -112,7 +119,7 @@ class Model:
 
     @property
     def pullable(self) -> bool:
-        """Returns whether the model comes from the hub."""
+        """Returns whether the model can be downloaded from the Hugging Face hub."""
         return bool(self.link)
 
     @property
@@ -122,14 +129,14 @@ class Model:
 
 
 def page_of(spec: ModelSpec) -> str:
-    """Returns the URL of a model's page on the hub, which tells its licence; "" for a model that is not on the hub."""
+    """Returns the URL of a model's page on the Hugging Face hub; "" for a model that is not there."""
     if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
         return ""
     return f"https://huggingface.co/{spec.source}"
 
 
 def model(workplace: Workplace, name: str) -> Model:
-    """Returns a model of the registry with its state on this machine. Raises: NotFound."""
+    """Returns the model named `name` with its state on this machine. Raises: NotFound."""
     registry = workplace.registry
     spec = registry.spec(name)
     found, home, link = presence(registry, spec), registry.home(spec), page_of(spec)
@@ -149,23 +156,23 @@ def model(workplace: Workplace, name: str) -> Model:
 
 
 def models(workplace: Workplace) -> list[Model]:
-    """Returns every model of the registry with its state on this machine, in the order of ROLES."""
+    """Returns every model of the registry with its state on this machine: generators, editors, then scorers."""
     return [model(workplace, spec.name) for role in ROLES for spec in workplace.registry.role(role)]
 
 
 def gate(spec: ModelSpec, hub: Hub) -> str:
-    """Returns as text how to get a token, where the model is gated and this machine has none; else ""."""
+    """Returns the steps to get access to a gated model as text; "" where none are needed, or a token is here."""
     return "" if not spec.gated or hub.has_token() else gate_steps(spec.source)
 
 
 def pulls(workplace: Workplace, name: str) -> Iterator[Job]:
-    """Yields the jobs that download a model: the running one, the queued ones, then the ended ones, newest first."""
+    """Yields the jobs that download the model named `name`: running, queued, then ended ones, newest first."""
     found = (job for job in workplace.jobs.list("") if job.kind == PULL)
     return (job for job in found if PullPayload.of(job).model == name)
 
 
 def folder_bytes(folder: Path) -> int:
-    """Returns the bytes of the files in a folder and below it; files that go meanwhile are not counted."""
+    """Returns the bytes of all files in a folder and its subfolders; files that vanish meanwhile are skipped."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -177,7 +184,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Returns the free bytes of the disk that a folder, which need not exist, is on."""
+    """Returns the free bytes of the disk that `folder` is on, or would be on if it existed."""
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 

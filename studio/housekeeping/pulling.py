@@ -24,10 +24,11 @@ _SHARE = 0.27  # the size of the smallest quantised form, as a share of the full
 
 
 def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None = None) -> Pull:
-    """Returns the download of a model, which `Pull.run` starts, from the hub or from given files.
+    """Returns a model's download, ready to be started with `Pull.run`; nothing is downloaded yet.
 
-    `source` is a folder or one file of this machine, None for the hub. Raises: BadInput for a model that is not on a
-    hub, or for given files that do not fit it; NotFound when nothing is at the path given.
+    `hub` is the Hugging Face hub. `source` is a folder or file on this machine to take the weights from instead, None
+    for the hub. Raises: BadInput for a model that is not on the hub, or for given files that do not fit the model;
+    NotFound when there is nothing at `source`.
     """
     if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
         raise BadInput(
@@ -52,12 +53,12 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
 
 
 def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: str = "") -> Job:
-    """Queues the download of a model and returns its job; where one runs or waits already, returns that job.
+    """Queues the download of the model named `name` and returns the job, or the one that runs or waits already.
 
-    A download of the same model that was stopped goes on where it stopped. `form` is one of FORMS: how the large parts
-    are stored. `source` is a folder or file of this machine to take the weights from, "" for the hub. Raises: NotFound;
-    BadInput for a form or a source that cannot be used, and for a model that is here already; ModelGated without a
-    token; DiskFull.
+    A download of it that was stopped is continued. `form` is one of FORMS: a quantisation, or the full width. `source`
+    is the path of a folder or file on this machine to take the weights from, "" for the Hugging Face hub. Raises:
+    NotFound; BadInput for a `form` or `source` that cannot be used, or a model that is here already; ModelGated without
+    a token; DiskFull.
     """
     spec = workplace.registry.spec(name)
     if form not in FORMS:
@@ -85,7 +86,7 @@ def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: st
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: downloads what is missing, verifies every file by its hash and quantises.
+    """Runs a download job: downloads the files that are missing, verifies each by its hash, and quantises.
 
     Raises: Cancelled, DiskFull, ModelGated, ModelMissing, NotFound, Unreachable, BadInput.
     """

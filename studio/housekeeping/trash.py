@@ -19,10 +19,11 @@ TRAINED, LESSON, CELL, MADE_FROM = (
 
 @dataclass(frozen=True)
 class Emptying:
-    """Holds what emptying a character's trash would do, by ids of pictures.
+    """Holds what emptying a character's trash would do.
 
-    `ids` are deleted, which frees `nbytes`; `stay` are kept, each with the reason. Of the pictures in `shown` the
-    thumbnail is kept, because pictures that stay were made from them or are most like them.
+    `ids` are the pictures to delete, which frees `nbytes`. `stay` are the pictures to keep, as (id, reason). `shown`
+    are deleted pictures whose thumbnail is kept, because the page shows it beside a remaining picture that was made
+    from them or is most similar to them.
     """
 
     ids: tuple[str, ...]
@@ -32,7 +33,7 @@ class Emptying:
 
 
 def look(store: Store) -> Emptying:
-    """Returns what emptying the trash of a character would do; deletes nothing."""
+    """Returns what emptying a character's trash would do; it deletes nothing."""
     thrown = store.select(trashed=True)
     needed = dict(_needed(store))
     going = [image for image in thrown if image.id not in needed]
@@ -49,9 +50,9 @@ def look(store: Store) -> Emptying:
 
 
 def empty(store: Store) -> int:
-    """Deletes the pictures in the trash that nothing needs, for good, and returns the bytes freed.
+    """Deletes the pictures in a character's trash that nothing else needs, and returns the bytes freed.
 
-    Raises: UserError when deleting fails; a repeated call deletes what was left.
+    Raises: UserError when deleting fails; calling it again deletes the rest.
     """
     found = look(store)
     return store.discard(found.ids, found.shown)

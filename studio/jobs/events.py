@@ -20,10 +20,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Stores the events of all jobs, each job's in a file of its run folder, one JSON line per event.
+    """Stores the events of all jobs, such as warnings: one file in each job's folder, one JSON line per event.
 
-    `folder` returns the path of a job's run folder, which need not exist, or None for a job without one. Events that
-    cannot be written stay in memory and are written with the next event.
+    `folder` returns the path of a job's folder, which need not exist, or None for a job whose events stay in memory.
+    Events that cannot be written are kept in memory and written with the job's next event.
     """
 
     def __init__(self, folder: Callable[[Job], Path | None]) -> None:
@@ -33,7 +33,7 @@ class EventLog:
         self._unwritten: dict[str, list[str]] = {}
 
     def add(self, job: Job, event: Event) -> None:
-        """Appends an event to a job's log."""
+        """Appends an event to a job's log, in memory and on the disk."""
         with self._lock:
             events, folder = self._read(job), self._folder(job)
             line = json.dumps(mended(event.to_json()))
@@ -51,7 +51,7 @@ class EventLog:
                 waiting.clear()
 
     def since(self, job: Job, start: int) -> tuple[list[Event], int]:
-        """Returns a job's events from number `start` on, 0 being the first, and the number to pass as next `start`."""
+        """Returns a job's events from index `start` on, and the index to pass as `start` in the next call."""
         with self._lock:
             events = self._read(job)
             return events[max(0, start) :], len(events)

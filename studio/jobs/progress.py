@@ -10,41 +10,44 @@ _RECENT = 20  # spans, the least over which a rate is averaged where there are a
 
 @dataclass(frozen=True)
 class Breaks:
-    """Holds the regular interruptions of a job, such as the previews of a training.
+    """Represents regular interruptions of a job, such as the previews that a training draws between its steps.
 
-    One comes after every `every` steps and one at the end. Each reports its progress `reports` times, without a further
-    step.
+    There is one after every `every` steps, and one after the last step; with `every` 0 there is only that. During an
+    interruption the job reports its present step `reports` times again.
     """
 
     every: int = 0
     reports: int = 0
 
     def left(self, step: int, total: int) -> int:
-        """Returns the number of interruptions that follow the steps from `step` + 1 to `total`."""
+        """Returns how many interruptions will follow the steps after `step`, up to the last step `total`."""
         if not self.reports or step >= total:
             return 0
         between = (total - 1) // self.every - step // self.every if self.every else 0
         return between + 1
 
     def due(self, step: int, total: int) -> bool:
-        """Returns whether an interruption follows directly after a step."""
+        """Returns whether an interruption follows directly after step `step` of `total`."""
         return self.reports > 0 and step > 0 and (step == total or (self.every > 0 and step % self.every == 0))
 
 
 @dataclass(frozen=True)
 class Work:
-    """Holds the progress within a job's remaining items in finer units: forward passes done, of all of them."""
+    """Holds the progress of a job in forward passes, a finer unit than its pictures.
+
+    `done` and `total` count the passes of the pictures that were left to make when this run of the job began.
+    """
 
     done: int
     total: int
 
 
 class Meter:
-    """Measures seconds per step from reported step numbers; starts anew at another total, or at a lower step.
+    """Measures the seconds per step of a job and the time left, from the step numbers that the job reports.
 
-    A rate is the average over the later half of the spans between reports, at least over the latest 20. The first span
-    from 0 includes loading models, so it is dropped as soon as there is another; a time left is known from then on.
-    `breaks` are the interruptions whose time is added to the time left.
+    The rate is an average over the later reports. The time before the first report includes loading models, so it is
+    dropped as soon as there is a second one; until then the time left is unknown. The time of `breaks`, the job's
+    regular interruptions, is added to the time left. A change of the total, or a lower step, starts a new measurement.
     """
 
     def __init__(self, clock: Callable[[], float], breaks: Breaks | None = None) -> None:
@@ -65,12 +68,12 @@ class Meter:
         self._break_s = 0.0  # seconds of the latest whole interruption
 
     def pause(self) -> None:
-        """Stops the clock while the job waits for the GPU or for a model to load."""
+        """Stops the clock, because the job waits for the GPU or for a model to load."""
         if self._paused_at is None:
             self._paused_at = self._clock()
 
     def resume(self) -> None:
-        """Starts the clock again after a wait, which is not counted."""
+        """Starts the clock again after `pause`, so that the time in between is not counted."""
         if self._paused_at is not None:
             self._at += self._clock() - self._paused_at
             self._paused_at = None
@@ -78,11 +81,11 @@ class Meter:
     def step(
         self, step: int, total: int, *, work: Work | None = None, repeats_count: bool = True
     ) -> tuple[float, float]:
-        """Records a step and returns the seconds per step and the seconds left; both 0 while they are unknown.
+        """Records that a job has done `step` of `total` steps, and returns (seconds per step, seconds left).
 
-        With `work` the time is measured in its finer units, and later reports of the job's steps alone change nothing.
-        Without `repeats_count` the time between two reports of the same step (encoding, previews) is not counted as
-        part of a step.
+        Both are 0 while they are unknown. With `work` the time is measured in forward passes, and reports without it
+        then change nothing. The time between two reports of the same step belongs to the next step; with
+        `repeats_count` False it is taken as an interruption of the job, such as a preview.
         """
         now = self._clock()
         if work is None and total == self._finer:

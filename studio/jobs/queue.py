@@ -34,9 +34,10 @@ _RETRY_S = 2.0
 class Jobs:
     """The job queue: jobs are submitted from any thread, run one at a time in order, and survive a crash.
 
-    States and artifacts are stored before the call returns; progress is stored at most once a second. When a full disk
-    refuses a job's end, a cancel or progress, the change holds in memory and is stored when there is space, which is
-    tried every `retry_s` seconds; until then no new job starts. `log` is the path of the log for tracebacks of bugs."""
+    A job's state and results are stored on the disk before a call returns, its progress at most once a second. When the
+    disk is full, a job's end, a cancel or progress is kept in memory, and storing it is tried every `retry_s` seconds;
+    until then no new job starts. `runners` maps a kind of job to the function that runs it; `log` is the path of the
+    log file."""
 
     def __init__(
         self,
@@ -76,9 +77,9 @@ class Jobs:
             raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
 
     def list(self, character: str | None = None) -> Rows:
-        """Returns the running job, the queued jobs in order, then the ended jobs, newest first.
+        """Returns jobs: the running one, the queued ones in order, then the ended ones, newest first.
 
-        `character` None returns the jobs of all characters, "" those that belong to none."""
+        `character` is an id; None returns the jobs of all characters, "" those without a character."""
         with self._wake:
             jobs = [job for job in self._jobs.values() if character in (None, job.character)]
         running = [job for job in jobs if job.state is JobState.RUNNING]
@@ -94,7 +95,7 @@ class Jobs:
         return first if first is not None and first.state is JobState.RUNNING else None
 
     def events(self, job_id: str, since: int = 0) -> Events:
-        """Returns a job's events from number `since` on, and the number to pass next time. Raises: NotFound."""
+        """Returns a job's events from index `since` on, and the index to pass in the next call. Raises: NotFound."""
         return self._events.since(self.get(job_id), since)
 
     # ── submitting and changing ──────────────────────────────────────────────────────────────────
@@ -112,8 +113,8 @@ class Jobs:
     ) -> Job:
         """Queues a job and returns it; where one of the same kind, character and non-empty `key` exists, returns that.
 
-        With `here` the job runs at once in the calling thread. `total` is its number of items or steps. Raises:
-        NotFound for an unknown kind, BadInput for text that no page can show."""
+        `title` is its name on the page, `total` its number of items or steps. With `here` it runs at once in the
+        calling thread. Raises: NotFound for an unknown kind, BadInput for text that no page can show."""
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
         asked = json.loads(json.dumps(payload.to_json()))
@@ -149,7 +150,7 @@ class Jobs:
         return self.get(job.id)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancels a queued or interrupted job at once, and a running one within a step. Raises: NotFound."""
+        """Cancels a job and returns it: a running one ends after its present step. Raises: NotFound."""
         with self._wake:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
@@ -160,7 +161,7 @@ class Jobs:
             return job
 
     def resume(self, job_id: str) -> Job:
-        """Queues an interrupted, failed or cancelled job again with the same payload.
+        """Queues an interrupted, failed or cancelled job again with the same payload, and returns it.
 
         Raises: NotFound, BadInput for a job that is done or whose kind is unknown."""
         with self._wake:
@@ -172,10 +173,9 @@ class Jobs:
             return self._note(self._queued_again(job))
 
     def extend(self, job_id: str, payload: Payload, total: int) -> Job:
-        """Queues an ended job again with a new payload and total, in one write that a crash cannot split.
+        """Queues an ended job again with a new payload and total, stored in one write, and returns it.
 
-        Raises: NotFound, BadInput for an unknown kind, Busy while the job has not ended.
-        """
+        Raises: NotFound, BadInput for an unknown kind, Busy while the job has not ended."""
         with self._wake:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
@@ -209,7 +209,7 @@ class Jobs:
     # ── the worker ───────────────────────────────────────────────────────────────────────────────
 
     def take_in(self, stored: Rows) -> None:
-        """Adds jobs that the library has stored already, such as those of an imported character."""
+        """Adds jobs to the queue's list that are stored on the disk already, such as those of a restored character."""
         with self._wake:
             self._jobs.update({job.id: job for job in stored})
 
@@ -221,10 +221,9 @@ class Jobs:
                 self._thread.start()
 
     def close(self, patience_s: float = 60.0) -> None:
-        """Stops the worker after the running job's present step; that job becomes interrupted, not cancelled.
+        """Stops the queue after the running job's present step; that job becomes interrupted and can be resumed.
 
-        Raises: Busy when the job does not stop within `patience_s` seconds; the store is still in use then.
-        """
+        Raises: Busy when it does not stop within `patience_s` seconds; the store must not be closed then."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -321,11 +320,11 @@ class Jobs:
     # ── reports of a running job ──────────────────────────────────────────────────────────────────
 
     def stopping(self, job_id: str) -> bool:
-        """Returns whether a running job should stop now."""
+        """Returns whether a running job has to stop now, because it was cancelled or the studio closes."""
         return self._closing or job_id in self._cancelling
 
     def progress(self, job_id: str, **changes: Any) -> None:
-        """Updates a job's progress, but not the message of one that is cancelled; stores it at most once a second."""
+        """Sets fields of a running job, such as its step, and stores them on the disk at most once a second."""
         with self._wake:
             was = self.get(job_id)
             told = {**mended(changes), "message": CANCELLING} if was.stopping else mended(changes)
@@ -334,12 +333,12 @@ class Jobs:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
-        """Sets the text of what a job waits for, "" when the wait is over; the text is not stored on disk."""
+        """Sets the text of what a job waits for, "" when the wait is over; the text is not stored on the disk."""
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
     def keep_artifacts(self, job_id: str, **found: Any) -> None:
-        """Sets fields of a job's Artifacts and stores them durably."""
+        """Sets fields of a job's Artifacts, the results so far, such as ids of pictures, and stores them at once."""
         with self._wake:
             job = self.get(job_id)
             kept = mended(job.artifacts.replace(**found).to_json())

@@ -47,12 +47,12 @@ def _quietly(image: object, error: UserError) -> None:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Holds the scorer's embeddings of the originals, with the thresholds that follow from them.
+    """Holds the embeddings of a character's originals, and the limits of similarity that follow from them.
 
-    `floor` is the 10th percentile, `middle` the median and `ceiling` the maximum of each original's similarity to the
-    others. The floor is never above the scorer's own threshold, because originals can be more alike than one person's
-    pictures need be. With fewer than three originals `calibrated` is False: floor and ceiling then exclude no picture
-    and decide no identity.
+    A picture below `floor` does not pass as the character; one above `ceiling` is nearly a copy of an original. Of each
+    original's similarity to the others `floor` is a low percentile, `middle` the median and `ceiling` the maximum; the
+    floor is never above the scorer's own threshold. With too few originals `calibrated` is False, and no picture is
+    judged. `ids` and `vectors` have the same order; `version` is the scorer's.
     """
 
     version: str
@@ -71,10 +71,11 @@ class Gallery:
 
 
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
-    """Returns the character's gallery, made of source pictures only, so that drawn pictures never judge drawn pictures.
+    """Returns the gallery of a character: the embeddings of its originals, with the limits that follow from them.
 
-    The embeddings are cached in the store; only new originals are embedded. An original that cannot be opened is left
-    out, and `leave_out` is called with its id and the error. Raises: ModelMissing.
+    Generated pictures are never part of it, so that they are not judged by each other. Embeddings are cached in the
+    store. An original that cannot be opened is left out, and `leave_out` is called with its id and the error. Raises:
+    ModelMissing.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     known = embeddings(desk.store, scorer, [image.id for image in originals(desk.store)], leave_out)
@@ -83,7 +84,7 @@ def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
 
 
 def gallery_if_any(desk: Desk) -> Gallery:
-    """Returns the character's gallery, or an empty one when the scorer's weights are missing."""
+    """Returns the gallery of a character, or an empty one when the scorer's weights are missing."""
     try:
         return gallery(desk)
     except ModelMissing:
@@ -91,14 +92,15 @@ def gallery_if_any(desk: Desk) -> Gallery:
 
 
 def originals(store: Store) -> list[ImageRecord]:
-    """Returns the pictures that a gallery is made of: source pictures that were not rejected."""
+    """Returns the pictures that a gallery is made of: imported pictures that no human has marked as wrong."""
     return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
-    """Returns a gallery made of the unit vectors in `found`, as picture id -> vector.
+    """Returns a gallery made of the unit vectors in `found`, a dict of picture id -> vector.
 
-    Floor and ceiling come from each vector's similarity to the others. `version` and `threshold` are the scorer's.
+    `version` is the scorer's version. `threshold` is the similarity at which the scorer itself takes two pictures for
+    the same person, None where it has none; the gallery's floor is never above it.
     """
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
@@ -119,14 +121,20 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """Returns the mean of an embedding's three highest cosines with the originals; None where there is no original."""
+    """Returns the similarity of an embedding to the originals: the mean of its highest cosines with them.
+
+    Returns None for a gallery without originals.
+    """
     if not reference.ids:
         return None
     return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Returns each picture's likeness: its similarity to the originals, to four digits, and its nearest original."""
+    """Returns the likeness of each picture, in order: its similarity to the originals, and the nearest original.
+
+    `reference` is the gallery of originals. The similarity is None for a picture without a face, and without originals.
+    """
     found = []
     for outcome in scorer.embed(pictures):
         value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
@@ -136,10 +144,10 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 
 
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
-    """Scores stored pictures against the gallery, writes the scores to their records, and returns id -> score.
+    """Scores stored pictures against the originals, writes the scores to their records, and returns id -> score.
 
-    A score is None where no face was found. Scores of other scorer versions stay. Pictures that cannot be opened are
-    left out.
+    A score is None where no face was found. Scores of other versions of the scorer are kept. Pictures that cannot be
+    opened are left out.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     reference = gallery(desk)
@@ -158,7 +166,10 @@ def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
 
 
 def score_of(image: ImageRecord, version: str) -> float | None:
-    """Returns a record's score by a scorer version; None where it has no score, or no face was found."""
+    """Returns the score in a picture's record by one version of the scorer.
+
+    Returns None where there is no such score, or where no face was found.
+    """
     value = image.scores.get(version)
     return None if value is None else float(value)
 
@@ -166,9 +177,10 @@ def score_of(image: ImageRecord, version: str) -> float | None:
 def open_each(
     ids: Iterable[_Part], read: Callable[[_Part], Image], leave_out: Callable[[_Part, UserError], object] = _quietly
 ) -> dict[_Part, Image]:
-    """Opens pictures, or parts of them, with `read` and returns them as id -> picture.
+    """Opens pictures with `read` and returns them as a dict of id -> picture.
 
-    Pictures that cannot be opened are left out, and `leave_out` is called with the id and the error.
+    An id may be of any type that `read` takes, so that it can also stand for a part of a picture. What cannot be opened
+    is left out, and `leave_out` is called with the id and the error.
     """
     opened: dict[_Part, Image] = {}
     for image in ids:
@@ -182,10 +194,10 @@ def open_each(
 def embeddings(
     store: Store, scorer: Scorer, ids: Sequence[str], leave_out: LeaveOut = _quietly
 ) -> dict[str, tuple[float, ...] | None]:
-    """Returns the unit vectors of stored pictures, as cropped, by id; None for a picture without a face.
+    """Returns the embeddings of stored pictures as a dict of id -> unit vector, None for one without a face.
 
-    Vectors are computed once per crop and scorer version, then cached. Pictures that cannot be opened are left out, and
-    `leave_out` is called for each.
+    A picture is embedded as cropped in its record, and the result is cached. Pictures that cannot be opened are left
+    out, and `leave_out` is called with the id and the error.
     """
     cache = store.run_dir(_CACHE) / f"{hashlib.sha256(scorer.version.encode()).hexdigest()[:16]}.json"
     cached = _read_cache(cache)

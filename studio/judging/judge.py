@@ -26,9 +26,10 @@ Scores = Mapping[str, float | None]  # scorer version -> similarity
 
 
 class Judge:
-    """Scores pictures of a job against the gallery of originals, which is made once.
+    """Scores the pictures that a job makes by their similarity to the character's originals.
 
-    Without the scorer's weights no picture is scored or set aside, and the job's events hold a warning.
+    The gallery of originals is made once for the job. Where the scorer's weights are missing, nothing is scored, and a
+    warning is added to the job's events.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -48,7 +49,10 @@ class Judge:
         self._ctx.warn(f"Pictures are not scored: {error}")
 
     def likeness(self, image: Image) -> Likeness | None:
-        """Returns a picture's similarity to the originals; None without the scorer's weights."""
+        """Returns a picture's similarity to the originals and its nearest original.
+
+        Returns None without the scorer's weights.
+        """
         try:
             return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else None
         except ModelMissing as error:  # the originals' vectors may come from the cache
@@ -61,11 +65,18 @@ class Judge:
         return self.gallery.floor if self.gallery.calibrated else None
 
     def identity(self, scores: Scores) -> float | None:
-        """Returns the similarity in `scores` by the present scorer version; None where there is none."""
+        """Returns the similarity to the originals that `scores` holds for the present version of the scorer.
+
+        Returns None where there is none. `scores` is a dict of scorer version -> similarity.
+        """
         return scores.get(self.gallery.version)
 
     def advice(self, scores: Scores) -> dict[str, str]:
-        """Returns advice for the reviewer, as name -> text: no face was found, or the picture is nearly an original."""
+        """Returns advice for the reviewer of a picture, as name -> text; an empty dict for none.
+
+        It says that no face was found, or that the picture is nearly a copy of an original. `scores` is a dict of
+        scorer version -> similarity.
+        """
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:
             return {"no_face": "nothing to compare with the originals was found"}
@@ -74,13 +85,19 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether the identity filter sets a picture aside: a score below `floor`; never without a score."""
+        """Returns whether a picture's similarity to the originals is below `floor`, so that review leaves it out.
+
+        `scores` is a dict of scorer version -> similarity. Returns False where the similarity is not known.
+        """
         value = self.identity(scores)
         return value is not None and value < floor
 
 
 def too_few(count: int) -> str:
-    """Returns the warning that identity is not judged; `count` is the number of originals that can be compared with."""
+    """Returns the warning, as text, that identity is not judged for want of originals.
+
+    `count` is the number of originals that pictures can be compared with.
+    """
     return (
         f"Identity is not judged: {count} of the original pictures can be compared with, and it takes {ENOUGH} to know "
         "how alike they are. Import more originals to have what is made from then on judged."
@@ -88,10 +105,11 @@ def too_few(count: int) -> str:
 
 
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
-    """Returns older outcomes, with identity unknown where there were too few originals at the time `made` (ISO 8601).
+    """Returns stored outcomes of pictures, with identity set to unknown where there were too few originals to judge it.
 
-    Earlier versions did not record the number of originals, and with too few of them identity always passed. So one
-    failure shows that there were enough.
+    `made` is the time when they were stored (ISO 8601). With too few originals older versions of the studio let
+    identity always pass, and did not store the number of originals. A failed identity in `outcomes` shows that there
+    were enough, so nothing is changed.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):

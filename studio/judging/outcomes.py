@@ -13,10 +13,11 @@ IDENTITY = "identity"  # the axis of the character's identity; the other axes ha
 def axes_outcomes(
     asked: Mapping[str, str], tags: Mapping[str, str], identity: float | None, floor: float | None
 ) -> Axes:
-    """Returns the outcome of identity, and of each axis in `asked`, by comparing it with the picture's `tags`.
+    """Returns whether a picture shows what was asked, as axis -> outcome; one axis is identity, the others are tags.
 
-    `identity` is the picture's similarity to the originals, `floor` the lowest that passes; identity is unknown where
-    either is None. An axis without a tag is unknown.
+    `asked` maps a tag's name, such as angle, to the value in the prompt, `tags` maps it to the value read from the
+    picture; where none was read, the outcome is unknown. `identity` is the similarity to the originals, `floor` the
+    lowest that passes; identity is unknown where either is None.
     """
     outcomes = {IDENTITY: Outcome.UNKNOWN if identity is None or floor is None else _passed(identity >= floor)}
     for axis, value in asked.items():
@@ -29,13 +30,13 @@ def _passed(yes: bool) -> Outcome:
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
-    """Returns fail when one outcome is a fail, else unknown when one is unknown, else pass."""
+    """Returns one outcome for several: fail if any failed, else unknown if any is unknown, else pass."""
     said = set(outcomes)
     return next((each for each in (Outcome.FAIL, Outcome.UNKNOWN) if each in said), Outcome.PASS)
 
 
 def rate(outcomes: Sequence[Outcome]) -> Rate:
-    """Returns the rate of passed outcomes among the judged ones, with Wilson's interval."""
+    """Returns the share of passed outcomes among those that passed or failed, with its 95 % Wilson interval."""
     passed, failed = outcomes.count(Outcome.PASS), outcomes.count(Outcome.FAIL)
     judged = passed + failed
     low, high = wilson(passed, judged)
@@ -52,10 +53,10 @@ def rate(outcomes: Sequence[Outcome]) -> Rate:
 
 
 def goal(found: Rate, target: float) -> Goal:
-    """Returns whether a rate reaches a target, considering the unknown outcomes.
+    """Returns whether a rate meets or misses a target, or whether that is open because outcomes are unknown.
 
-    It is met when the rate reaches the target with every unknown outcome counted as a fail, missed when it does not
-    with every one counted as a pass, else open.
+    The target is met if the rate reaches it even when all unknown outcomes count as fails, and missed if the rate stays
+    below it even when they count as passes.
     """
     if not found.n:
         return Goal.OPEN
@@ -64,9 +65,9 @@ def goal(found: Rate, target: float) -> Goal:
 
 
 def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> Paired:
-    """Compares two lists of outcomes of the same items, pair by pair, where both outcomes were judged.
+    """Compares two lists of outcomes of the same items, leaving out the pairs in which one is unknown.
 
-    Returns both rates, the number of pairs that only one list passed, and the p-value of McNemar's test.
+    Returns both rates, how many pairs passed in the first list alone and in the second alone, and McNemar's p-value.
     """
     judged = [pair for pair in zip(before, after, strict=True) if Outcome.UNKNOWN not in pair]
     only_a = judged.count((Outcome.PASS, Outcome.FAIL))

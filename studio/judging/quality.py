@@ -37,11 +37,11 @@ _SMALL_SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Measures(Part):
-    """Holds the measures of one picture, which its record stores so that it is measured only once.
+    """Holds quality measures of one picture; they are stored in its record, so that it is measured only once.
 
-    `sharpness` is the variance of the Laplacian at 256 pixels, `brightness` a mean grey of 0…255, `dark` and `bright`
-    the shares of pixels below 5 and above 250. These four are of the middle of the picture. `phash` and `mirrored` are
-    64-bit perceptual hashes in hex, of the picture and of its mirror image.
+    `sharpness` is the variance of the Laplacian of the reduced picture, `brightness` the mean grey 0…255, `dark` and
+    `bright` are the shares of nearly black and nearly white pixels. These four ignore the picture's edges. `phash` and
+    `mirrored` are 64-bit perceptual hashes in hex, of the picture and of its mirror image.
     """
 
     width: int
@@ -55,12 +55,12 @@ class Measures(Part):
 
     @classmethod
     def kept(cls, data: Mapping[str, Any]) -> Self | None:
-        """Returns the measures that a record holds; None where it holds none, or those of an older version."""
+        """Returns the measures stored in a record's dict; None where it has none, or those of an older version."""
         return cls.from_json(data) if set(data) == {each.name for each in fields(cls)} else None
 
 
 def measure(image: Image) -> Measures:
-    """Returns the measures of one picture, in a few milliseconds."""
+    """Returns the quality measures of one picture."""
     grey = image.convert("L")
     small = _shrunk(grey, _SIDE)
     top, left = int(small.height * 0.15), int(small.width * 0.15)  # of the middle: a background may be soft on purpose
@@ -79,10 +79,10 @@ def measure(image: Image) -> Measures:
 
 
 def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) -> dict[str, str]:
-    """Returns advice on training on a picture, as name of a quality gate -> text; empty when the picture passes all.
+    """Returns advice on training with a picture, as name of the problem -> text; an empty dict for none.
 
-    `peers` are the character's other pictures, whose median sharpness is the reference; `wanted` is the model's side in
-    pixels.
+    `peers` are measures of the character's other pictures, whose median sharpness tells what is usual. `wanted` is the
+    model's picture size in pixels, 0 to skip the check of size.
     """
     advice: dict[str, str] = {}
     usual = float(np.median([peer.sharpness for peer in peers])) if len(peers) >= 3 else 0.0
@@ -99,10 +99,10 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 
 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
-    """Returns the largest share of a picture, 0…1, that a generator's training cuts away at one of its resolutions.
+    """Returns the largest share of a picture, 0…1, that training cuts away to fit it to one of its resolutions.
 
-    `params` None are the model's defaults. A resolution that is no whole number is skipped here; the check of the
-    parameters refuses it.
+    `size` is the picture's (width, height). `params` None takes the generator's defaults. Resolutions that are not
+    whole numbers are skipped, because the check of the parameters refuses them.
     """
     knobs = params or spec.params(TrainParams)
     sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
@@ -110,7 +110,10 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """Returns advice on a picture of whose ends training cuts much away, as gate -> text; else an empty dict."""
+    """Returns advice on a picture so long that training would cut much of it away, as name -> text.
+
+    Returns an empty dict for any other picture. `model` is the generator's name, `size` the picture's (width, height).
+    """
     try:
         share = share_lost(registry.spec(model), size)
     except NotFound:
@@ -121,7 +124,7 @@ def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[st
 
 
 class LookAlikes:
-    """An index of pictures by perceptual hash, which finds the one that looks most like a given picture."""
+    """An index of pictures by perceptual hash, which finds the picture that looks most like a given one."""
 
     def __init__(self, known: Mapping[str, Measures] | None = None) -> None:
         self._ids: list[str] = []
@@ -130,14 +133,17 @@ class LookAlikes:
             self.add(image, measures)
 
     def add(self, image: str, measures: Measures) -> None:
-        """Adds a picture to the index."""
+        """Adds a picture's id to the index with the hashes in its measures."""
         if len(self._ids) == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
         self._hashes[len(self._ids)] = (int(measures.phash, 16), int(measures.mirrored, 16))
         self._ids.append(image)
 
     def closest(self, measures: Measures) -> tuple[str, str]:
-        """Returns the id of the most similar picture, and in words how it is similar; ("", "") when none is."""
+        """Returns (id of the most similar picture in the index, words on how it is similar).
+
+        `measures` are those of the given picture. Returns ("", "") when no picture is similar enough.
+        """
         if not self._ids:
             return ("", "")
         bits = np.bitwise_count(self._hashes[: len(self._ids)] ^ np.uint64(int(measures.phash, 16)))

@@ -14,9 +14,10 @@ _IN_MEMORY = 8  # the number of pictures that are opened at once
 
 
 def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    """Returns the tags that the captioner reads from each picture, in order, such as angle -> front.
+    """Returns for each picture, in order, the tags that the captioner model reads from it, such as angle -> front.
 
-    A picture has no tags where the captioner's weights are missing or its file cannot be read.
+    The tags are an empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing
+    is stored.
     """
     character = ctx.store.character
     try:

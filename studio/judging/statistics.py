@@ -13,10 +13,11 @@ _Z95 = 1.959963984540054
 
 
 def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
-    """Returns Wilson's score interval of k successes of n, which is valid also for small n and near 0 and 1.
+    """Returns Wilson's score interval, as (low, high) in 0…1, for the share of `k` successes of `n` trials.
 
-    The result is (low, high) as shares in 0…1; (0, 1) when n is 0. `z` is the normal quantile of the level, by default
-    95 %. Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209–212.
+    It is valid also for small `n` and for shares near 0 and 1; for `n` 0 it is (0, 1). `z` is the quantile of the
+    normal distribution for the confidence level, by default 95 %. Source: Wilson, J. Am. Stat. Assoc. 22 (1927),
+    209–212.
     """
     if n <= 0:
         return (0.0, 1.0)
@@ -28,10 +29,10 @@ def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Returns the exact two-sided p-value of McNemar's test on the pairs in which only one of two versions passed.
+    """Returns the exact two-sided p-value of McNemar's test that two versions pass equally often on the same items.
 
-    `b` pairs passed only before, `c` only after.
-    Source: McNemar, Psychometrika 12 (1947), 153–157; exact binomial form.
+    `b` is the number of items that passed only with the first version, `c` only with the second. Source: McNemar,
+    Psychometrika 12 (1947), 153–157; exact binomial form.
     """
     n = b + c
     if n == 0:
@@ -41,19 +42,19 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """Returns the median. Raises: ValueError when there is no value."""
+    """Returns the median of `values`. Raises: ValueError when there is no value."""
     return percentile(values, 50.0)
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Returns the q-th percentile, q in 0…100, linear between neighbours. Raises: ValueError when there is no value."""
+    """Returns the percentile of `values` at `q` in 0…100, interpolated linearly. Raises: ValueError without a value."""
     if not values:
         raise ValueError("a percentile needs at least one value")
     return float(np.percentile(values, q))
 
 
 def mean(values: Sequence[float]) -> float:
-    """Returns the mean. Raises: ValueError when there is no value."""
+    """Returns the mean of `values`. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a mean needs at least one value")
     return sum(values) / len(values)
@@ -66,10 +67,10 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Returns a statistic `of` the values with its percentile-bootstrap interval, as (statistic, low, high).
+    """Returns a statistic of `values` with its percentile-bootstrap interval, as (statistic, low, high).
 
-    `rounds` is the number of resamples, `level` the confidence level. The same seed gives the same interval. Raises:
-    ValueError when there is no value.
+    `of` computes the statistic, `rounds` is the number of resamples, `level` the confidence level of the interval. The
+    same seed gives the same interval. Raises: ValueError when there is no value.
     """
     middle = of(values)
     rng = random.Random(seed)
@@ -100,7 +101,10 @@ def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Holds the calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
+    """Holds a logistic model of the probability that a picture is good, given its score.
+
+    It is p(good | score) = 1 / (1 + exp(-(slope × score + intercept))).
+    """
 
     slope: float
     intercept: float
@@ -111,10 +115,11 @@ class Logistic:
 
 
 def fit_logistic(scores: Sequence[float], labels: Sequence[bool], rounds: int = 50) -> Logistic | None:
-    """Returns Platt's logistic fit of `labels` to `scores`, found by Newton steps; None when all labels are the same.
+    """Returns the logistic model fitted to `scores` by Platt's method; None when all labels are the same.
 
-    Targets are smoothed as in Platt's paper, which keeps separable data finite. Source: Platt 1999; Lin, Lin, Weng,
-    Machine Learning 68 (2007), 267–276.
+    `labels` says for each score whether it is a positive example; `rounds` limits the Newton steps. Labels are smoothed
+    as in Platt's paper, so that the fit stays finite for separable data. Source: Platt 1999; Lin, Lin, Weng, Machine
+    Learning 68 (2007), 267–276.
     """
     positives = sum(labels)
     negatives = len(labels) - positives

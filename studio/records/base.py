@@ -18,13 +18,13 @@ UNLESS_DEFAULT: Mapping[str, bool] = {"unless_default": True}
 
 
 def now() -> str:
-    """Returns the present time in UTC as ISO 8601 with milliseconds."""
+    """Returns the present time in UTC as ISO 8601 text with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The base class of values that convert to JSON and back: parts of records, and results of functions."""
+    """The base class of dataclasses that convert to JSON and back, such as parts of records."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -38,7 +38,10 @@ class Part:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Returns the value that `to_json` converted. Raises: ValueError that names the field which does not fit."""
+        """Returns the object described by a dict that `to_json` made.
+
+        Raises: ValueError that names the first field that does not fit.
+        """
         try:
             found: Self = _adapter(cls).validate_python(dict(data))
         except ValidationError as error:
@@ -48,20 +51,20 @@ class Part:
         return found
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with some fields changed."""
+        """Returns a copy with the given fields changed."""
         return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Part):
-    """The base class of what a collection stores: a part with an id and its creation time."""
+    """The base class of records, which the store keeps one by one: each has an id and its time of creation."""
 
     id: str
     created: str = field(default_factory=now)
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as JSON can hold it: dataclasses become dicts, mappings and sequences are copied."""
+    """Returns a value in the types of JSON: dataclasses and mappings become dicts, sequences lists, others stay."""
     if isinstance(value, Part):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

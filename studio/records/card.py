@@ -11,7 +11,11 @@ from studio.records.outcome import Axes, Goal, Outcome, Rate
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Part):
-    """Holds one picture of a model card: its cell and seed, the outcome of each axis, and a human's verdict or None."""
+    """Holds one picture of a model card, an evaluation grid of fixed prompts (cells) × seeds, and how it was judged.
+
+    `cell` names the prompt, `image` is the picture's id. `axes` has an outcome for each axis, such as identity or
+    angle, `verdict` their overall outcome. `human` is a human's verdict, None without one.
+    """
 
     cell: str
     seed: int
@@ -23,7 +27,7 @@ class Cell(Part):
 
     @property
     def headline(self) -> Outcome:
-        """Returns the outcome that counts: the human's verdict where there is one, else the machine's."""
+        """Returns the outcome to report: by the human's verdict where there is one, else the automatic one."""
         if self.human is None:
             return self.verdict
         return Outcome.PASS if self.human else Outcome.FAIL
@@ -31,11 +35,12 @@ class Cell(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Part):
-    """Holds the figures of a model card; the first seed alone counts as first try.
+    """Holds the figures of a model card, the evaluation grid of a version; rates are shares of passed pictures.
 
-    A rate is None where no cell could be judged. `machine` is the first-try rate by the machine's verdicts alone.
-    `human` is the number of cells with a human's verdict, `agreement` the share of them, where the machine could judge,
-    on which both agree.
+    `first_try`, `machine` and `axes` count the pictures of the first seed alone: `machine` by automatic verdicts,
+    `axes` by each axis, `first_try` by a human's verdict where there is one. `human` is the number of pictures with a
+    human's verdict, `agreement` the share of these on which the automatic verdict is the same. A rate is None where
+    nothing could be judged. `goal` says whether the first-try rate reaches `target`.
     """
 
     first_try_rate: float | None
@@ -54,7 +59,7 @@ class Summary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """Holds one run of the model card: its version, seeds and judged cells."""
+    """Holds one model card: the version's id, the job's id, the seeds, and the judged picture of each cell and seed."""
 
     version: str  # "" = the base model
     job: str

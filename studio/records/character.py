@@ -11,9 +11,10 @@ CHARACTER_SETTING = "character"  # the library's setting that holds the id of th
 
 @dataclass(frozen=True, kw_only=True)
 class Character(Record):
-    """Holds a character; `trigger` is the word that stands for it in a prompt, `subject` the word for its kind.
+    """Holds a character that LoRAs are trained for.
 
-    `scorer`, `generator` and `editor` are names of models.
+    `trigger` is the word that stands for it in prompts, `subject` the word for its kind, such as person. `scorer`,
+    `generator` and `editor` are names of models.
     """
 
     name: str

@@ -13,14 +13,18 @@ from studio.records.image import Kind
 
 
 class Role(StrEnum):
-    """What a LoRA version or dataset is for: drawing the character, or editing pictures."""
+    """What a LoRA or its dataset is for: drawing the character, or editing pictures."""
 
     CHARACTER = "character"
     EDITOR = "editor"
 
 
 class Lesson(StrEnum):
-    """The kind of a training example of the editor: golden where a human corrected the result, else positive."""
+    """The kind of a training example for an editor model, which is an approved edit.
+
+    It is golden where a human corrected the result, marked the area to edit, or tried again with other words; all other
+    examples are positive.
+    """
 
     GOLDEN = "golden"
     POSITIVE = "positive"
@@ -28,10 +32,12 @@ class Lesson(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Part):
-    """Holds one picture to train on, by its id, with its caption; for an edit also the ids of its source pictures.
+    """Holds one picture to train on, by its id, with its caption.
 
-    `repeats` is how often an epoch shows it. `mask` is a file in the character's folder. `crop` is the part that is
-    trained, `source_crop` the part of the first source picture that was edited; an empty crop is the whole picture.
+    `kind` is the picture's origin, or for an edit the kind of example; `references` are the ids of an edit's source
+    pictures. `repeats` is how often an epoch contains the entry. `mask` is the path of a mask file, "" for none. `crop`
+    is the box of the picture that is trained on, `source_crop` that of the first source picture; () is the whole
+    picture.
     """
 
     image: str
@@ -45,15 +51,16 @@ class Entry(Part):
 
     @property
     def worded(self) -> bool:
-        """Returns whether the entry has a caption."""
+        """Returns whether the entry has a caption that is not blank."""
         return bool(self.caption.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Record):
-    """Holds a frozen list of training entries; `hash` is the SHA-256 of its role and entries.
+    """Holds the entries that one training uses, in a form that never changes.
 
-    `real_share` is the share of originals among its entries, counted with their repeats.
+    `hash` is the SHA-256 of the role and the entries. `real_share` is the share of originals among the entries, 0…1,
+    counted with their repeats.
     """
 
     role: Role
@@ -63,14 +70,17 @@ class Dataset(Record):
 
 
 def real_share(entries: Sequence[Entry]) -> float:
-    """Returns the share of originals among a training's entries, 0…1, counted with their repeats."""
+    """Returns the share of originals, which are imported pictures, among the entries, 0…1, counted with repeats."""
     seen = sum(entry.repeats for entry in entries)
     real = sum(entry.repeats for entry in entries if entry.kind is Kind.SOURCE)
     return real / seen if seen else 0.0
 
 
 def frozen(role: Role, entries: Sequence[Entry]) -> Dataset:
-    """Returns a dataset of the entries; its id is part of its hash, so that the same entries give the same id."""
+    """Returns a dataset of the entries, without storing it.
+
+    Its id is taken from the hash of its content, so that the same role and entries always give the same id.
+    """
     text = json.dumps([role, [entry.to_json() for entry in entries]], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Dataset(id=digest[:32], role=role, entries=tuple(entries), hash=digest, real_share=real_share(entries))

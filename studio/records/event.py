@@ -11,28 +11,35 @@ from studio.records.base import UNLESS_DEFAULT, Json, Part, now
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Part):
-    """The base class of events; `at` is the time, ISO 8601."""
+    """Holds what every entry of a job's log has: `at`, its time in UTC as ISO 8601.
+
+    The subclasses are the kinds of entries.
+    """
 
     at: str = field(default_factory=now)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Holds a warning of a job for the user."""
+    """Holds a warning in a job's log; `warning` is the text for the user."""
 
     warning: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """Holds the id of a picture that a job has stored."""
+    """Holds the event that a job has stored a picture; `image` is the picture's id."""
 
     image: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """Holds a fixed-seed preview that a training has stored: the step, the index of the prompt, the picture's id."""
+    """Holds the event that a training has stored a preview, which is a picture drawn with a fixed seed.
+
+    `step` is the training step, `sample` the index of the preview among those of the training, `image` the picture's
+    id.
+    """
 
     step: int
     sample: int
@@ -41,7 +48,12 @@ class PreviewKept(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """Holds one optimiser step of a training, with the fields of engines.api.protocols.StepDone."""
+    """Holds the figures of one optimiser step of a training.
+
+    `step` is the step's number and `total` the number of all steps. `loss` and `sigma`, the noise level, are means over
+    the batch. `bands` are the mean losses at low, middle and high noise, None for a band without an example. `memory`
+    is in bytes, 0 where it was not measured.
+    """
 
     step: int
     total: int = 0
@@ -56,7 +68,10 @@ class StepTrained(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """Holds why a job ran out of GPU memory, and what was done so that it can go on."""
+    """Holds the event that a job ran out of GPU memory and goes on with another setting.
+
+    `ran_out` is the cause and `remedy` what was changed, both as text for the user.
+    """
 
     ran_out: str
     remedy: str
@@ -64,13 +79,13 @@ class RanShort(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Event):
-    """Holds an event of a kind that this version of FLENwheel does not know, as another version wrote it."""
+    """Holds an event of a kind that only another version of FLENwheel knows; `told` is its log line as parsed JSON."""
 
     at: str = field(default="", metadata=UNLESS_DEFAULT)
     told: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """Returns the event as it was written."""
+        """Returns the event's JSON exactly as it was read from the log."""
         return dict(self.told)
 
 
@@ -84,7 +99,7 @@ _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has
 
 
 def read_event(line: Mapping[str, Any]) -> Event:
-    """Returns the event that a parsed line of a job's log holds; an Unknown where no kind fits."""
+    """Returns the event that a parsed line of a job's log holds; an `Unknown` event where it fits no known kind."""
     kind = next((kind for name, kind in _BY_FIELD.items() if name in line), Unknown)
     if kind is not Unknown:
         try:

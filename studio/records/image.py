@@ -12,10 +12,11 @@ CUT = "cut"  # the name of the advice that training cuts a picture's ends away
 
 
 class Kind(StrEnum):
-    """The origin of a picture.
+    """Names the origin of a picture.
 
-    A source was imported, an enriched picture made by the editor, a synthetic one drawn by a version, a correction made
-    by a human. A card picture is part of a model card, a preview part of a training.
+    A source was imported; it is also called an original. An enriched picture was made from another one by the editor
+    model, a synthetic one was generated from a prompt. A correction was mended by a human. A card picture belongs to a
+    model card (the evaluation of a LoRA version), a preview to a training.
     """
 
     SOURCE = "source"
@@ -27,7 +28,7 @@ class Kind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """A human's verdict on a picture; pending before there is one."""
+    """Names a human's verdict on a picture: good, needs correction or reject; `PENDING` before there is a verdict."""
 
     PENDING = "pending"
     GOOD = "good"
@@ -37,9 +38,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Likeness:
-    """Holds a picture's similarity to the originals, as scorer version -> similarity, and its nearest original's id.
+    """Holds how similar a picture is to the originals, which are the imported pictures of the character.
 
-    A similarity is None where no face was found.
+    `scores` maps the version of the identity scorer to the similarity, which is None where no face was found. `nearest`
+    is the id of the most similar original, "" for none.
     """
 
     scores: Mapping[str, float | None]
@@ -48,7 +50,11 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord(Record):
-    """Holds what is stored of a picture; its id is taken from the hash of the file's bytes."""
+    """Holds what is stored about a picture: how it was made, its caption and tags, its scores, and its review.
+
+    The id is taken from the hash of the picture file's bytes. `file` is the file's path relative to the character's
+    folder.
+    """
 
     kind: Kind
     file: str  # relative to the character's folder
@@ -86,5 +92,5 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the similarity to the originals by the latest scorer; None without a score or a face."""
+        """Returns the similarity to the originals by the scorer stored last; None without a score or a face."""
         return list(self.scores.values())[-1] if self.scores else None

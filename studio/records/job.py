@@ -14,7 +14,10 @@ BYTES: Final = "bytes"  # the unit of a job that counts bytes; "" counts items o
 
 
 class JobState(StrEnum):
-    """The state of a job; interrupted after a crash, or when the studio was closed while the job ran."""
+    """Names the state of a job: queued, running, done, failed, cancelled or interrupted.
+
+    A job is interrupted when the studio crashed or was closed while the job ran.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,7 +29,10 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):
-    """Holds the error of a job: its cause and what to do next; `code` is empty without an error."""
+    """Holds why a job failed: `code` names the kind of error, `message` is the cause, `hint` what to do about it.
+
+    All three are empty where there is no error; the object is then false.
+    """
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)
     message: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -38,9 +44,10 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """Holds a picture that a job could not use or drew a second time, and why.
+    """Holds a picture that a job left out, an original that it did not compare with, or a result stored before.
 
-    `items` is the number of the job's items that it affects.
+    `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is the number of the
+    job's items that this concerns.
     """
 
     image: str
@@ -60,7 +67,10 @@ class Refused(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate(Part):
-    """Holds a file whose picture the character already has; `id` is that picture's."""
+    """Holds an imported file that was left out because the character has the same picture already.
+
+    `file` is the file's name, `id` the id of the stored picture, `hint` what the user can do.
+    """
 
     file: str
     id: str
@@ -69,7 +79,10 @@ class Duplicate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Advised(Part):
-    """Holds the advice on an imported picture: its file, its id and the text."""
+    """Holds advice on an imported picture, such as that it is blurred; the picture was imported all the same.
+
+    `file` is the name of the imported file, `id` the picture's id, `words` the advice.
+    """
 
     file: str
     id: str
@@ -78,7 +91,10 @@ class Advised(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts(Part):
-    """Holds the results of a job so far; a field is None where its kind of job makes no such result, or not yet."""
+    """Holds the results that a job has so far, such as the ids of its pictures, its checkpoints or its LoRA version.
+
+    A field is None as long as the job has no such result, and in all jobs of a kind that makes none.
+    """
 
     images: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     # of a captioning: picture -> words that were removed from its caption
@@ -109,7 +125,11 @@ class Artifacts(Part):
 
 
 class Without(StrEnum):
-    """The kinds of omission; each is named like the field of Artifacts that lists it."""
+    """Names the three lists of pictures that a job reports with a reason.
+
+    They are pictures that it left out, originals that it did not compare its results with, and results that had been
+    stored before. Each value is the name of the field of `Artifacts` that holds the list.
+    """
 
     LEFT_OUT = "left_out"
     NOT_COMPARED = "not_compared"
@@ -127,7 +147,12 @@ _NAMED = 3  # the number of pictures that a summary names
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Record):
-    """Holds a job of the queue; `payload` holds its parameters verbatim and is read by records.payload."""
+    """Holds a job of the queue with its progress and results.
+
+    `kind` names what it does, `character` is the id of its character. `payload` holds its parameters as they were
+    queued; the classes in `records.payload` parse it. `step` of `total` is its progress, `position` its place in the
+    queue.
+    """
 
     kind: str
     character: str
@@ -151,11 +176,14 @@ class Job(Record):
 
     @property
     def stopping(self) -> bool:
-        """Returns whether the job has been cancelled and still runs, until its present step has ended."""
+        """Returns whether the job has been cancelled but is still running; it stops after its present step."""
         return self.state is JobState.RUNNING and self.message == CANCELLING
 
     def omissions(self, what: Without) -> tuple[Omission, ...]:
-        """Returns the job's omissions of one kind."""
+        """Returns the pictures that the job reports in one of its three lists; an empty tuple where there are none.
+
+        `what` chooses the list: left out, not compared with, or drawn again.
+        """
         found = {
             Without.LEFT_OUT: self.artifacts.left_out,
             Without.NOT_COMPARED: self.artifacts.not_compared,
@@ -164,7 +192,10 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns as text what a finished job left out or drew a second time, with reasons; "" where nothing was."""
+        """Returns a text for the user on the pictures that a finished job left out or drew again; "" for none.
+
+        It gives the reasons, and also names originals that could not be compared with.
+        """
         words = []
         for what, done in WITHOUT_WORDS.items():
             if found := self.omissions(what):

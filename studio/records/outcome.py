@@ -14,7 +14,10 @@ from studio.records.base import Part
 
 
 class Outcome(StrEnum):
-    """The outcome of judging a picture on one axis, or on all axes."""
+    """Names the result of judging a picture: pass, fail, or unknown where it could not be judged.
+
+    It is given for one axis, such as identity or head angle, or for all axes together.
+    """
 
     PASS = "pass"
     FAIL = "fail"
@@ -22,7 +25,10 @@ class Outcome(StrEnum):
 
 
 class Goal(StrEnum):
-    """Whether a rate reaches its target: met, missed, or open where unknown outcomes could change that."""
+    """Names whether a rate reaches its target: met, missed, or open.
+
+    It is open where the outcomes that could not be judged would decide it.
+    """
 
     MET = "met"
     MISSED = "missed"
@@ -34,9 +40,10 @@ Axes = Mapping[str, Outcome]  # the name of an axis, such as identity or angle -
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Part):
-    """Holds counts of `n` outcomes: `k` passed, `fail` failed, `unknown` could not be judged, `judged` is `k` + `fail`.
+    """Holds how many of `n` outcomes passed (`k`), failed (`fail`) and could not be judged (`unknown`).
 
-    `rate` is k / judged, None where none could be judged; `low` and `high` are its 95 % Wilson interval.
+    `judged` is `k` + `fail`. `rate` is `k` / `judged`, None where no outcome could be judged; `low` and `high` are its
+    95 % Wilson interval.
     """
 
     k: int = 0
@@ -51,9 +58,11 @@ class Rate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Part):
-    """Holds the comparison of two lists of outcomes of the same items; rates are over the pairs with both judged.
+    """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair.
 
-    `only_a` pairs passed in the first list alone, `only_b` in the second alone; `p` is McNemar's p-value.
+    Of the `pairs`, both outcomes of `judged` could be judged; the other figures count only these. `rate_a` and `rate_b`
+    are the pass rates of the lists, None without a judged pair. `only_a` pairs passed in list a alone, `only_b` in list
+    b alone. `p` is the p-value of McNemar's test.
     """
 
     pairs: int

@@ -15,19 +15,22 @@ from studio.records.review import Triplet
 
 @dataclass(frozen=True, kw_only=True)
 class Payload(Part):
-    """The base class of payloads; unknown names in the stored form are ignored."""
+    """Holds the parameters of a job; each kind of job has its own subclass.
+
+    Names that the class does not know are ignored when a stored payload is read.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Returns the payload of a job. Raises: ValueError where it does not fit this class."""
+        """Returns a job's stored parameters as an instance of this class. Raises: ValueError where they do not fit."""
         return cls.from_json(job.payload)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportPayload(Payload):
-    """Holds the paths to import, and the limits of the import by name."""
+    """Holds the parameters of an import: the paths of files and folders, and limits of size and number by name."""
 
     paths: tuple[str, ...]
     limits: Mapping[str, int]
@@ -35,7 +38,11 @@ class ImportPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPayload(Payload):
-    """Holds the ids of the pictures to caption; `params` are CaptionParams."""
+    """Holds the parameters of a captioning job.
+
+    `ids` are the pictures to caption, `model` is the name of the captioning model, `params` are its CaptionParams as
+    JSON. `overwrite_human` also replaces captions that a human wrote.
+    """
 
     ids: tuple[str, ...]
     model: str
@@ -45,9 +52,10 @@ class CaptionPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPayload(Payload):
-    """Holds what all jobs that draw or train have: a model, a LoRA version, and notes on unused parts of LoRA files.
+    """Holds the parameters that all jobs share which generate pictures or train.
 
-    `version` "" is the base model.
+    `model` is the name of the model. `version` is the id of the LoRA version that is used with it; "" and None stand
+    for the base model. `notes` are texts for the user on the parts of LoRA files that are not used.
     """
 
     model: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -57,7 +65,11 @@ class ModelPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PullPayload(Payload):
-    """Holds a model to download, the form of its large parts, and the folder or file to take it from; "" is the hub."""
+    """Holds the parameters of a model's download.
+
+    `model` is the model's name, `form` the precision of its large parts, full or quantised. `source` is the path of a
+    local folder or file to take the model from, "" for the Hugging Face hub.
+    """
 
     model: str
     form: str
@@ -66,17 +78,21 @@ class PullPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class BackupPayload(Payload):
-    """Holds the zip file of a backup: its name where a character is written to it, its path where one is restored."""
+    """Holds the zip file of a job that makes or restores a character's backup.
+
+    `file` is the zip's name where a backup is made, and the zip's path where it is restored.
+    """
 
     file: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
-    """Holds one planned edit: the source's id, its EditParams verbatim, and the tags that the result should have.
+    """Holds one planned edit: the source picture's id, the EditParams as JSON, and the tags the result should have.
 
-    `mends` is the id of the wrong result that the edit is a new try at, "" for none. With `area`, the file of a mask,
-    only that part of the wrong result is redone.
+    `asked` maps a tag's axis to its value; `task` names the kind of edit, such as background. `mends` is the id of an
+    earlier wrong result that this edit tries to do better, "" for none. `area` is the file of a mask: only the masked
+    part of that wrong result is then redone; "" redoes the whole picture.
     """
 
     source: str
@@ -89,14 +105,17 @@ class PlanRow(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPayload(ModelPayload):
-    """Holds the edits to make."""
+    """Holds the parameters of a job that edits pictures; `rows` are the edits to make."""
 
     rows: tuple[PlanRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawPayload(ModelPayload):
-    """Holds the pictures to draw, as GenerateParams; for a model card also its seeds."""
+    """Holds the parameters of a job that generates pictures; `items` has one GenerateParams as JSON for each picture.
+
+    `seeds` are the seeds of a model card; None for any other job.
+    """
 
     items: tuple[Json, ...] = ()
     seeds: tuple[int, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -104,9 +123,12 @@ class DrawPayload(ModelPayload):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPayload(ModelPayload):
-    """Holds a training on a frozen dataset; `params` are TrainParams, `start` the version to start from, "" for none.
+    """Holds the parameters of a LoRA training.
 
-    `held_out` are the triplets that an editor's training is measured by.
+    `params` are TrainParams as JSON, `dataset` is the id of the frozen dataset. `start` is the id of the LoRA version
+    that the training begins from; None or "" for a new LoRA. `held_out` are the edits, as triplets of source,
+    parameters and result, that an editor's training does not see and is measured by; None for a training of the
+    character.
     """
 
     params: Json = field(default_factory=dict)

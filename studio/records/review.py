@@ -11,9 +11,11 @@ from studio.records.image import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Record):
-    """Holds a training example of the editor: source, instruction, result; golden where a human corrected the result.
+    """Holds a training example for the editor model: a source picture, the edit's parameters, and the accepted result.
 
-    A `held_out` triplet is not trained on, but measures the training.
+    `source`, `result` and `wrong` are ids of pictures; `wrong` is the rejected result that a better one replaced, ""
+    for none. `golden` is true where a human corrected the result. A `held_out` triplet is not trained on: it measures
+    the training.
     """
 
     source: str
@@ -27,7 +29,11 @@ class Triplet(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Before(Part):
-    """Holds the values that a decision replaced, from which an undo restores them exactly."""
+    """Holds the review of a picture as it was before a decision, from which an undo restores it exactly.
+
+    `triplet` is the training example that the picture made then, None for none. `correction` is the id of the corrected
+    picture that came with the decision, "" for none.
+    """
 
     state: Verdict = Verdict.PENDING
     reasons: tuple[str, ...] = ()
@@ -39,7 +45,11 @@ class Before(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """Holds one verdict as it was given, and in `was` the values that it replaced."""
+    """Holds one verdict of a reviewer on a picture; `image` is the picture's id.
+
+    `before` is the earlier verdict, and `was` holds all values that the decision replaced. `undone` tells whether the
+    decision was undone.
+    """
 
     image: str
     verdict: Verdict
@@ -52,7 +62,10 @@ class Decision(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Throw(Record):
-    """Holds the ids of pictures that were moved into the trash together, and the triplets that this removed."""
+    """Holds one move of pictures into the trash, so that it can be undone.
+
+    `images` are the pictures' ids, `triplets` the editor's training examples that were removed with the pictures.
+    """
 
     images: tuple[str, ...]
     triplets: tuple[Triplet, ...]
@@ -60,7 +73,10 @@ class Throw(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Recrop(Record):
-    """Holds a change of a picture's crop; `before` is the crop that it replaced."""
+    """Holds one change of the crop of the picture with the id `image`; `before` is the crop that was replaced.
+
+    A crop is left, top, right and bottom in shares of the picture; an empty one is the whole picture.
+    """
 
     image: str
     before: tuple[float, ...]
@@ -68,7 +84,7 @@ class Recrop(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Notes(Part):
-    """Holds what people write on a picture: its caption and who wrote it, its tags, its star."""
+    """Holds what can be noted on a picture: its caption and who wrote it, its tags by axis, and its star."""
 
     caption: str = ""
     caption_by: str = ""
@@ -78,7 +94,7 @@ class Notes(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Noted(Part):
-    """Holds a picture's notes before and after a change."""
+    """Holds the notes of one picture before and after a change: `image` is the picture's id."""
 
     image: str
     before: Notes
@@ -87,7 +103,10 @@ class Noted(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Record):
-    """Holds one change of the notes of many pictures; `words` describes it."""
+    """Holds one change of the captions, tags or stars of many pictures, so that it can be undone.
+
+    `words` describes the change to the user; `pictures` has the notes of each picture before and after it.
+    """
 
     words: str
     pictures: tuple[Noted, ...]

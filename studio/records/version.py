@@ -11,7 +11,7 @@ from studio.records.outcome import Axes
 
 
 class VersionState(StrEnum):
-    """The state of a LoRA version: not decided on yet, in use, or retired."""
+    """Names the state of a LoRA version: candidate (not decided on yet), adopted (in use) or retired."""
 
     CANDIDATE = "candidate"
     ADOPTED = "adopted"
@@ -20,7 +20,7 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Part):
-    """Holds an adapter saved after `step` training steps; `adapter` is its path relative to the character's folder."""
+    """Holds a LoRA file saved after `step` training steps; `adapter` is its path within the character's folder."""
 
     step: int
     adapter: str
@@ -28,9 +28,11 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """Holds the outcomes of the held-out edits without, or with, a new LoRA.
+    """Holds how the edits that were kept out of an editor's training turned out, either without or with its LoRA.
 
-    `accepted` is the rate of passed edits among the `judged` ones, `low` and `high` its interval.
+    `outcomes` has the outcomes of each edit by axis. `accepted` is the share of passed edits among the `judged` ones,
+    with its 95 % interval `low` to `high`. `unknown` edits could not be judged. `identity_median` is the median
+    similarity to the originals.
     """
 
     identity_median: float | None = None
@@ -44,7 +46,11 @@ class Side(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
-    """Holds one held-out edit, redone without and with the new LoRA; `before` and `after` are ids of pictures."""
+    """Holds one edit that was kept out of an editor's training, and was made twice to measure the new LoRA.
+
+    `before` and `after` are the ids of the results without and with the LoRA. `triplet` is the id of the example that
+    was kept out, `task` its kind of edit.
+    """
 
     triplet: str
     task: str
@@ -54,10 +60,11 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """Holds the comparison of `n` held-out edits before and after a training of the editor, pair by pair.
+    """Holds how `n` edits that were kept out of an editor's training turned out before and after it, pair by pair.
 
-    `better` edits were accepted only after, `worse` only before; `p` is McNemar's p-value. `originals` is the number of
-    originals that identity was judged by, None in older comparisons.
+    Of the `judged` pairs, `better` were accepted only after the training, `worse` only before it; `p` is the p-value of
+    McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
+    comparisons. `note` is a text for the user.
     """
 
     n: int = 0
@@ -74,7 +81,11 @@ class Comparison(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Part):
-    """Holds the figures of a version's training; `edits` compares held-out edits, for a version of the editor only."""
+    """Holds the figures of a version's training: steps, final smoothed loss, seconds, and number of pictures.
+
+    `real_share` is the share of originals among the pictures, 0…1, counted with repeats. `edits` compares edits without
+    and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
+    """
 
     steps: int | None = None
     loss: float | None = None
@@ -86,9 +97,10 @@ class Metrics(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Version(Record):
-    """Holds a trained LoRA version; `adapter` is the path of its file relative to the character's folder.
+    """Holds a trained LoRA version: its role (character or editor), model, dataset, parameters, checkpoints and state.
 
-    `parent` is the version that was in use when it was made, "" for the base model.
+    `adapter` is the path of the LoRA file relative to the character's folder. `parent` is the id of the version that
+    was in use when this one was made, "" for the base model.
     """
 
     role: Role

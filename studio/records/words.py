@@ -18,10 +18,10 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # co
 
 
 def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
-    """Raises BadInput when a JSON value holds text that no page can show, or is nested too deep.
+    """Raises BadInput when a JSON value is nested too deep or holds control characters or lone surrogates.
 
-    `what` is the value's name for the error, which names the place in the value. `room` is how many levels of lists and
-    objects are still allowed.
+    `what` is the name of the value in the error message, which also says where in the value the fault is. `room` is how
+    many levels of lists and objects are still allowed.
     """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):
@@ -55,7 +55,7 @@ def mended(value: Any) -> Any:
 
 
 def demand_caption(words: str) -> None:
-    """Raises BadInput when a caption is too long."""
+    """Raises BadInput when a caption has more characters than the studio accepts."""
     if len(words) > CAPTION_LETTERS:
         raise BadInput(
             f"This caption is {len(words)} letters long; at most {CAPTION_LETTERS} are kept.",

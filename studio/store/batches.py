@@ -19,7 +19,10 @@ _TOGETHER: Final = (("caption", "caption_by"), ("tags",), ("star",))  # fields t
 
 
 class Batches:
-    """Changes captions, tags and stars of many pictures of one character; every method is one transaction."""
+    """Changes captions, tags and stars of many pictures of a character at once, and undoes such changes.
+
+    Every method is one transaction.
+    """
 
     def __init__(self, database: Database, images: Collection[ImageRecord]) -> None:
         self._database = database
@@ -27,10 +30,10 @@ class Batches:
         self._batches = Collection(database, "batches", Batch)
 
     def change(self, words: str, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes the notes of pictures and returns the records that differ now.
+        """Changes captions, tags or stars of pictures and returns the new records of those that really changed.
 
-        `words` describes the change for the undo; `changes` are the new values by picture and field. Raises: NotFound,
-        BadInput.
+        `changes` maps a picture's id to its new values by field name. `words` describes the change to the user who may
+        undo it. Raises: NotFound for an unknown picture, BadInput for an unknown field or text that no page can show.
         """
         with self._database.transaction():
             before = {image: self._images.get(image) for image in changes}
@@ -51,7 +54,8 @@ class Batches:
     def undo(self) -> tuple[Batch, list[str]]:
         """Undoes the last change of many pictures; returns that change, and the ids of the restored pictures.
 
-        A caption, tags or a star that were changed again since then stay. Raises: NotFound without a change.
+        A caption, a picture's tags or a star that was changed again later is left as it is now. Raises: NotFound where
+        there is no change to undo.
         """
         with self._database.transaction():
             last = self.last()

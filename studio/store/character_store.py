@@ -1,8 +1,7 @@
 """The store of one character: its records, pictures and versions, and the rules between them.
 
 A file is written before its record. A crash between the two leaves a file without a record, which is used again when
-the same content is added.
-"""
+the same content is added."""
 
 from __future__ import annotations
 
@@ -41,11 +40,12 @@ from studio.store.verdicts import Verdicts
 from studio.store.versions import Versions
 
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+_OF_A_CORRECTION = ("source_crop", "params_kind", "asked", "tags", "caption", "caption_by")  # as of the wrong edit
 _PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "asked")
 
 
 class Store:
-    """Holds the records and files of one character; made by `Library.open`, safe to use from several threads."""
+    """Holds the records, pictures and LoRA files of one character on the disk; several threads may use it."""
 
     def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.folder = make_folder(folder)
@@ -74,15 +74,17 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """Returns a number that grows with every change, also across restarts, so that a page sees when to redraw."""
+        """Returns a number that grows with every stored change, also across restarts.
+
+        A page that was drawn at a lower number is out of date."""
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Returns a context manager that groups changes into one; when its body raises, all of them are undone."""
+        """Returns a context manager that groups changes into one transaction; when its body raises, all are undone."""
         return self._database.transaction()
 
     def packed(self) -> bytes:
-        """Returns all records as the bytes of a `flenwheel.json`, from which a copy of this character can be opened."""
+        """Returns all records of the character as the bytes of a database file `flenwheel.json`, for a backup."""
         return self._database.journal.packed()
 
     def close(self) -> None:
@@ -94,8 +96,9 @@ class Store:
     def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
         """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
-        Known content returns its existing record; `fields` are those of ImageRecord. Raises: BadInput for bytes that
-        are no picture, UserError when writing fails."""
+        `kind` is its origin; `fields` are other fields of ImageRecord. Where the same picture is stored already,
+        nothing changes and its existing record is returned. Raises: BadInput for bytes that are no picture, UserError
+        when writing fails."""
         if isinstance(image, bytes):
             keep = partial(self._pictures.keep, image)
         else:
@@ -128,88 +131,90 @@ class Store:
         return self._pictures.path(self.images.get(image_id).file)
 
     def trouble(self, image_id: str) -> UserError | None:
-        """Returns the error when a picture's file is missing, unreadable or changed; None when it can be used.
+        """Returns the error when a picture's file is missing, unreadable or changed; None when the file is sound.
 
-        Raises: NotFound for an unknown picture.
-        """
+        Raises: NotFound for an unknown picture."""
         return self._pictures.trouble(self.images.get(image_id).file)
 
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
-        """Returns the path of a WebP thumbnail, at most 512 pixels a side, of the crop or the whole picture.
+        """Returns the path of a small WebP thumbnail of a picture or of a part of it; makes the file when missing.
 
-        Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom in shares of it, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
-        """Returns the path of a large file that a browser shows like `open_whole`, of the crop or the whole picture.
+        """Returns the path of a large file of a picture, which a browser shows upright and without transparency.
 
-        Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom in shares of it, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
-        """Sets a picture's training mask, white where it counts; None removes it. The picture's file does not change.
+        """Sets the training mask of a picture and returns its record; `mask` None removes the mask.
 
-        Raises: NotFound, BadInput for a mask of another size or a black one.
-        """
+        White parts of the mask are trained, black parts are not. The picture's file does not change. Raises: NotFound;
+        BadInput for a mask of another size than the picture, and for a black one."""
         return self.update_image(image_id, mask="" if mask is None else self.keep_area(image_id, mask))
 
     def keep_area(self, image_id: str, mask: Image.Image) -> str:
-        """Stores a mask of a picture's size without setting it as the picture's own; returns its file's name.
+        """Stores a mask for a picture, without making it the picture's training mask.
 
-        Raises: NotFound, BadInput for a mask of another size or a black one.
-        """
+        Returns the path of the mask's file relative to the character's folder. Raises: NotFound; BadInput for a mask of
+        another size than the picture, and for a black one."""
         image = self.images.get(image_id)
         return self._pictures.keep_mask(mask, (image.width, image.height))
 
     def set_crop(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
-        """Sets the part of a picture that is trained; an empty crop is the whole picture, whose file does not change.
+        """Sets the part of a picture that is trained, and returns the picture's record; its file does not change.
 
-        `crop` is left, top, right and bottom in shares of the picture, 0…1.
-        Raises: NotFound, BadInput for a box that is no part of the picture.
-        """
+        `crop` is left, top, right and bottom in shares of the picture, 0…1; an empty one is the whole picture. Raises:
+        NotFound; BadInput for a crop that is not within the picture or is too small."""
         return self._crops.set(image_id, crop)
 
     def undo_crop(self, image_id: str) -> ImageRecord:
-        """Undoes the last change of a picture's crop. Raises: NotFound when there is none."""
+        """Undoes the last change of a picture's crop and returns its record. Raises: NotFound when there is none."""
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
-        """Returns the path of a file that a record or a dataset names, such as a mask. Raises: NotFound."""
+        """Returns the absolute path of a file that a record names, such as a mask. Raises: NotFound.
+
+        `name` is the path relative to the character's folder."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
-        """Returns the mean of a mask over a crop, 0…1, 1 being white everywhere. Raises: NotFound, BadInput."""
+        """Returns how much of a crop a mask leaves in training: 0 (black) to 1 (white everywhere).
+
+        `mask` is the path of the mask's file relative to the character's folder. `crop` is left, top, right and bottom
+        in shares of the picture; empty: all of it. Raises: NotFound, BadInput."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
-        """Returns the path of a thumbnail of the part that is trained, darkened where the mask excludes it.
+        """Returns the path of a thumbnail of the picture's crop, in which the parts outside its mask are darkened.
 
-        Raises: NotFound, BadInput.
+        It shows which part of the picture is trained. The file is made when it is missing. Raises: NotFound, BadInput.
         """
         image = self.images.get(image_id)
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
 
     def open_image(self, image_id: str) -> Image.Image:
-        """Returns a picture's pixels within its crop, upright and RGB: what is captioned, scored, edited and trained.
+        """Returns the pixels of a picture within its crop, upright and RGB.
 
-        Raises: NotFound, BadInput.
-        """
+        These pixels are what is captioned, scored, edited and trained. Raises: NotFound, BadInput."""
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
     open_counted = open_image  # its older name, which scripts may use
 
     def open_whole(self, image_id: str) -> Image.Image:
-        """Returns all pixels of a picture's file, upright and RGB, without its crop.
-
-        Raises: NotFound, BadInput.
-        """
+        """Returns all pixels of a picture's file, upright and RGB, without its crop. Raises: NotFound, BadInput."""
         return self._pictures.open(self.images.get(image_id).file)
 
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
-        """Returns pictures by kind and state, None for any, oldest first: outside the trash, or if `trashed` in it."""
+        """Returns the records of all pictures of some origins and with some verdict, oldest first.
+
+        `kind` is one origin or several, `state` the verdict; None stands for any. With `trashed` only pictures in the
+        trash are returned, otherwise only those outside it. Pictures whose files were deleted are never returned."""
         kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
         return [
             image
@@ -219,15 +224,20 @@ class Store:
         ]
 
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
-        """Returns the review queue: pictures without a verdict, except those that the identity filter set aside."""
+        """Returns the review queue: the records of pictures of the origins `kinds` without a verdict, oldest first.
+
+        Pictures that the identity filter set aside are not part of it."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
-        """Changes fields of a picture's record and returns it. Raises: NotFound, BadInput for an unknown field."""
+        """Changes fields of a picture's record and returns the new one. Raises: NotFound, BadInput for its fields."""
         return self.update_images({image_id: changes})[0]
 
     def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes the records of several pictures in one transaction and returns them. Raises: NotFound, BadInput."""
+        """Changes the records of several pictures in one transaction and returns the new records.
+
+        `changes` maps a picture's id to its new values by field name. Raises: NotFound, BadInput for an unknown field.
+        """
         updated = []
         with self.transaction():
             for image_id, values in changes.items():
@@ -236,7 +246,7 @@ class Store:
         return updated
 
     def trash(self, ids: Iterable[str]) -> None:
-        """Moves pictures into the trash as one move, which `undo_trash` reverses. Raises: NotFound."""
+        """Moves pictures into the trash; one call of `undo_trash` takes them all out again. Raises: NotFound."""
         self._trash.throw(ids)
 
     def restore(self, ids: Iterable[str]) -> None:
@@ -244,10 +254,11 @@ class Store:
         self._trash.restore(ids)
 
     def discard(self, ids: Iterable[str], shown: Among[str] = ()) -> int:
-        """Deletes the files of pictures in the trash for good and returns the bytes freed; their records stay.
+        """Deletes the files of pictures in the trash for good and returns the bytes freed; the records stay.
 
-        The thumbnails of those in `shown` stay. A picture is marked before its files are deleted, so that a call after
-        a crash deletes what was left. Raises: NotFound, UserError when deleting fails."""
+        `ids` are the pictures; those that are not in the trash are left alone. `shown` are ids of pictures whose
+        thumbnails are kept, because the page still shows them. Files that an earlier, interrupted call left are deleted
+        too. Raises: NotFound, UserError when deleting fails."""
         wanted = list(ids)
         for image_id in shown:
             with suppress(UserError):  # a picture that cannot be read has no thumbnail to keep
@@ -264,11 +275,13 @@ class Store:
         return freed + sum(map(self._pictures.delete_mask, gone))
 
     def last_thrown(self) -> tuple[str, list[str]]:
-        """Returns the time of the move into the trash that `undo_trash` would undo, and its ids; "" and [] without."""
+        """Returns the last move into the trash: its time as ISO 8601, and the ids of its pictures still in the trash.
+
+        It is the move that `undo_trash` undoes. Returns ("", []) where there is none."""
         return self._trash.last()
 
     def undo_trash(self) -> list[str]:
-        """Undoes the last move into the trash and returns the ids of the restored pictures."""
+        """Undoes the last move into the trash and returns the ids of the restored pictures; [] without a move."""
         return list(self._trash.undo())
 
     # ── review ──────────────────────────────────────────────────────────────────────────────────
@@ -276,11 +289,16 @@ class Store:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str = "owner", reasons: Sequence[str] = ()
     ) -> Decision:
-        """Records a verdict, with the picture's state and triplet, in one transaction. Raises: NotFound, BadInput."""
+        """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
+
+        `reasons` are the reasons given for the verdict. A verdict of good makes an edit a training example of the
+        editor (a triplet); any other verdict removes that example. Raises: NotFound, BadInput."""
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:
-        """Undoes a reviewer's last decision that was not undone, None: anyone's, and returns it. Raises: NotFound."""
+        """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
+
+        `reviewer` None means the last verdict of anyone. Raises: NotFound where there is none."""
         return self._verdicts.undo(reviewer)
 
     def correct(
@@ -292,43 +310,19 @@ class Store:
         params: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Triplet:
-        """Stores the corrected picture of a wrong edit, and returns the golden triplet that is made of the two.
+        """Stores the corrected version of a wrong edit, and returns the training example (triplet) made of both.
 
-        `params` replace the edit's own parameters in the triplet, None keeps them. Raises: NotFound; BadInput for a
-        picture that no edit made, for a corrected one of another size, and for one that changes neither pixels nor
-        parameters, because it would train the editor on the wrong result."""
-        wrong = self.images.get(image_id)
-        if self._verdicts.source_of(wrong) is None:
-            raise BadInput(
-                f"The picture {image_id} was not made by an edit: correcting it teaches nothing.",
-                "Reject it and make another one, or import the mended picture as a source.",
-            )
-        mended_pixels, was = to_rgb(corrected), self.open_whole(image_id)
-        if mended_pixels.size != was.size:
-            raise BadInput(
-                f"The mended picture is {mended_pixels.width}×{mended_pixels.height}, the wrong one "
-                f"{was.width}×{was.height}.",
-                "Save it at the wrong picture's own size.",
-            )
-        if params in (None, wrong.params) and mended_pixels.tobytes() == was.tobytes():
-            raise BadInput(
-                "The mended picture is the same as the wrong one, so it teaches nothing.",
-                "Change what is wrong in it, or reject the picture.",
-            )
+        `image_id` is the wrong picture, `corrected` are the mended pixels. `params` are the edit's parameters in the
+        triplet, None keeps those of the wrong edit. `reason` says what was wrong, "" gives no reason. Raises: NotFound;
+        BadInput for a picture that no edit made, a corrected one of another size, or one that changes neither pixels
+        nor parameters."""
+        wrong, pixels = self.images.get(image_id), to_rgb(corrected)
+        self._verdicts.demand_correction(wrong, self.open_whole(image_id), pixels, params)
         with self.transaction():
             known = len(self.images)
-            mended = self.add_image(
-                mended_pixels,
-                kind=Kind.CORRECTION,
-                parent=image_id,
-                source_crop=wrong.source_crop,
-                params=wrong.params if params is None else params,
-                params_kind=wrong.params_kind,
-                asked=wrong.asked,
-                tags=wrong.tags,
-                caption=wrong.caption,
-                caption_by=wrong.caption_by,
-            )
+            told = {name: getattr(wrong, name) for name in _OF_A_CORRECTION}
+            told |= {"parent": image_id, "params": wrong.params if params is None else params}
+            mended = self.add_image(pixels, kind=Kind.CORRECTION, **told)
             new = len(self.images) > known or bool(mended.trashed)
             good = {"state": Verdict.GOOD, "reviewer": reviewer, "decided": now(), "trashed": ""}
             self.update_image(mended.id, **good)
@@ -342,55 +336,64 @@ class Store:
             return self.triplets.get(mended.id)
 
     def case_of(self, image: ImageRecord) -> str:
-        """Returns the id of the first wrong result that a picture is a new try at or corrects; else its own id."""
+        """Returns the id of the first wrong edit in the chain of new tries and corrections that led to a picture.
+
+        It is the picture's own id where the picture is neither a new try nor a correction."""
         return self._verdicts.tried(image)[-1].id
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
 
     def run_dir(self, job_id: str) -> Path:
-        """Returns the folder of a job's own files, made when it is missing. Raises: BadInput for no job id."""
+        """Returns the folder for a job's own files; makes it when missing. Raises: BadInput for a malformed id."""
         if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
             raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
         return make_folder(self.folder / "runs" / job_id)
 
     def cache_dir(self) -> Path:
-        """Returns the folder of the encodings that all trainings use; it may be deleted while no training runs."""
+        """Returns the path of the folder in which all trainings of the character cache encoded pictures and captions.
+
+        It is made when missing, and may be deleted while no training runs."""
         return make_folder(self.folder / "cache")
 
     def adapter_path(self, version_id: str) -> Path:
-        """Returns the path of a version's adapter. Raises: NotFound."""
+        """Returns the path of a version's LoRA file. Raises: NotFound for an unknown version or a missing file."""
         return self._versions.adapter_path(version_id)
 
     def add_version(self, adapter_file: Path, *, role: Role, **fields: Any) -> Version:
-        """Copies an adapter into the store and records it as a candidate; `name` is `v` and its number by default.
+        """Copies a LoRA file into the store and returns the record of the new version, which is not in use yet.
 
-        Raises: NotFound, UserError.
-        """
+        `role` tells what it is for: the character or the editor. `fields` are other fields of Version; without a `name`
+        it is called `v` and the next number. Raises: NotFound where there is no such file, UserError when writing
+        fails."""
         return self._versions.add(adapter_file, role, **fields)
 
     def adopt(self, version_id: str, on: bool = True) -> Version:
-        """Adopts a version and retires the present one; `on=False` retires the version and adopts its parent.
+        """Puts a version in use and retires the one in use so far; returns the version's new record.
 
-        Raises: NotFound, BadInput for a version in the trash and for `on=False` on a retired version.
-        """
+        `on=False` retires the version instead; where it was in use, its parent is put in use. Raises: NotFound,
+        BadInput for a version in the trash, and for `on=False` on a retired version."""
         return self._versions.adopt(version_id, on)
 
     def kept_versions(self, role: Role) -> list[Version]:
-        """Returns the versions of a role that are not in the trash, oldest first."""
+        """Returns the versions of a role (character or editor) that are not in the trash, oldest first."""
         return self._versions.kept(role)
 
     def trash_version(self, version_id: str) -> Version:
-        """Moves a version into the trash; its file stays. Raises: NotFound, Busy for the version in use."""
+        """Moves a version into the trash and returns its record; its file stays.
+
+        Raises: NotFound, Busy for the version in use."""
         return self._versions.throw(version_id)
 
     def restore_version(self, version_id: str) -> Version:
-        """Takes a version out of the trash. Raises: NotFound."""
+        """Takes a version out of the trash and returns its record. Raises: NotFound."""
         return self._versions.restore(version_id)
 
     def adopted(self, role: Role) -> Version | None:
-        """Returns the adopted version of a role; None where the base model is in use."""
+        """Returns the version in use for a role (character or editor); None where the base model is in use."""
         return self._versions.adopted(role)
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores entries as a dataset that never changes, and returns it; the same entries return the same dataset."""
+        """Stores training entries as a dataset that never changes, and returns the dataset.
+
+        `role` tells what is trained: the character or the editor. The same entries always give the same dataset."""
         return self._versions.freeze(role, entries)

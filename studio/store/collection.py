@@ -16,7 +16,10 @@ R = TypeVar("R", bound=Record)
 
 
 def changed(record: R, changes: Mapping[str, Any]) -> R:
-    """Returns a copy of a record with some fields changed. Raises: BadInput for the id and for an unknown field."""
+    """Returns a copy of a record with the fields in `changes` replaced; stores nothing.
+
+    Raises: BadInput for an unknown field, and for `id`, which cannot change.
+    """
     known = {field.name for field in dataclasses.fields(record)} - {"id"}
     unknown = sorted(changes.keys() - known)
     if unknown:
@@ -70,7 +73,10 @@ class Collection(Generic[R]):
         return [r for r in self.all() if all(getattr(r, name) == value for name, value in equal.items())]
 
     def last(self, where: Callable[[R], bool]) -> R | None:
-        """Returns the last stored record for which `where` is true; None where there is none."""
+        """Returns the newest record for which `where` is true; None where there is none.
+
+        Records count in the order in which they were first stored.
+        """
         with self._journal.lock:
             for key, doc in reversed(self._journal.documents(self._name).items()):
                 record = self._revive(key, doc)
@@ -79,7 +85,10 @@ class Collection(Generic[R]):
         return None
 
     def put(self, record: R) -> R:
-        """Inserts a record, or replaces the one with its id. Raises: BadInput for text that no page can show."""
+        """Stores a record, replacing the one with the same id, and returns it.
+
+        Raises: BadInput for control characters or lone surrogates in its texts; UserError when writing fails.
+        """
         doc = record.to_json()
         for name, value in doc.items():
             demand_text(f"The {name} of a {self._class.__name__}", value)
@@ -87,7 +96,7 @@ class Collection(Generic[R]):
         return record
 
     def put_many(self, records: Iterable[R]) -> None:
-        """Stores several records in one transaction."""
+        """Stores several records in one transaction: all of them or, after an error, none."""
         with self._journal.transaction():
             for record in records:
                 self.put(record)

@@ -22,9 +22,10 @@ class Crops:
         self._changes = Collection(database, "crops", Recrop)
 
     def set(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
-        """Sets a picture's crop and returns its record; an empty crop is the whole picture.
+        """Sets the part of a picture that is trained, and returns the picture's record.
 
-        Raises: NotFound, BadInput for a box that is no part of the picture.
+        `crop` is left, top, right and bottom in shares of the picture, 0…1; an empty one is the whole picture. Raises:
+        NotFound; BadInput for a crop that is not within the picture or is too small.
         """
         with self._database.transaction():
             image = self._images.get(image_id)

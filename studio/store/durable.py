@@ -20,7 +20,10 @@ _ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # the names of `written_aside`'s
 
 
 def sweep(folder: Path) -> None:
-    """Deletes the temporary files that a crash left in a folder and below it; no write may be under way there."""
+    """Deletes the temporary files that crashed writes left in a folder and its subfolders.
+
+    No write may be under way there.
+    """
     for aside in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(aside.name):
             with suppress(OSError):  # the file may stay, because nothing reads it
@@ -28,10 +31,10 @@ def sweep(folder: Path) -> None:
 
 
 class Disk:
-    """The system calls that durable writes make; tests replace them to observe their order."""
+    """Makes the system calls of durable writes; tests put another object in its place to observe their order."""
 
     def sync(self, handle: int) -> None:
-        """Flushes an open file's or folder's contents to the disk."""
+        """Flushes to the disk what was written to an open file or folder; `handle` is its file descriptor."""
         os.fsync(handle)
 
     def replace(self, source: Path, target: Path) -> None:
@@ -47,7 +50,7 @@ DISK: Final = Disk()
 
 
 def sync_folder(folder: Path, disk: Disk = DISK) -> None:
-    """Makes renames and new files in a folder durable; does nothing on Windows, which does so by itself."""
+    """Syncs a folder, so that renames and new files in it survive a crash; does nothing on Windows."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -58,7 +61,10 @@ def sync_folder(folder: Path, disk: Disk = DISK) -> None:
 
 
 def make_folder(folder: Path, disk: Disk = DISK) -> Path:
-    """Creates a folder and its missing parents durably and returns it. Raises: UserError."""
+    """Creates a folder and its missing parents so that they survive a crash, and returns its path.
+
+    Raises: UserError when the disk refuses it.
+    """
     try:
         if not folder.is_dir():
             make_folder(folder.parent, disk)
@@ -71,9 +77,9 @@ def make_folder(folder: Path, disk: Disk = DISK) -> Path:
 
 @contextmanager
 def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
-    """Yields a temporary file to write to, which replaces `path` once it is complete and on the disk.
+    """Yields a temporary file to write to; when the `with` block ends, that file is synced and replaces `path`.
 
-    Raises: UserError when writing fails.
+    When the block raises, `path` stays as it was. Raises: UserError when writing fails.
     """
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
@@ -92,7 +98,10 @@ def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
 
 
 def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
-    """Returns the user's error for a write that the disk refused; `need` is the number of bytes to write."""
+    """Returns the error to show the user when writing to `path` failed with `error`.
+
+    `need` is the number of bytes that were to be written, 0 where it is unknown.
+    """
     return from_disk(error, path, need) or UserError(
         f"{path} could not be written: {error.strerror or error}.",
         "Free some space on that disk, check that the folder may be written to, and try again.",
@@ -100,10 +109,10 @@ def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
 
 
 def disk_refusal(error: BaseException, home: Path) -> UserError | None:
-    """Returns the user's error when a full, read-only or forbidden disk caused `error`; None for any other cause.
+    """Returns the error to show the user when a full, read-only or forbidden disk caused `error`; otherwise None.
 
-    Libraries raise their own errors while they handle the disk's, so the chain of causes is searched. `home` is the
-    folder to name where the error names no file.
+    The whole chain of causes is searched, because libraries raise their own errors over those of the disk. `home` is
+    the folder to name where the error names no file.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -117,13 +126,13 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replaces a file's contents atomically and durably. Raises: UserError."""
+    """Replaces a file's contents, so that a crash leaves either the old or the new bytes. Raises: UserError."""
     with written_aside(path, disk) as file:
         file.write(data)
 
 
 def remove(path: Path) -> int:
-    """Deletes a file and returns its size in bytes; 0 where it does not exist. Raises: UserError."""
+    """Deletes a file and returns the size that it had in bytes; 0 where there was none. Raises: UserError."""
     try:
         size = path.stat().st_size
         path.unlink()
@@ -135,6 +144,6 @@ def remove(path: Path) -> int:
 
 
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
-    """Copies a file atomically, without holding it in memory. Raises: UserError."""
+    """Copies a file in blocks, so that a crash leaves `target` either complete or as it was. Raises: UserError."""
     with source.open("rb") as reader, written_aside(target, disk) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)

@@ -31,20 +31,29 @@ _META = "_meta"
 
 
 class CorruptLine(ValueError):
-    """The error for a line before the last one that does not match its checksum: the file is damaged, not torn."""
+    """Reports that a line within a journal does not match its checksum, so that the file is damaged.
+
+    An incomplete last line is no damage: a crash during a write leaves one.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"line {number} does not match its checksum")
 
 
 def encode(sequence: int, ops: Sequence[Op]) -> bytes:
-    """Returns a commit as one line of a journal, with its newline; `sequence` is the commit's number."""
+    """Returns a commit as the bytes of one journal line, with its newline.
+
+    `sequence` is the commit's number; an operation is (table, record id, document), with None for a removed document.
+    """
     body = json.dumps([sequence, ops], separators=(",", ":")).encode("ascii")
     return b"%08x %b\n" % (crc32(body), body)
 
 
 def decode(line: bytes) -> tuple[int, list[Op]] | None:
-    """Returns a commit's number and operations from its line without newline; None where the checksum differs."""
+    """Returns the number and the operations of the commit in a journal line; None where the checksum differs.
+
+    `line` has no newline. An operation is (table, record id, document), with None for a removed document.
+    """
     head, _, body = line.partition(b" ")
     if head != b"%08x" % crc32(body):
         return None
@@ -53,7 +62,7 @@ def decode(line: bytes) -> tuple[int, list[Op]] | None:
 
 
 def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
-    """Returns the commits in a journal, and the number of bytes of its valid lines.
+    """Returns the commits in a journal's bytes, each as (number, operations), and how many bytes hold them.
 
     An incomplete last line is left out: its commit was never reported as done. Raises: CorruptLine.
     """
@@ -72,7 +81,7 @@ def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
 
 
 def apply(tables: Tables, ops: Sequence[Op]) -> None:
-    """Applies the operations of a commit to the tables."""
+    """Applies the operations of a commit to the tables in memory, which it changes in place."""
     for table, key, doc in ops:
         if doc is None:
             tables.get(table, {}).pop(key, None)
@@ -81,9 +90,10 @@ def apply(tables: Tables, ops: Sequence[Op]) -> None:
 
 
 class Journal:
-    """The two files of one database, which are read once, then only appended to until a compaction.
+    """Reads and writes the two files of a database: a snapshot of all tables, and a journal of later commits.
 
-    Not thread-safe; its owner holds a lock.
+    Both are read once; then commits are only appended to the journal, until `compact` writes a new snapshot. Not
+    thread-safe: its owner holds a lock.
     """
 
     def __init__(self, folder: Path, *, schema: int, compact_bytes: int, disk: Disk = DISK) -> None:
@@ -98,10 +108,10 @@ class Journal:
         self._file: FileIO | None = None
 
     def load(self) -> tuple[Tables, int]:
-        """Returns the tables after the last commit, and their schema's number.
+        """Reads the files; returns the tables after the last commit, and the number of their schema (0: new database).
 
-        Nothing is written before all data has been read and found valid. Raises: BadInput for a damaged file or one of
-        a newer FLENwheel, UserError where the disk fails.
+        Nothing is written before all data has been read and found valid. Raises: BadInput for a damaged file and for
+        one of a newer FLENwheel, UserError where the disk fails.
         """
         make_folder(self.path.parent, self._disk)
         try:
@@ -132,9 +142,9 @@ class Journal:
         return tables, schema
 
     def append(self, ops: Sequence[Op]) -> list[Op]:
-        """Appends a commit durably and returns its operations as a replay would read them.
+        """Appends a commit to the journal, syncs the file, and returns the operations as parsed back from the line.
 
-        Raises: UserError when writing fails or the database is closed; the commit then has not happened.
+        Raises: UserError when writing fails or the database is closed; the commit is then not part of the database.
         """
         line = encode(self.sequence + 1, ops)
         file = self._writable()
@@ -158,7 +168,7 @@ class Journal:
 
     @property
     def due(self) -> bool:
-        """Returns whether the journal is larger than both the compaction limit and the snapshot."""
+        """Returns whether the journal should be compacted: it exceeds the compaction limit and the snapshot's size."""
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:
@@ -175,7 +185,7 @@ class Journal:
         self.size = 0
 
     def packed(self, tables: Tables) -> bytes:
-        """Returns the bytes of a snapshot file with all tables."""
+        """Returns all tables as the bytes of a snapshot file; writes nothing."""
         meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
         return json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
 
@@ -184,7 +194,7 @@ class Journal:
         self._compact_bytes = 2 * max(self._compact_bytes, self.size)
 
     def close(self) -> None:
-        """Closes the file; later writes are refused."""
+        """Closes the journal's file; later writes raise UserError."""
         if self._file is not None:
             self._file.close()
 

@@ -43,10 +43,10 @@ _NEEDED: Final = {
 
 
 class Library:
-    """Holds the data folder: characters, the job queue, settings and measured peaks; only one process can open it.
+    """Holds the data folder: characters, the job queue, settings and measured GPU memory peaks.
 
-    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot be
-    read or written to.
+    Only one process can open the folder. Raises: Busy when another process has it open, BadInput for a damaged
+    database, UserError for a folder that cannot be read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -97,11 +97,11 @@ class Library:
         return sorted(here, key=lambda each: each.trashed, reverse=True)
 
     def trash(self, character_id: str) -> Character:
-        """Moves a character with all its files into the folder `trash` and returns its record.
+        """Moves a character's folder into the trash of the data folder and returns the character's new record.
 
-        A second call changes nothing. The record is written first; after a crash before the move, the next start of the
-        studio makes the move. Raises: NotFound, also for files on a disk that is not mounted; UserError where writing
-        fails, and then the character stays.
+        Nothing changes where the character is in the trash already. After a crash in the middle, the next start of the
+        studio completes the move. Raises: NotFound, also when the character's files are on a disk that is not mounted;
+        UserError when writing fails, and the character then stays where it was.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -127,8 +127,8 @@ class Library:
     def restore(self, character_id: str) -> Character:
         """Takes a character out of the trash and returns its record; does nothing where it is not in the trash.
 
-        The folder is moved first: after a crash before the record is written, the character is still in the trash.
-        Raises: NotFound for an unknown character and for one whose files are gone; UserError where writing fails.
+        After a crash in the middle, the next start of the studio puts the character back into the trash. Raises:
+        NotFound for an unknown character and for one whose files are gone; UserError when writing fails.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -143,11 +143,11 @@ class Library:
             return self._characters.put(known.replace(trashed=""))
 
     def discard(self, character_id: str) -> None:
-        """Deletes all files of a character in the trash for good; its record stays, so that its id is not given again.
+        """Deletes all files of a character in the trash for good; its record stays, so that its id is not reused.
 
-        The folder is renamed first, and the next start of the studio deletes what a crash left of it. So after a crash
-        the character is in the trash whole, or not at all. Raises: NotFound for a character that is not in the trash,
-        UserError where writing fails.
+        The folder is first renamed, so that after a crash it is in the trash completely or not at all; the next start
+        of the studio deletes the renamed folder. Raises: NotFound for a character that is not in the trash, UserError
+        when deleting fails.
         """
         with self._opening:
             known, folder = self._characters.get(character_id), self.trash_folder(character_id)
@@ -165,13 +165,14 @@ class Library:
         return [each for each in self._characters.all() if each.trashed]
 
     def trash_folder(self, character_id: str) -> Path:
-        """Returns the path of a character's folder while it is in the trash."""
+        """Returns the path of the folder that holds a character's files while it is in the trash; creates nothing."""
         return self.root / "trash" / character_id
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
-        """Creates a character and returns its record; its id is made from its name, so that the id can name a folder.
+        """Creates a character and returns its record, with an id that is made from the name and fits a folder.
 
-        `fields` are the other fields of Character. Raises: BadInput without a name or a trigger word.
+        `trigger` is the word that stands for the character in prompts, `subject` the plain word for what it is.
+        `fields` are other fields of Character. Raises: BadInput without a name or a trigger word.
         """
         who = named({"name": name, "trigger": trigger, "subject": subject})
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
@@ -180,10 +181,11 @@ class Library:
             return self._characters.put(Character(id=self._free_id(stem), **who, **fields))
 
     def take_in(self, character: Character, folder: Path, jobs: Sequence[Job] = ()) -> Character:
-        """Moves a complete folder into place as a new character, records it with its jobs, and returns its record.
+        """Moves a folder with a character's complete files into the library, and returns the new character's record.
 
-        An id or a name that is taken gets a number. Until the record is stored the folder holds the file `IMPORTING`,
-        by which `sweep_imports` finds it after a crash. Raises: UserError when writing fails.
+        `jobs` are stored as jobs of the new character. Where the id or the name of `character` is taken, a number is
+        added to it. A crash leaves a marked folder, which `sweep_imports` deletes. Raises: UserError when writing
+        fails.
         """
         place = folder
         try:
@@ -208,7 +210,7 @@ class Library:
         return made
 
     def sweep_imports(self) -> None:
-        """Deletes what crashed imports have left: draft folders, and folders whose record was never stored."""
+        """Deletes what crashed imports of characters have left: draft folders, and folders without a stored record."""
         known = {character.id for character in self._characters.all()}
         for folder in (self.root / "characters").glob("*"):
             if folder.name.startswith(DRAFT) or ((folder / IMPORTING).exists() and folder.name not in known):
@@ -222,7 +224,10 @@ class Library:
         return next(each for each in (stem, *numbered) if each not in taken)
 
     def update(self, character_id: str, **changes: Any) -> Character:
-        """Changes fields of a character's record and returns it. Raises: NotFound, BadInput."""
+        """Changes fields of the record of a character that is not in the trash, and returns the new record.
+
+        Raises: NotFound, BadInput.
+        """
         with self._database.transaction():
             return self._characters.put(changed(self._here(character_id), {**changes, **named(changes)}))
 
@@ -234,14 +239,14 @@ class Library:
         return found
 
     def folder(self, character_id: str) -> Path:
-        """Returns the path of a character's folder."""
+        """Returns the path of a character's folder, whether or not it exists."""
         return self.root / "characters" / character_id
 
     def open(self, character_id: str) -> Store:
-        """Returns a character's store, opened at the first call and the same object every time.
+        """Returns the store of a character, which is opened at the first call; later calls return the same object.
 
-        Raises: NotFound for an unknown character; BadInput for a damaged store. Raises NotFound also when a store that
-        existed before has no files, so that an unmounted disk does not become an empty character.
+        Raises: BadInput for a damaged store; NotFound for an unknown character, for one in the trash, and for one whose
+        files have vanished, for example because their disk is not mounted.
         """
         with self._opening:
             if character_id not in self._stores:
@@ -261,7 +266,7 @@ class Library:
             return self._stores[character_id]
 
     def trouble(self, character_id: str) -> UserError | None:
-        """Returns the error when a character's store cannot be opened; None when it can."""
+        """Returns the error that opening a character's store raises; None when the store can be opened."""
         try:
             self.open(character_id)
         except UserError as error:
@@ -273,7 +278,7 @@ class Library:
         return [character for character in self.characters() if self.trouble(character.id) is None]
 
     def records(self, record_class: type[R]) -> Collection[R]:
-        """Returns the collection of the library's own records of one class, such as the jobs."""
+        """Returns the collection of the library's own records of one class, such as all jobs of all characters."""
         with self._opening:
             if record_class not in self._collections:
                 name = f"{record_class.__name__.lower()}s"
@@ -281,20 +286,20 @@ class Library:
             return self._collections[record_class]
 
     def peaks(self) -> dict[str, int]:
-        """Returns the measured memory peaks of the GPU, in bytes by key."""
+        """Returns the measured peaks of GPU memory, in bytes by the key under which `set_peak` stored them."""
         return {key: int(value) for key, value in self._values("peaks").items()}
 
     def set_peak(self, key: str, peak: int) -> None:
-        """Stores a measured memory peak in bytes."""
+        """Stores a measured peak of GPU memory in bytes; `key` names what was measured, such as a model's step."""
         self._set_value("peaks", key, peak)
 
     def setting(self, key: str, kind: type[V]) -> V | None:
-        """Returns the setting under a key; None where there is none, or where its value is not of type `kind`."""
+        """Returns the setting stored under a key; None where there is none, or its value is not of the type `kind`."""
         value = self._values("settings").get(key)
         return value if isinstance(value, kind) else None
 
     def set_setting(self, key: str, value: Setting) -> None:
-        """Stores a setting under a key; None as the value is stored, too, and reads like a missing setting."""
+        """Stores a setting under a key; storing None has the effect of removing the setting."""
         self._set_value("settings", key, value)
 
     def _values(self, table: str) -> Mapping[str, Any]:
@@ -318,9 +323,10 @@ def _move(source: Path, target: Path) -> None:
 
 
 def named(given: Mapping[str, Any]) -> dict[str, str]:
-    """Returns those of name, trigger and subject that are given, stripped and checked; an empty subject becomes person.
+    """Returns the fields `name`, `trigger` and `subject` that are in `given`, stripped and checked.
 
-    Raises: BadInput for an empty name or trigger, and for text of several lines or with control characters.
+    An empty subject becomes person. Raises: BadInput for an empty name or trigger word, for text of several lines, and
+    for control characters.
     """
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
     if values.get("subject") == "":

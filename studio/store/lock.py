@@ -15,10 +15,10 @@ from studio.store.durable import disk_error
 
 
 class FolderLock:
-    """Locks a folder for this process from construction to `release`, or to the end of the process.
+    """Locks a folder for this process, from construction until `release` or the end of the process.
 
-    Where the system can lock the folder itself, the lock holds even when its file is deleted. Raises: Busy with the
-    other process's id; UserError where the disk refuses the lock.
+    Where the system can lock a folder itself, the lock holds even when the lock file is deleted. Raises: Busy with the
+    id of the process that holds the lock; UserError where the disk refuses the lock.
     """
 
     def __init__(self, folder: Path) -> None:

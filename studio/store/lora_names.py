@@ -28,14 +28,21 @@ _BY_HASH: Final = ("modelspec.hash_sha256", "sshs_model_hash")  # metadata keys 
 
 
 def version_lora_name(trigger: str, version: Version) -> str:
-    """Returns the public name of a version's LoRA, valid as a file name on any system and in any program's prompt."""
+    """Returns the public name of a version's LoRA, made of the trigger word, the role and the version's name.
+
+    It is valid as a file name on any system, and in the prompts of other programs.
+    """
     ending = re.sub(r"[^\w-]+", "_", f"-{version.role.value}-{version.name}")
     beginning = re.sub(r"[^\w-]+", "_", trigger)
     return beginning.encode()[:_NAME_BYTES].decode(errors="ignore") + ending[:_NAME_BYTES]
 
 
 def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Provenance:
-    """Returns a provenance that can be published: each LoRA file reduced to its name, and `loras` as the LoRAs used."""
+    """Returns a copy of a provenance that can be published, because it holds no path of this machine.
+
+    Each LoRA file in its parameters is reduced to the file's name. `loras` become the LoRAs that it lists as used;
+    where they are empty, its own list stays.
+    """
     named = tuple(LoraName(**asdict(lora)) for lora in loras)
     uses = stack_of(provenance)
     files = [{"file": _name(use.file), "weight": use.weight} for use in uses]
@@ -44,15 +51,18 @@ def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Proven
 
 
 def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
-    """Returns the LoRAs in the parameters of a picture. Raises: BadInput."""
+    """Returns the LoRA files, with weights, that the parameters in a picture's provenance name; () for none.
+
+    Raises: BadInput for parameters of another form.
+    """
     return LoraUse.stack(provenance.params.get("loras"))
 
 
 def as_it_leaves(file: Path) -> bytes:
-    """Returns the bytes of a picture's file as they may be published: without paths of LoRA files in its metadata.
+    """Returns the bytes of a picture's file in a form that can be published: no paths of LoRA files in its metadata.
 
-    Earlier versions wrote such paths. A `flenwheel` chunk that cannot be read may hold anything, so it is removed.
-    Raises: BadInput.
+    Files of earlier versions of the studio may hold such paths. A provenance chunk that cannot be read is left out,
+    because it may hold anything. Raises: BadInput for a file that is no picture.
     """
     data = file.read_bytes()
     if file.suffix != ".png" or not (text := provenance_text(data, str(file))):  # only drawn PNGs have the chunk
@@ -75,13 +85,20 @@ def _name(file: str) -> str:
 
 
 class LoraNames:
-    """Finds the public names and hashes of LoRA files; a file is read again only when it has changed."""
+    """Finds the public names and hashes of LoRA files.
+
+    The hash of a file is kept, and computed again only when the file has changed.
+    """
 
     def __init__(self) -> None:
         self._hashes: dict[tuple[str, int, int], str] = {}
 
     def named(self, uses: Iterable[tuple[str, LoraUse]]) -> list[NamedLora]:
-        """Returns each LoRA with its public name, weight and hash; "" as a given name stands for the file's stem."""
+        """Returns the public name, weight and hash of each LoRA; the hash is "" where the file cannot be read.
+
+        `uses` are pairs of a public name and the LoRA's file with its weight; with the name "" the file's own name is
+        taken, without its suffix.
+        """
         return [
             NamedLora(name or Path(_name(use.file)).stem, use.weight, self._hash(Path(use.file))) for name, use in uses
         ]

@@ -34,7 +34,10 @@ _REMEDY: Final = "Put it back from a backup, or trash its record."
 
 @dataclass(frozen=True)
 class Kept:
-    """Holds a stored picture file: its id, its path relative to the character's folder, and its upright size."""
+    """Holds where a picture file was stored: its id, its path relative to the character's folder, and its size.
+
+    `width` and `height` are those of the upright picture in pixels.
+    """
 
     id: str
     file: str
@@ -48,9 +51,11 @@ def content_id(data: bytes) -> str:
 
 
 class Pictures:
-    """Stores the picture, mask and thumbnail files of a character's folder, named by their content.
+    """Stores the picture, mask and thumbnail files of a character's folder.
 
-    They are `images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp`.
+    A picture or mask is named by the hash of its content, a thumbnail by its picture: `images/ab/abcd….png`,
+    `masks/ab/abcd….png`, `thumbs/ab/abcd….webp`. In each method `file` is such a path, relative to the character's
+    folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,9 +65,10 @@ class Pictures:
         self._shares: dict[tuple[str, Crop], float] = {}  # (mask, crop) -> the share
 
     def keep(self, data: bytes) -> Kept:
-        """Stores a picture file's bytes: JPEG, PNG and WebP unchanged, any other format as an upright RGB PNG.
+        """Stores the bytes of a picture file and returns its id, path and size.
 
-        Raises: BadInput for bytes that are no picture, UserError when writing fails.
+        JPEG, PNG and WebP are stored unchanged, any other format as an upright RGB PNG. Raises: BadInput for bytes that
+        are no picture, UserError when writing fails.
         """
         picture = decode(data)
         suffix = _SUFFIX.get(picture.format or "")
@@ -72,7 +78,10 @@ class Pictures:
         return self._place(data, suffix, upright)
 
     def keep_result(self, picture: Image.Image, provenance: Provenance) -> Kept:
-        """Stores a picture as a PNG that holds its provenance (see `png_info`). Raises: BadInput, UserError."""
+        """Stores pixels as a PNG that holds their provenance (see `png_info`), and returns its id, path and size.
+
+        Raises: BadInput where the provenance does not fit, UserError when writing fails.
+        """
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
 
@@ -98,9 +107,10 @@ class Pictures:
         return file
 
     def counted_thumb(self, picture_id: str, file: str, mask: str, crop: Crop) -> Path:
-        """Returns the path of a thumbnail of the crop, darkened where the mask excludes it; makes it when missing.
+        """Returns the path of a thumbnail of a picture's crop, in which the parts outside the mask are darkened.
 
-        Raises: NotFound, BadInput.
+        `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. The thumbnail is made
+        when it is missing. Raises: NotFound, BadInput, UserError when writing fails.
         """
         path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
@@ -112,14 +122,20 @@ class Pictures:
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:
-        """Returns the mean of a mask over a crop, 0…1, 1 being white everywhere. Raises: NotFound, BadInput."""
+        """Returns how much of a crop a mask leaves in training: 0 (black) to 1 (white everywhere).
+
+        `mask` is the mask's path relative to the character's folder. Raises: NotFound, BadInput.
+        """
         known = (mask, crop)
         if known not in self._shares:
             self._shares[known] = ImageStat.Stat(cut(to_grey(self.open(mask)), crop)).mean[0] / 255
         return self._shares[known]
 
     def path(self, file: str) -> Path:
-        """Returns the path of a stored file. Raises: NotFound, NotAllowed."""
+        """Returns the absolute path of a stored file, given its path relative to the character's folder.
+
+        Raises: NotFound, NotAllowed.
+        """
         path = self._folder / file
         try:
             there = path.is_file()
@@ -130,7 +146,10 @@ class Pictures:
         return path
 
     def read(self, file: str) -> bytes:
-        """Returns a stored file's bytes. Raises: NotFound, NotAllowed; BadInput when the bytes are not those stored."""
+        """Returns the bytes of a stored file, given its path relative to the character's folder.
+
+        Raises: NotFound, NotAllowed; BadInput when the bytes do not fit the hash in the file's name.
+        """
         path = self.path(file)
         try:
             data = path.read_bytes()
@@ -141,9 +160,10 @@ class Pictures:
         return data
 
     def trouble(self, file: str) -> UserError | None:
-        """Returns the error when a stored file cannot be used, else None.
+        """Returns the error when a stored file is missing, unreadable or changed; None when it is sound.
 
-        The bytes are read only where the file has changed since the last call.
+        `file` is its path relative to the character's folder. A file is read again only where it has changed since the
+        last call.
         """
         try:
             told = self.path(file).stat()
@@ -156,17 +176,19 @@ class Pictures:
         return None
 
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a thumbnail of a picture, or of its crop, and makes the thumbnail when it is missing.
+        """Returns the path of a thumbnail of a picture, or of its part `crop`; makes the thumbnail when missing.
 
-        When storing it fails, returns the path of the picture itself. Raises: NotFound, NotAllowed, BadInput.
+        `file` is the picture's path relative to the character's folder. When the thumbnail cannot be stored, the path
+        of the whole picture is returned. Raises: NotFound, NotAllowed, BadInput.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a large file that a browser shows like `open`: the picture's own, or a WebP made from it.
+        """Returns the path of a large file that shows a picture, or its part `crop`, in a browser as `open` returns it.
 
-        The WebP is made for a crop and for a transparent picture: browsers rotate pictures and apply profiles like
-        `open`, but they show the page through transparency. Raises: NotFound, NotAllowed, BadInput.
+        That is the picture's own file, except for a part and for a transparent picture: for these a WebP is made. A
+        browser rotates a picture and applies its colour profile as `open` does, but shows the page through transparent
+        pixels. Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
         if file not in self._clear:
@@ -176,9 +198,10 @@ class Pictures:
         return self._small(f"{_part_name(picture_id, crop)}-view", file, crop, _VIEW_SIDE)
 
     def delete(self, picture_id: str, file: str, *, keep_thumb: bool) -> int:
-        """Deletes a picture's file, thumbnails and views, and returns the bytes freed; repeating it does no harm.
+        """Deletes a picture's file with all its thumbnails and large views, and returns the bytes freed.
 
-        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when deleting fails.
+        With `keep_thumb` the thumbnail of the whole picture stays. Files that are gone already are no error. Raises:
+        UserError when deleting fails.
         """
         thumb = self._thumb_path(picture_id)
         paths = [self._folder / file, *thumb.parent.glob(f"{picture_id}*.webp")]
@@ -199,7 +222,10 @@ class Pictures:
         return path
 
     def open(self, file: str) -> Image.Image:
-        """Returns a stored picture or mask as pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
+        """Returns the pixels of a stored picture or mask, upright and RGB.
+
+        `file` is its path relative to the character's folder. Raises: NotFound, NotAllowed, BadInput.
+        """
         return to_rgb(decode(self.read(file), str(self._folder / file)))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
@@ -261,12 +287,11 @@ def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
 
 
 def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
-    """Returns the text chunks of a PNG: `parameters`, which other tools read, and `flenwheel`, the provenance as JSON.
+    """Returns the two text chunks to store in a PNG with the provenance of its picture.
 
-    `provenance` is published with the picture, so it must hold no path of this machine (`lora_names.without_places`).
-    `size` is the picture's width and height.
-
-    Raises: BadInput when `params_kind` names no parameters, or `params` do not fit it.
+    `parameters` is the text that other tools read, `flenwheel` the provenance as JSON. Both are published with the
+    picture, so `provenance` must hold no path of this machine (see `lora_names.without_places`). `size` is width and
+    height in pixels. Raises: BadInput when `params_kind` names no class of parameters, or `params` do not fit it.
     """
     info = PngInfo()
     told = provenance.to_json()
@@ -278,15 +303,15 @@ def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
 
 
 def read_provenance(path: Path) -> Provenance:
-    """Returns the provenance that `png_info` wrote into a file; an empty one for a picture without it.
+    """Returns the provenance that `png_info` wrote into a PNG; an empty one for a picture without it.
 
-    Raises: BadInput for a file that is no picture, ValueError for a chunk of another form.
+    Raises: BadInput for a file that is no picture, ValueError for a provenance that cannot be parsed.
     """
     return Provenance.from_json(json.loads(provenance_text(path.read_bytes(), str(path)) or "{}"))
 
 
 def provenance_text(data: bytes, name: str = "The file") -> str:
-    """Returns the text of the chunk `flenwheel` in a picture file's bytes; "" where there is none.
+    """Returns the JSON text of the provenance (chunk `flenwheel`) in a picture file's bytes; "" where there is none.
 
     `name` is the file's name for the error. Raises: BadInput for bytes that are no picture.
     """

@@ -28,9 +28,10 @@ _ABSENT: Final[Any] = object()
 
 
 class JournalStorage(Storage):
-    """Holds the tables in memory, and makes each change durable in the journal before the call returns.
+    """Holds the tables of a database in memory, and stores each change in the journal before the call returns.
 
-    Inside a transaction a removed document leaves None in its place, so that a rollback keeps the order.
+    Inside a transaction a removed document leaves None in its place, so that a rollback keeps the order of the
+    documents.
     """
 
     def __init__(
@@ -52,16 +53,16 @@ class JournalStorage(Storage):
 
     @property
     def revision(self) -> int:
-        """Returns the number of the last commit, counted from the creation of the database."""
+        """Returns the number of commits since the database was created."""
         return self._journal.sequence
 
     def read(self) -> Tables:
-        """Returns all tables for TinyDB; the tables are copied, their documents are not."""
+        """Returns a copy of all tables for TinyDB; the documents in them are the stored ones and are not copied."""
         with self.lock:
             return {name: dict(self.documents(name)) for name in self._tables}
 
     def write(self, data: Tables) -> None:
-        """Makes the tables equal to `data`; only the differences are written to the journal."""
+        """Makes the stored tables equal to `data`, as TinyDB asks; only the differences go to the journal."""
         with self.transaction():
             for name, docs in self.read().items():
                 for key in docs.keys() - data.get(name, {}).keys():
@@ -71,21 +72,27 @@ class JournalStorage(Storage):
                     self.stage(name, key, doc)
 
     def packed(self) -> bytes:
-        """Returns all tables after the last commit as the bytes of a snapshot, from which a database can be opened."""
+        """Returns all tables after the last commit as the bytes of a snapshot file, which opens as a database."""
         with self.lock:
             return self._journal.packed(self._tables)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the journal's file; later changes raise UserError."""
         with self.lock:
             self._journal.close()
 
     def document(self, table: str, key: str) -> Doc | None:
-        """Returns a document, not a copy, in constant time; None when there is none."""
+        """Returns the stored document with an id (`key`) from a table; None where there is none.
+
+        It is the stored object, not a copy, so the caller must not change it. Takes constant time.
+        """
         return self._tables.get(table, {}).get(key)
 
     def documents(self, table: str) -> dict[str, Doc]:
-        """Returns a table's documents, not a copy, in the order of their first write; the caller holds the lock."""
+        """Returns the stored documents of a table by id, in the order in which they were first written.
+
+        They are not copied, so the caller must not change them, and has to hold `lock` while it reads them.
+        """
         docs = self._tables.get(table, {})
         touched = (key for level in self._open for name, key in level if name == table)
         if any(docs.get(key, _ABSENT) is None for key in touched):
@@ -93,7 +100,7 @@ class JournalStorage(Storage):
         return docs
 
     def stage(self, table: str, key: str, doc: Doc | None) -> None:
-        """Sets a document in the open transaction; None removes it."""
+        """Sets the document with the id `key` as part of the open transaction; `doc` None removes the document."""
         docs = cast("dict[str, Any]", self._tables.setdefault(table, {}))
         before = docs.get(key, _ABSENT)
         if doc is None and before is _ABSENT:
@@ -103,7 +110,7 @@ class JournalStorage(Storage):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Groups changes into one journal line; when the body raises, none of them happens.
+        """Groups the changes of a `with` block into one commit; when the block raises, none of them happens.
 
         An inner transaction that raises undoes only its own changes. Raises: UserError when writing fails.
         """
@@ -185,28 +192,34 @@ class _Changes(MutableMapping[str, Doc]):
 
 
 class JournalTable(Table):
-    """A TinyDB table whose document ids are the records' ids, and whose writes stage only the changed documents."""
+    """Holds one table of a database, as a TinyDB table whose document ids are the records' ids.
+
+    A write stores only the documents that have changed.
+    """
 
     document_id_class = str  # type: ignore[assignment]  # TinyDB's ids are numbers, the studio's are text
     default_query_cache_capacity = 0  # after a rollback a cached result would be stale
 
     @property
     def journal(self) -> JournalStorage:
-        """Returns the storage of the table, typed as JournalStorage."""
+        """Returns the table's storage, which holds all tables of the database."""
         return cast(JournalStorage, self._storage)
 
     def put(self, key: str, doc: Doc) -> None:
-        """Inserts or replaces a document in constant time."""
+        """Stores a document under the id `key`, replacing the one that has it; takes constant time."""
         with self.journal.transaction():
             self.journal.stage(self.name, key, doc)
 
     def drop(self, key: str) -> None:
-        """Removes a document in constant time; does nothing when there is none."""
+        """Removes the document with the id `key` in constant time; does nothing when there is none."""
         with self.journal.transaction():
             self.journal.stage(self.name, key, None)
 
     def read(self, key: str) -> Doc | None:
-        """Returns a document by its id, not a copy, in constant time; None when there is none."""
+        """Returns the document with the id `key` in constant time; None when there is none.
+
+        It is the stored object, not a copy, so the caller must not change it.
+        """
         with self.journal.lock:
             return self.journal.document(self.name, key)
 
@@ -223,16 +236,16 @@ class JournalTable(Table):
 
 
 class Database(TinyDB):
-    """The TinyDB of one folder, `Database(folder)`; every change is on the disk when its call returns."""
+    """Opens the TinyDB database in a folder; every change is on the disk when its call returns."""
 
     table_class = JournalTable
     default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own class
 
     @property
     def journal(self) -> JournalStorage:
-        """Returns the storage of the database, typed as JournalStorage."""
+        """Returns the database's storage, which holds its tables in memory and writes its journal."""
         return cast(JournalStorage, self.storage)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Returns a context manager that groups changes into one; when its body raises, none of them happens."""
+        """Returns a context manager that groups changes into one commit; when its body raises, none of them happens."""
         return self.journal.transaction()

@@ -30,9 +30,9 @@ class Trash:
         self._throws = Collection(database, "throws", Throw)
 
     def throw(self, ids: Iterable[str]) -> None:
-        """Moves pictures into the trash as one move, which `undo` reverses; those that are already in it stay.
+        """Moves the pictures with these ids into the trash; one call of `undo` takes them all out again.
 
-        Raises: NotFound.
+        Pictures that are already in the trash are not part of the move. Raises: NotFound.
         """
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if not image.trashed]
@@ -49,9 +49,10 @@ class Trash:
                 self._verdicts.follow(self._images.put(image.replace(trashed=throw.created)))
 
     def restore(self, ids: Iterable[str]) -> list[str]:
-        """Takes pictures out of the trash, with their triplets, and returns the ids of those taken out.
+        """Takes pictures out of the trash and returns the ids of those taken out.
 
-        Pictures whose file has been deleted stay in the trash. Raises: NotFound.
+        Their training examples (triplets) are restored too. Pictures whose file has been deleted stay in the trash.
+        Raises: NotFound.
         """
         with self._database.transaction():
             found = map(self._images.get, dict.fromkeys(ids))
@@ -64,14 +65,20 @@ class Trash:
             return [image.id for image in images]
 
     def empty(self, ids: Iterable[str]) -> None:
-        """Marks pictures in the trash as emptied, so that they can no longer be restored. Raises: NotFound."""
+        """Marks the records of pictures in the trash as emptied, so that they cannot be restored; deletes no file.
+
+        Pictures outside the trash are not marked. Raises: NotFound.
+        """
         with self._database.transaction():
             for image in map(self._images.get, dict.fromkeys(ids)):
                 if image.trashed and not image.emptied:
                     self._images.put(image.replace(emptied=now()))
 
     def last(self) -> tuple[str, list[str]]:
-        """Returns the time of the move that `undo` would undo, and the ids of its pictures; ("", []) without a move."""
+        """Returns the last move into the trash: its time as ISO 8601, and the ids of its pictures still in the trash.
+
+        It is the move that `undo` undoes. Returns ("", []) where there is none.
+        """
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
             if still := [image.id for image in known if image is not None and image.trashed and not image.emptied]:
@@ -79,7 +86,10 @@ class Trash:
         return "", []
 
     def undo(self) -> Sequence[str]:
-        """Undoes the last move whose pictures are still in the trash, and returns the ids of the restored pictures."""
+        """Undoes the last move that still has pictures in the trash, and returns the ids of the restored pictures.
+
+        Returns an empty list where there is no such move.
+        """
         with self._database.transaction():
             while (last := self._throws.last(lambda throw: True)) is not None:
                 self._throws.remove(last.id)

@@ -6,9 +6,12 @@ changed words or pixels for it: a correction, or a new try at a wrong result wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import uuid4
 from zlib import crc32
+
+from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
@@ -22,7 +25,11 @@ HOLD_OUT_EVERY = 6
 
 
 class Verdicts:
-    """Records verdicts on one character's pictures and updates their triplets; every method is one transaction."""
+    """Records reviewers' verdicts on one character's pictures; every method is one transaction.
+
+    It also stores and removes the training examples of the editor, triplets of source, parameters and result: an edit
+    has one as long as its verdict is good and it is not in the trash.
+    """
 
     def __init__(
         self,
@@ -39,9 +46,11 @@ class Verdicts:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
-        """Records a verdict on a picture and returns the decision.
+        """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
-        `correction` is the id of the corrected picture that came with it, "" for none. Raises: NotFound, BadInput.
+        `reasons` are the reasons given for it. `correction` is the id of the corrected picture that came with it, ""
+        for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
+        verdict and for a picture in the trash.
         """
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:
@@ -73,10 +82,35 @@ class Verdicts:
             self.follow(self._images.put(said))
         return decision
 
-    def undo(self, reviewer: str | None) -> Decision:
-        """Undoes the last decision that was not undone, and returns it; `reviewer` None takes anyone's.
+    def demand_correction(
+        self, wrong: ImageRecord, was: Image.Image, mended: Image.Image, params: Mapping[str, Any] | None
+    ) -> None:
+        """Checks that a correction can teach the editor something.
 
-        Raises: NotFound.
+        `was` are the wrong edit's pixels, `mended` the corrected ones; `params` None keeps the edit's parameters.
+        Raises: BadInput for a picture that no edit made, another size, and the same pixels with the same parameters.
+        """
+        if self.source_of(wrong) is None:
+            raise BadInput(
+                f"The picture {wrong.id} was not made by an edit: correcting it teaches nothing.",
+                "Reject it and make another one, or import the mended picture as a source.",
+            )
+        if mended.size != was.size:
+            raise BadInput(
+                f"The mended picture is {mended.width}×{mended.height}, the wrong one {was.width}×{was.height}.",
+                "Save it at the wrong picture's own size.",
+            )
+        if params in (None, wrong.params) and mended.tobytes() == was.tobytes():
+            raise BadInput(
+                "The mended picture is the same as the wrong one, so it teaches nothing.",
+                "Change what is wrong in it, or reject the picture.",
+            )
+
+    def undo(self, reviewer: str | None) -> Decision:
+        """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
+
+        `reviewer` None means the last verdict of anyone. A corrected picture that came with it goes into the trash.
+        Raises: NotFound where there is no such verdict.
         """
         with self._database.transaction():
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
@@ -97,7 +131,11 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Creates a picture's triplet when it should exist, else removes it; an existing triplet is not changed."""
+        """Stores or removes a picture's training example (triplet), so that it fits the record that is given.
+
+        Only an edit with the verdict good and outside the trash has one; a triplet that is stored already is not
+        changed.
+        """
         wanted = self._triplet_of(image)
         if wanted is None:
             self._triplets.remove(image.id)
@@ -136,7 +174,11 @@ class Verdicts:
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
-        """Returns a picture, then the wrong results that it is a new try at or a correction of, the first one last."""
+        """Returns the results that led to a picture, newest first: the picture itself, then the wrong ones before it.
+
+        A wrong result comes before a picture that is a new try at it or a correction of it. A picture that is neither
+        is the only one in the list.
+        """
         chain = [image]
         while True:
             last = chain[-1]
@@ -146,7 +188,10 @@ class Verdicts:
             chain.append(before)
 
     def source_of(self, image: ImageRecord) -> str | None:
-        """Returns the id of the picture that an edit started from; None for a picture that no edit made."""
+        """Returns the id of the source picture of an edit; None for a picture that no edit made.
+
+        For a correction it is the source of the corrected edit.
+        """
         if image.kind is Kind.ENRICHED:
             return image.parent or None
         if image.kind is Kind.CORRECTION:

@@ -17,7 +17,10 @@ from studio.store.tables import Database
 
 
 class Versions:
-    """Changes the versions and datasets of one character."""
+    """Stores the LoRA versions and training datasets of one character.
+
+    A version's role is the character or the editor; at most one version of each role is in use.
+    """
 
     def __init__(
         self, folder: Path, database: Database, versions: Collection[Version], datasets: Collection[Dataset]
@@ -28,9 +31,10 @@ class Versions:
         self._datasets = datasets
 
     def add(self, adapter_file: Path, role: Role, **fields: Any) -> Version:
-        """Copies an adapter into the character's folder and records it as a version, which it returns.
+        """Copies a LoRA file into the character's folder and returns the record of the new version, not in use yet.
 
-        `fields` are those of Version; the name is by default `v` and its number. Raises: NotFound, UserError.
+        `fields` are other fields of Version; without a `name` it is called `v` and the next number. Raises: NotFound
+        where there is no such file, UserError when writing fails.
         """
         if not adapter_file.is_file():
             raise NotFound(f"The adapter {adapter_file} is not there.", "Train again, or choose another checkpoint.")
@@ -42,11 +46,14 @@ class Versions:
             return self._versions.put(Version(id=version_id, adapter=file, role=role, **named))
 
     def kept(self, role: Role) -> list[Version]:
-        """Returns the versions of a role that are not in the trash, oldest first."""
+        """Returns the versions of a role (character or editor) that are not in the trash, oldest first."""
         return [each for each in self._versions.find(role=Role(role)) if not each.trashed]
 
     def throw(self, version_id: str) -> Version:
-        """Moves a version into the trash and returns it; its file stays. Raises: NotFound, Busy for the one in use."""
+        """Moves a version into the trash and returns its record; its file stays.
+
+        Raises: NotFound, Busy for the version in use.
+        """
         with self._database.transaction():
             version = self._versions.get(version_id)
             if version.state is VersionState.ADOPTED:
@@ -54,28 +61,28 @@ class Versions:
             return version if version.trashed else self._versions.put(version.replace(trashed=now()))
 
     def restore(self, version_id: str) -> Version:
-        """Takes a version out of the trash and returns it. Raises: NotFound."""
+        """Takes a version out of the trash and returns its record. Raises: NotFound."""
         with self._database.transaction():
             version = self._versions.get(version_id)
             return self._versions.put(version.replace(trashed="")) if version.trashed else version
 
     def adapter_path(self, version_id: str) -> Path:
-        """Returns the path of a version's adapter. Raises: NotFound."""
+        """Returns the path of a version's LoRA file. Raises: NotFound for an unknown version or a missing file."""
         path = self._folder / self._versions.get(version_id).adapter
         if not path.is_file():
             raise NotFound(f"The adapter file {path} is missing.", "Put it back from a backup, or train again.")
         return path
 
     def adopted(self, role: Role) -> Version | None:
-        """Returns the adopted version of a role; None means the base model."""
+        """Returns the version in use for a role (character or editor); None where the base model is in use."""
         found = self._versions.find(role=Role(role), state=VersionState.ADOPTED)
         return found[0] if found else None
 
     def adopt(self, version_id: str, on: bool) -> Version:
-        """Adopts a version and retires the one in use; returns the given version.
+        """Puts a version in use and retires the one in use so far; returns the version's new record.
 
-        With `on` false it retires a candidate, or retires the adopted version and adopts its parent. Raises: NotFound,
-        BadInput for a version in the trash and for `on` false on a retired version.
+        With `on` false the version is retired instead; where it was in use, its parent is put in use. Raises: NotFound,
+        BadInput for a version in the trash, and for `on` false on a retired version.
         """
         with self._database.transaction():
             version = self._versions.get(version_id)
@@ -89,7 +96,10 @@ class Versions:
             return self._versions.put(version.replace(state=VersionState.ADOPTED))
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores entries as a dataset that never changes, and returns it; the same entries return the same dataset."""
+        """Stores training entries as a dataset that never changes, and returns the dataset.
+
+        `role` tells what is trained: the character or the editor. The same entries always give the same dataset.
+        """
         dataset = frozen(role, entries)
         with self._database.transaction():
             return self._datasets.peek(dataset.id) or self._datasets.put(dataset)

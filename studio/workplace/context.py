@@ -27,9 +27,9 @@ Runner = Callable[["Context"], None]
 
 
 class Context:
-    """The context of one run of a job: what its runner uses to report, to save pictures and to lease the GPU.
+    """Gives the function that runs a job what it needs: to report progress, save pictures and lease the GPU.
 
-    It is made for each run, and used only by the thread of its runner.
+    It is made anew for each run of a job, and used only by the thread that runs the job.
     """
 
     def __init__(self, job: Job, workplace: Workplace) -> None:
@@ -43,7 +43,7 @@ class Context:
 
     @property
     def job(self) -> Job:
-        """Returns the job's present record with its artifacts."""
+        """Returns the job's present record, with its progress and results so far."""
         return self._jobs.get(self._id)
 
     @property
@@ -61,10 +61,11 @@ class Context:
         repeats_count: bool = True,
         unit: str = "",
     ) -> None:
-        """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
+        """Reports that `step` of `total` steps are done; it is also the callback that engines get for their progress.
 
-        `work` is the progress within the items that are left, in finer units. With `repeats_count` false, the time
-        between two reports of the same step is not counted in the rate. `unit` is what the steps count, "" for items.
+        `message` is a text for the user. `work` counts the progress on the remaining steps in finer units, such as
+        forward passes. With `repeats_count` false, time between two reports of the same step does not count in the time
+        per step. `unit` is what the steps count, "" for items. Raises: Cancelled when the job should stop.
         """
         if self.cancelled():
             raise Cancelled
@@ -72,15 +73,15 @@ class Context:
         self._jobs.progress(self._id, step=step, total=total, unit=unit, message=message, rate=rate, eta_s=eta_s)
 
     def expect(self, breaks: Breaks) -> None:
-        """Sets the interruptions that come between the job's steps, so that the time left includes them."""
+        """Announces regular interruptions between the job's steps, such as previews, to estimate the time left."""
         self._meter.breaks = breaks
 
     def say(self, message: str) -> None:
-        """Sets the job's message without changing its step."""
+        """Sets the text that tells the user what the job does now; its step stays as it is."""
         self._jobs.progress(self._id, message=message)
 
     def cancelled(self) -> bool:
-        """Returns whether this run should stop; `step`, and each wait for the GPU, then raise Cancelled."""
+        """Returns whether this run should stop; raises nothing."""
         return self._jobs.stopping(self._id)
 
     def tell(self, event: Event) -> None:
@@ -88,23 +89,28 @@ class Context:
         self._jobs.add_event(self._id, event)
 
     def warn(self, words: str) -> None:
-        """Appends a warning to the job's log."""
+        """Appends a warning to the job's log; `words` is the text for the user."""
         self.tell(Warned(warning=words))
 
     def keep(self, **artifacts: Any) -> None:
-        """Sets fields of the job's Artifacts and stores them durably."""
+        """Sets fields of the job's results (`Artifacts`) by name, and stores them on the disk at once."""
         self._jobs.keep_artifacts(self._id, **artifacts)
 
     def leave_out(self, image_id: str, error: UserError, *, what: Without = Without.LEFT_OUT, items: int = 1) -> None:
-        """Records in the job's events and artifacts that a picture cannot be used.
+        """Records in the job's log and results that a picture cannot be used; `error` is the reason.
 
-        `what` is the kind of omission; `items` is the number of the job's items that are not done because of it.
+        `what` is the kind of omission: the picture was left out, or not compared with. `items` is the number of the
+        job's items that are not done because of it.
         """
         named = self._named(what, image_id, error.cause, items)
         self.warn(f"{named.name} was {WITHOUT_WORDS[what]}: {error}")
 
     def demand_some(self, done: Collection[object]) -> None:
-        """Raises BadInput when pictures were left out and `done`, the results, is empty; it gives the first reason."""
+        """Raises BadInput when the job has no results because its pictures had to be left out.
+
+        `done` are the results. The error names the first picture left out, with its reason. Without any such picture
+        nothing is raised.
+        """
         bad = list(self._without[Without.LEFT_OUT].values())
         if bad and not done:
             raise BadInput(
@@ -130,10 +136,11 @@ class Context:
         likeness: Likeness | None = None,
         **fields: Any,
     ) -> ImageRecord:
-        """Stores a picture with its provenance (job, model, version, parameters) and returns its record.
+        """Stores a picture together with the job, model, LoRA version and parameters that made it; returns its record.
 
-        `item` holds the parameters that it was drawn with; `fields` are other fields of ImageRecord. Content that is
-        stored already returns its existing record, which the job's artifacts list under `again`.
+        `kind` is its origin, `parent` the id of the picture it was made from, "" for none. `item` holds the parameters,
+        `likeness` the similarity to the originals; `fields` are other fields of ImageRecord. Where the same picture was
+        stored before, its existing record is returned, and except for previews the job's results list it under `again`.
         """
         job = self.job
         asked = ModelPayload.of(job)
@@ -156,9 +163,11 @@ class Context:
 
     @contextmanager
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
-        """Yields exclusive use of the GPU; the job's record shows what it waits for, and a cancel ends the wait.
+        """Yields exclusive use of the GPU for the stages of `plan`, after a wait where another job has it.
 
-        Measured memory peaks are stored under `key` (see `GpuManager.lease`). Raises: OutOfMemory, Cancelled.
+        The job's record tells what it waits for; cancelling the job ends the wait. Measured memory peaks are stored
+        under `key`; "" stores them under each stage's components. Raises: OutOfMemory when a stage can never fit,
+        Cancelled.
         """
         with self.workplace.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
             yield lease

@@ -18,7 +18,11 @@ from studio.store import Library, Store
 
 
 class Workplace:
-    """Holds one data folder, one GPU, one queue, and the engines made so far; no job runs before `jobs.start()`."""
+    """Holds what the whole program shares: settings, model registry, data folder, GPU manager and job queue.
+
+    It also keeps the engines, which are the objects that run the models, once they are made. No job runs before
+    `jobs.start()`.
+    """
 
     def __init__(
         self, settings: Settings, registry: Registry, library: Library, gpu: GpuManager, jobs: Jobs, ends: ExitStack
@@ -40,7 +44,7 @@ class Workplace:
         self.close()
 
     def close(self) -> None:
-        """Stops the queue within a step, empties the GPU and closes the data folder.
+        """Stops the job queue after the running job's present step, frees the GPU and closes the data folder.
 
         Raises: Busy when the running job does not stop in time.
         """
@@ -49,36 +53,51 @@ class Workplace:
         self._ends.close()
 
     def desk(self, character_id: str) -> Desk:
-        """Returns the desk of a character, its `Desk`; the character's store is opened at its first use."""
+        """Returns a `Desk`, which gives access to one character; the character's store is opened when first used."""
         return Desk(self, character_id)
 
     def store(self, character_id: str) -> Store:
-        """Returns a character's store. Raises: NotFound, BadInput for a damaged one."""
+        """Returns a character's store, opened when necessary. Raises: NotFound, BadInput for a damaged store."""
         return self.library.open(character_id)
 
     def engine(self, name: str) -> Any:
-        """Returns a model's engine, made once; its weights are read at the first lease. Raises: ModelMissing."""
+        """Returns the object that runs the model with this name; made at the first call, then reused.
+
+        The model's weights are read only when the GPU is leased for it. Raises: NotFound for an unknown name,
+        ModelMissing where the weights are not on this machine.
+        """
         return self._make("engine", name)
 
     def captioner(self, name: str) -> Captioner:
-        """Returns the captioner that uses an editor's own text encoder. Raises: ModelMissing."""
+        """Returns the captioner of the editor model with this name, which captions with the editor's own text encoder.
+
+        Raises: NotFound for an unknown name, ModelMissing where the model's weights are not on this machine.
+        """
         captioner: Captioner = self._make("captioner", name)
         return captioner
 
     def trainer(self, name: str) -> Trainer:
-        """Returns a model's LoRA trainer. Raises: ModelMissing, NotFound when the model cannot be trained."""
+        """Returns the LoRA trainer of the model with this name.
+
+        Raises: NotFound for an unknown model and one that cannot be trained, ModelMissing where its weights are not on
+        this machine.
+        """
         trainer: Trainer = self._make("trainer", name)
         return trainer
 
     def scorer(self, name: str) -> Scorer:
-        """Returns an identity scorer, made once. Raises: ModelMissing."""
+        """Returns the identity scorer with this name; made at the first call, then reused.
+
+        Raises: NotFound for an unknown name, ModelMissing where its weights are not on this machine.
+        """
         scorer: Scorer = self._make("engine", name)
         return scorer
 
     def spec(self, name: str, role: str) -> ModelSpec:
-        """Returns the registry row of a model, after checking that it has the role; its weights may be missing.
+        """Returns the registry's entry of a model, whether or not its weights are on this machine.
 
-        Raises: NotFound, and BadInput for a model of another role.
+        `role` is what the model has to be, such as generator, editor or scorer. Raises: NotFound for an unknown name,
+        BadInput for a model of another role.
         """
         spec = self.registry.spec(name)
         if spec.role != role:
@@ -87,16 +106,20 @@ class Workplace:
         return spec
 
     def demand_model(self, name: str, role: str) -> ModelSpec:
-        """Returns a model's registry row, after checking that it has the role and that its weights are on this machine.
+        """Returns the registry's entry of a model whose weights are on this machine.
 
-        Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
+        `role` is what the model has to be, such as generator, editor or scorer. Raises: NotFound for an unknown name,
+        BadInput for a model of another role, ModelMissing with the command that downloads the weights.
         """
         spec = self.spec(name, role)
         self.registry.folder(spec)
         return spec
 
     def warm_up(self) -> None:
-        """Makes the engines of all characters' models, so that no user waits for their imports; safe in a thread."""
+        """Makes the engines of all models that characters use, so that no user waits for their imports later.
+
+        Models whose weights are missing are skipped. It may run in a thread of its own.
+        """
         characters = self.library.characters()
         for name in dict.fromkeys(name for each in characters for name in (each.scorer, each.editor, each.generator)):
             with suppress(UserError):  # missing weights are reported where they are needed
@@ -111,7 +134,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Desk:
-    """Gives access to one character: the workplace, the character's id and its store."""
+    """Gives access to one character: the shared workplace, the character's id, and its store."""
 
     workplace: Workplace
     id: str

@@ -23,7 +23,10 @@ _AFTER, _TOLD = "captions_after_import", "sample_told"
 
 
 class Widgets:
-    """Holds the widgets of the import panel: drop zone, folder, path; its constructor lays them out."""
+    """Holds the widgets of the import panel; its constructor lays them out in the current Gradio block.
+
+    They are a drop zone, a folder chooser, a field for a path, and the checkbox for captions after an import.
+    """
 
     def __init__(self) -> None:
         with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as self.fold, gr.Row(equal_height=True):
@@ -51,12 +54,12 @@ class Widgets:
 
 
 def writes(desk: Desk) -> bool:
-    """Returns whether captions are written after an import, as the checkbox was last set."""
+    """Returns whether pictures without a caption get one after an import, as the checkbox was last set."""
     return desk.workplace.library.setting(_AFTER, bool) is not False
 
 
 def remember(desk: Desk, on: bool) -> None:
-    """Stores whether captions are written after an import."""
+    """Stores the checkbox's value: whether pictures without a caption get one after an import."""
     desk.workplace.library.set_setting(_AFTER, bool(on))
 
 
@@ -72,15 +75,15 @@ def draw_sample(desk: Desk) -> Markup:
 
 
 def close_sample(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Closes the note on the sample character for good; returns an empty text in its place."""
+    """Stores that the note on the sample character was closed, so that it stays away; returns empty HTML."""
     desk.workplace.library.set_setting(_TOLD, True)
     return Markup()
 
 
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
-    """Imports the dropped files; returns the report as HTML, and None, which empties the drop zone.
+    """Imports the dropped files and returns the report as HTML, and None, which empties the drop zone.
 
-    Raises: BadInput where nothing was dropped.
+    `files` are their paths, which may be zips. Raises: BadInput where nothing was dropped.
     """
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
@@ -88,7 +91,10 @@ def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
 
 
 def import_folder(desk: Desk, folder: str) -> str:
-    """Imports a folder or zip of this machine and returns the report as HTML. Raises: NotFound."""
+    """Imports a folder or zip and returns the report as HTML.
+
+    `folder` is its path on this machine, as it was typed. Raises: NotFound.
+    """
     path = inbox.typed_path(folder)
     if not os.path.lexists(path):
         raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
@@ -113,14 +119,15 @@ def _import(desk: Desk, paths: Sequence[Path]) -> Markup:
 
 
 def dismiss(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles the × of the import's report; returns "" in its place."""
+    """Closes the report of an import: returns "", which replaces it."""
     return ""
 
 
 def import_report(job: Job, silent: str = "") -> Markup:
-    """Returns an import's report as HTML: the imported pictures, and the refused files with reason and remedy.
+    """Returns the report of an import as HTML: what was imported, and the refused files with the reason and what to do.
 
-    `silent` is the reason why no captions are being written, "" for none.
+    `job` is that of the import; for a failed one the report is its error. `silent` is the reason why no captions are
+    being written, "" where there is none.
     """
     if job.error:
         return view("common", "import_failed", error=job.error)

@@ -47,7 +47,13 @@ _SIZE = re.compile(r"(\d{1,6})\s*[×xX*]\s*(\d{1,6})\D*$")
 
 @dataclass(frozen=True)
 class Asked:
-    """Holds the values of the Generate tab's fields, in their order on the page."""
+    """Holds the values of the Generate tab's fields, in their order on the page.
+
+    `what` chooses the prompts: the user's own, new scenes, or scenes like those that failed in the evaluation. `plan`
+    holds the seeds of the scenes that are ticked. `version` generates; `against` is what to compare it with, "" for
+    nothing. `extra` is a second LoRA, a version's id or a file, "" for none. `steps`, `guidance` and `size` are 0 or ""
+    for the model's own.
+    """
 
     what: str = OWN
     prompt: str = ""
@@ -67,7 +73,7 @@ class Asked:
     extra_weight: float | None = 1.0
 
     def values(self) -> tuple[Any, ...]:
-        """Returns the values in the order of the fields on the page."""
+        """Returns the values as a tuple in the order of the fields on the page."""
         return tuple(getattr(self, name) for name in FIELDS)
 
 
@@ -79,10 +85,11 @@ KEPT = (*(name for name in FIELDS if name != "plan"), *GALLERY)  # what the fiel
 
 
 def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
-    """Returns the character's id, then for each kept field an update of its choices and value.
+    """Returns the id of the desk's character, then an update for each field in KEPT.
 
-    `whose` is the character whose values the page shows, "" for none; `values` are these values. Where that is another
-    character, the values kept for this one are filled in; else what was typed stays.
+    KEPT names the fields whose values are stored for each character. `whose` is the id of the character whose values
+    the page shows, "" for none; `values` are these values. If `whose` is another character, the stored values are
+    filled in; else what was typed stays, and only the choices of the drop-downs are renewed.
     """
     fresh = whose != desk.id
     held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
@@ -92,10 +99,10 @@ def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
 
 
 def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
-    """Stores recalled values as those of the fields; returns an update for each field.
+    """Stores the settings of an earlier picture as the values of the fields; returns an update for each field.
 
-    Fields named in `untouched` stay as they are. The values are stored as well, because a tab that was never opened
-    fills its fields from the stored values when it opens.
+    `asked` holds these settings. Fields named in `untouched` keep their value, on the page and in the store. A tab that
+    was not opened yet shows the stored values when it opens.
     """
     values = dataclasses.asdict(asked)
     told = {name: values[name] for name in KEPT if name in values and name not in untouched}
@@ -105,9 +112,10 @@ def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
 
 
 def field_choices(desk: Desk, version: str | None) -> Mapping[str, list[tuple[str, str]]]:
-    """Returns by field name the (label, value) choices of each drop-down.
+    """Returns the (label, value) choices of each drop-down, by field name.
 
-    The sizes are those of the model of `version`, which is a choice of the version's field.
+    `version` is the value of the version field: a version's id, or one of the choices for the version in use and the
+    base model. The listed sizes are those of the model of that version.
     """
     store, usual = desk.store, version_choices(desk)
     known = version in [value for _, value in usual]
@@ -133,7 +141,11 @@ def _choice(choices: Mapping[str, list[tuple[str, str]]], name: str, value: Any,
 
 
 def kept_fields(desk: Desk) -> dict[str, Any]:
-    """Returns by field name the values last kept for this character; at first a sample prompt and a seed of its own."""
+    """Returns by field name the values that were last stored for this character.
+
+    Where none were stored, they are defaults, with a sample prompt, and a seed that differs from character to
+    character.
+    """
     character = desk.store.character
     words = f"{character.trigger} {character.subject}, smiling, front view"
     first = {**dataclasses.asdict(Asked(prompt=words, seed=seed_of(character.id, words, 0))), **GALLERY}
@@ -142,23 +154,26 @@ def kept_fields(desk: Desk) -> dict[str, Any]:
 
 
 def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
-    """Stores the values of Generate's fields for the desk's character.
+    """Stores `values`, those of the fields in KEPT, for the desk's character.
 
-    Does nothing if `whose`, the id of the character for whom they were entered, is another one.
+    Stores nothing if `whose`, the id of the character for whom the values were entered, is another one.
     """
     if whose == desk.id:
         generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))
 
 
 def size_choices(spec: ModelSpec) -> list[tuple[str, str]]:
-    """Returns a model's usual picture sizes as (label, value) choices; the value "" is its own size."""
+    """Returns a model's usual picture sizes as (label, value) choices; the value "" means the model's own size."""
     own = spec.params(GenerateParams)
     shapes = [(f"{name} · {width} × {height}", f"{width} × {height}") for name, width, height in generate.sizes(spec)]
     return [(f"its own · {own.width} × {own.height}", ""), *shapes]
 
 
 def read_size(text: str | None) -> dict[str, int]:
-    """Returns the width and height in a text such as `832 × 1216`; no entries for "" or None. Raises: BadInput."""
+    """Returns the size in a text such as `832 × 1216` as a dict with `width` and `height`.
+
+    The dict is empty for "" and None. Raises: BadInput.
+    """
     if not (text or "").strip():
         return {}
     found = _SIZE.search(str(text))
@@ -168,10 +183,11 @@ def read_size(text: str | None) -> dict[str, int]:
 
 
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
-    """Returns updates: a key of the listed scenes, the visibility of three columns, and the list of scenes.
+    """Returns a list of updates that show the fields for the chosen kind of prompts, and list the scenes to tick.
 
-    The columns are the prompt, the negative prompt and the list. `planned` is the key that the last call returned:
-    while it fits the fields, the list and its ticks stay; else all scenes are listed anew, and all are ticked.
+    In order: a key that identifies the listed scenes; the visibility of the prompt, of the negative prompt and of the
+    list; the list. `planned` is the key that the last call returned. While it fits `values`, the list and its ticks
+    stay; else all scenes are listed anew and ticked. `values` are those of FIELDS.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)
@@ -193,14 +209,17 @@ def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
 
 
 def take_new_seed(desk: Desk) -> tuple[int, bool]:
-    """Returns a random seed, and False for “Keep this seed”: each job takes another one."""
+    """Returns a random seed for the seed field, and False, which unticks “Keep this seed”.
+
+    While it is not ticked, the field gets a new seed after each queued job.
+    """
     return generate.random_seed(), False
 
 
 def take_last_seed(desk: Desk) -> tuple[int, bool]:
-    """Returns the first seed of the newest job, and True for “Keep this seed”.
+    """Returns the first seed of the newest generation job, and True, which ticks “Keep this seed”.
 
-    Raises: BadInput where no picture was drawn yet.
+    Raises: BadInput where there is no such job.
     """
     jobs = jobs_of(desk, "generate")
     if not jobs:
@@ -209,9 +228,11 @@ def take_last_seed(desk: Desk) -> tuple[int, bool]:
 
 
 def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
-    """Returns the parameters of as many scenes as pictures are asked for; the user ticks some of them.
+    """Returns the parameters of new scenes, as many as pictures are asked for; the user then ticks some of them.
 
-    `knobs` are changes to the model's defaults. Raises: BadInput.
+    A scene is a prompt that the studio composes, with a seed of its own. With “Card gaps” as `asked.what`, the scenes
+    show what failed on the model card, the evaluation grid. `knobs` are generation parameters by name that replace the
+    model's defaults. Raises: BadInput.
     """
     chosen = version_id(desk.store, asked.version)
     aims = card.missed(desk, chosen) if asked.what == GAPS else ()
@@ -223,9 +244,10 @@ def _count(asked: Asked) -> int:
 
 
 def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
-    """Returns the pictures to generate: those of the chosen version and, with `asked.against`, those of another.
+    """Returns the pictures to generate, as one `Drawing` for each version that is to generate some.
 
-    Both have the same prompts and seeds. Raises: BadInput, NotFound.
+    The first is for the version `asked.version`. A second one follows only where `asked.against` names a version to
+    compare with; it has the same prompts and seeds. Nothing is queued. Raises: BadInput, NotFound.
     """
     store, chosen = desk.store, version_id(desk.store, asked.version)
     values = [getattr(asked, knob.name) for row in KNOBS for knob in row]

@@ -24,9 +24,9 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 
 
 def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
-    """Lays out the charts and the comparison.
+    """Lays out the charts of all versions and the comparison of two.
 
-    Returns their render functions, and the two drop-downs of the versions to compare.
+    Returns the list of their render functions, and the two drop-downs that choose the versions to compare.
     """
     drift = html(elem_id="story-drift")
     with gr.Row(equal_height=True, elem_id="story-pick") as pick:
@@ -42,10 +42,11 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
 
 
 def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
-    """Returns updates of the comparison's row of fields and of its two choices of versions.
+    """Returns three updates: of the row of fields for the comparison, and of its drop-downs `before` and `after`.
 
-    The row is visible once two versions have a model card. The older version is `before`, the newer `after`. None, or
-    one without a model card, is replaced: `after` by the version in use, `before` by the next older one.
+    `before` and `after` are the chosen ids, of the older and the newer version. The row is visible once two versions
+    have a model card, that is evaluation pictures to compare. A missing choice, or one without a model card, is
+    replaced: `after` by the version in use, `before` by the next older one, or else by any other.
     """
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]
@@ -60,10 +61,11 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
 
 
 def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
-    """Returns two versions' pictures of each cell side by side as HTML, with counts and the paired test in words.
+    """Returns two versions' evaluation pictures side by side as HTML, with counts and a paired test in words.
 
-    `before` and `after` are ids of versions, `base` for the base model. `which` is CHANGED for the cells that differ,
-    FIRST for those of the first seed, or ALL for those of all seeds. Cells that differ are framed.
+    A pair shows the same cell, one of the model card's standard prompts, with the same seed. `before` and `after` are
+    ids of versions, `base` for the base model. `which` is CHANGED for the pairs that only one version got right, FIRST
+    for all pairs of the first seed, or ALL. The test says whether the difference may be chance.
     """
     found = {each.id or BASE: each for each in history.story(desk)}
     was, now = found.get(before or ""), found.get(after or "")
@@ -103,9 +105,11 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
 
 
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
-    """Returns one or two sentences: what the paired test says, and why its counts differ from the first-try rate.
+    """Returns the comparison of two versions in words, as a list of one or two sentences.
 
-    The second sentence is left out where both model cards have only one seed.
+    The first sentence is the result of the paired test in `seen`. The second says why the test counts more pictures
+    than the first-try rate does; it is left out where both versions were evaluated with only one seed in common. `was`
+    is the older version, `now` the newer.
     """
     pair, many = seen.paired, len(seen.twins)
     better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)
@@ -142,7 +146,11 @@ def _odds(p: float) -> str:
 
 @dataclass(frozen=True)
 class Dot:
-    """Holds one point of a chart: its version, its value as text, and its place and interval's ends in SVG units."""
+    """Holds one point of a chart, with its coordinates in SVG units.
+
+    `name` is the version, `told` its value as text. `low` and `high` are the y coordinates of the ends of its
+    confidence interval.
+    """
 
     name: str
     told: str
@@ -154,7 +162,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Value:
-    """Holds one value of a chart and the ends of its interval; without an interval both ends are the value."""
+    """Holds a version's value in a chart, and the ends of its confidence interval; `name` is the version.
+
+    Without an interval `low` and `high` are the value itself.
+    """
 
     name: str
     value: float
@@ -163,9 +174,10 @@ class Value:
 
 
 def draw_drift(desk: Desk) -> Markup:
-    """Returns as HTML four small charts over the versions, and what changed in plain words.
+    """Returns as HTML how the versions changed: in words, and as up to four small charts with a point for each version.
 
-    It is empty while there are fewer than two versions.
+    The charts show the first-try rate, the similarity to the originals, the share of near copies, and the share of
+    originals in training. The HTML is empty while there are fewer than two versions.
     """
     chapters = history.story(desk)
     if sum(each.version is not None for each in chapters) < 2:

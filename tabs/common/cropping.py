@@ -23,7 +23,7 @@ _HEIGHT = 46  # of the preview, in percent of the window's height
 
 
 class Widgets:
-    """Holds the widgets of the crop panel; its constructor lays them out at the present place of the page."""
+    """Holds the widgets of the crop panel; its constructor lays them out in the current Gradio block."""
 
     def __init__(self) -> None:
         with gr.Accordion("Crop: the part that is trained", open=False, elem_id="curate-crop-fold"):
@@ -39,16 +39,17 @@ class Widgets:
                 self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 
     def filled(self, chosen: gr.State) -> Drawing:
-        """Returns the render function that fills the panel with the chosen picture's crop.
+        """Returns the render function that fills the panel with the crop of the open picture.
 
-        `chosen` holds the id of the picture, "" for none.
+        `chosen` is the state with the picture's id, "" for none.
         """
         return (fill, [chosen], [*self._edges, self._preview])
 
     def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
         """Connects the panel with its handlers.
 
-        `chosen` holds the id of the picture to crop; `then` are the render functions to run after a crop was stored.
+        `chosen` is the widget with the id of the picture to crop; `then` are the render functions to run after a crop
+        was stored, removed or undone.
         """
         page.redraw([edge.input for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
         page.act(self._preview, drag, [chosen], [*self._edges, self._preview])
@@ -58,7 +59,10 @@ class Widgets:
 
 
 def fill(desk: Desk, chosen: str) -> list[object]:
-    """Returns the four edges of the chosen picture's crop in percent, and the preview as HTML."""
+    """Returns a picture's crop as its left, top, right and bottom edge in percent, and the preview as HTML.
+
+    `chosen` is the picture's id; for "" the edges are those of a whole picture and the preview is empty.
+    """
     image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
@@ -67,9 +71,9 @@ def fill(desk: Desk, chosen: str) -> list[object]:
 
 
 def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
-    """Returns the four edges of the dragged box in percent, and the preview as HTML.
+    """Returns the box that was dragged as left, top, right and bottom edge in percent, and the preview as HTML.
 
-    `data` holds them as the browser sent them.
+    `data` holds the edges as the browser sent them, `chosen` is the picture's id. Nothing is stored.
     """
     given = list(data.get("edges") or ())
     if len(given) != len(_WHOLE):
@@ -79,9 +83,10 @@ def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
 
 
 def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
-    """Returns the preview as HTML: the picture, dark outside the edges, and the size of the part inside in pixels.
+    """Returns the preview as HTML: the picture, darkened outside the crop, and the size of the crop in pixels.
 
-    `edges` are left, top, right and bottom in percent; None is the picture's own edge.
+    `chosen` is the picture's id. `edges` are the crop's left, top, right and bottom in percent; for None the picture's
+    own edge is taken.
     """
     store = desk.store
     image = store.images.peek(chosen) if chosen else None
@@ -107,9 +112,9 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:
-    """Stores the edges as the crop of the picture `chosen`, an id; edges around the whole picture remove the crop.
+    """Stores `edges` as the crop of the picture `chosen`, an id; edges around the whole picture remove the crop.
 
-    `edges` are left, top, right and bottom in percent. Raises: BadInput.
+    `edges` are left, top, right and bottom in percent; for None the picture's own edge is taken. Raises: BadInput.
     """
     curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 

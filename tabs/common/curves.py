@@ -26,10 +26,10 @@ _ROWS = 12  # of the table of figures
 
 
 def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
-    """Returns as HTML a plot of the loss over steps, the last step's figures, and the same curve as a table.
+    """Returns as HTML a plot of the loss over steps, the last step's figures, and the curve as a table.
 
-    The lines are each step's loss, its running mean, and the running mean of each band of noise levels. `total` is the
-    number of steps that the training will have; 0 ends the axis at the last step so far.
+    The lines are each step's loss, its running mean, and the running mean within each band of noise levels. `total` is
+    the number of steps that the training will have; with 0 the axis ends at the last step so far.
     """
     if len(points) < 2:
         return looks.empty("The loss curve starts with the first steps.")
@@ -75,7 +75,7 @@ def _figures(point: Point, slower: float | None) -> Markup:
 
 
 def figures(points: Sequence[Point]) -> Markup:
-    """Returns the curve as HTML for screen readers: a folded table of about a dozen steps."""
+    """Returns the loss curve as an HTML table of about a dozen steps, collapsed at first; for screen readers."""
     every = max(1, -(-len(points) // _ROWS))
     shown = [*points[every - 1 :: every]]
     shown = shown if shown[-1:] == [points[-1]] else [*shown, points[-1]]
@@ -125,9 +125,10 @@ class _Frame:
 
 
 def elsewhere(commands: Sequence[str]) -> Markup:
-    """Returns as HTML two shell commands that train a run without the studio, on one GPU or on several.
+    """Returns as HTML the shell commands that do a training outside the studio, for the user to copy.
 
-    Resuming the job in the studio afterwards makes the version. It is empty without `commands`.
+    `commands` are two, for one GPU and for all GPUs of the machine; without any the HTML is empty. When the training is
+    done, the user resumes its job in the studio, which then makes the version.
     """
     if not commands:
         return Markup()

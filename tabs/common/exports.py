@@ -32,7 +32,7 @@ def buttons(version_id: str) -> Markup:
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
     """Writes a version's LoRA in the format of the clicked button; returns a download link as HTML.
 
-    Raises: NotFound, BadInput, LoraMismatch.
+    `data` is what the button sent: the version's id and the format. Raises: NotFound, BadInput, LoraMismatch.
     """
     form = str(data.get("form", ""))
     return written(FORMS.get(form, form), export_version(desk, str(data.get("version", "")), form))
@@ -41,27 +41,32 @@ def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
 def elsewhere(role: Role) -> Markup:
     """Returns as HTML one button for each other training tool that a dataset can be exported for.
 
-    `role` tells a character's dataset from an editor's, which needs references.
+    `role` says whether the dataset is a character's or an editor's. For an editor's, only tools that take pairs of a
+    reference picture and a result are offered.
     """
     names = [name for name, layout in LAYOUTS.items() if role is Role.CHARACTER or layout.references]
     return view("common", "layouts", act=PICTURES, names=names)
 
 
 def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Entry]) -> Markup:
-    """Writes the pictures of a dataset as a zip in the layout of the clicked button; returns a link as HTML.
+    """Writes a dataset's pictures as a zip in the layout of the clicked button; returns a download link as HTML.
 
-    `entries` is the dataset. Raises: BadInput.
+    `data` is what the button sent, `entries` is the dataset, `role` says whether it is a character's or an editor's.
+    Raises: BadInput.
     """
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))
 
 
 def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
-    """Handles the × of the note on a written file; returns an empty text in its place."""
+    """Closes the note on a written file: returns empty HTML, which replaces it."""
     return Markup()
 
 
 def written(tool: str, file: Path) -> Markup:
-    """Returns as HTML the path and size of a written file, with a link to download it; `tool` is what it is for."""
+    """Returns as HTML the path and size of a written file, with a link to download it.
+
+    `tool` is the name of the program or format that it was written for.
+    """
     size = looks.amount(file.stat().st_size)
     return view("common", "written", tool=tool, file=file, name=file.name, url=looks.file_url(file), size=size)

@@ -80,7 +80,10 @@ SORTS = tuple(_ORDERS)
 
 
 class Widgets:
-    """Holds the fields of the search; its constructor lays them out at the present place of the page."""
+    """Holds the fields of the search; its constructor lays them out in the current Gradio block.
+
+    `changes` are the events of the fields on which the gallery is rendered again.
+    """
 
     def __init__(self) -> None:
         with gr.Row():
@@ -99,10 +102,11 @@ class Widgets:
 def find(
     store: Store, kind: str, words: str, order: str = SORTS[0], only: Sequence[str] | None = None
 ) -> list[ImageRecord]:
-    """Returns the pictures of a kind that match all `words` and pass the filters, sorted.
+    """Returns the pictures of a kind that match all words and pass the filters, sorted.
 
-    `kind` is one of SHOWN, `order` one of SORTS, `only` are names of FILTERS; filters of one group widen the search,
-    those of different groups narrow it. None is no filter.
+    `kind` is one of SHOWN and `order` one of SORTS. Each of the `words` has to occur in one of the picture's texts,
+    such as its caption, name, tags or model; case does not matter. `only` are names of FILTERS, None for no filter. A
+    picture has to pass one of the filters in each group, such as those of the verdict.
     """
     found = of_kind(store, kind)
     wanted = words.lower().split()
@@ -119,6 +123,6 @@ def find(
 
 
 def of_kind(store: Store, kind: str) -> list[ImageRecord]:
-    """Returns all pictures of a `kind`, one of SHOWN, oldest first."""
+    """Returns all pictures of a kind, oldest first; `kind` is a choice of the gallery, one of SHOWN."""
     kinds = SHOWN[kind]
     return store.select(trashed=True) if kinds == () else store.select(kinds or USABLE)

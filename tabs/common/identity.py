@@ -22,9 +22,9 @@ FIELDS = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes"
 
 
 def build(page: Page, back: gr.HTML) -> list[Drawing]:
-    """Lays out the form and the deletion, connects them and returns their render functions.
+    """Lays out and connects the form of the character's settings and the button that deletes the character.
 
-    `back` is the block that offers to undo a deletion.
+    Returns their render functions. `back` is the HTML block that offers to undo a deletion.
     """
     filled, gone = gr.State(""), gr.Textbox(visible="hidden")
     with gr.Accordion("Name, trigger word, models, deletion", open=False, elem_id="character-settings"):
@@ -55,10 +55,10 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
 
 
 def fill_fields(desk: Desk, filled: str) -> list[Any]:
-    """Returns updates that fill the form with the character's values.
+    """Returns the character's record as JSON, then updates that fill the form with its values.
 
-    `filled` is the record that was filled in last, as JSON, and the first result is the new one. While it stays the
-    same, what was typed stays as well.
+    `filled` is the JSON that the last call returned. While the record is still the same, nothing is updated, so that
+    what was typed stays.
     """
     character = desk.store.character
     stamp = json.dumps(character.to_json())
@@ -70,14 +70,15 @@ def fill_fields(desk: Desk, filled: str) -> list[Any]:
 
 
 def asked(values: Sequence[str | None]) -> Asked:
-    """Returns the form's values, in the order of FIELDS, as a request to change the character."""
+    """Returns the form's values as a request to change the character; `values` are in the order of FIELDS."""
     return Asked(**dict(zip(FIELDS, values, strict=True)))
 
 
 def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
-    """Returns as HTML what follows from the form's values before they are saved, and an update of a checkbox.
+    """Returns as HTML what would follow from saving the form's values, and an update of the checkbox for captions.
 
-    The checkbox decides whether captions with the old trigger word are changed too.
+    `values` are in the order of FIELDS. The checkbox decides whether captions with the old trigger word are changed
+    too; it is hidden where there are no such captions. Nothing is stored.
     """
     try:
         wanted = asked(values)
@@ -96,7 +97,8 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
 def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
     """Changes the character to the form's values and returns a notice.
 
-    With `captions`, also replaces the old trigger word in the captions. Raises: BadInput, NotFound, Busy.
+    `values` are in the order of FIELDS. With `captions`, the old trigger word is also replaced in the captions. Raises:
+    BadInput, NotFound, Busy.
     """
     wanted = asked(values)
     if not wanted.differing(desk.store.character):
@@ -119,9 +121,10 @@ def draw_danger(desk: Desk) -> Markup:
 
 
 def delete(desk: Desk, data: dict[str, Any]) -> Said:
-    """Moves the character into the trash; returns the next character's id, and an offer to undo it as HTML.
+    """Moves the character into the trash and returns a notice.
 
-    Raises: Busy, UserError.
+    With it come the id of the character that the page shows next, and an offer to undo the deletion as HTML. Raises:
+    Busy, UserError.
     """
     gone = changes.delete(desk.workplace, desk.id)
     words = f"{gone.name} is in the trash. You can take it back at the top of this page."
@@ -129,9 +132,9 @@ def delete(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def restore(desk: Desk, data: dict[str, Any]) -> Any:
-    """Takes a character out of the trash, or only closes the offer to do so.
+    """Takes a character out of the trash, or only closes the offer to do so, as the clicked button says in `data`.
 
-    Returns the id of the restored character, to which the page switches, and an empty text for the offer. Raises:
+    Returns the id of the restored character, to which the page switches, and empty HTML in place of the offer. Raises:
     NotFound, UserError.
     """
     if data.get("act") == "quiet":
@@ -143,7 +146,7 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 def draw_thrown(desk: Desk) -> Markup:
     """Returns the characters in the trash as HTML, each with a button that restores it.
 
-    Where there is no other character, a sentence says so.
+    Where there is no character outside the trash, a sentence says so.
     """
     thrown = desk.workplace.library.trashed()
     return view("character", "trash", thrown=thrown, alone=not desk.id)

@@ -32,12 +32,15 @@ Rows = Sequence[Sequence[Knob]]
 
 
 def number(label: str, **more: Any) -> Callable[..., Any]:
-    """Returns a function that makes a number field; its value 0 means the model's own value."""
+    """Returns a function that makes a number field, in which 0 means the model's own value.
+
+    `more` are further arguments for `gr.Number`.
+    """
     return partial(gr.Number, 0, label=label, **more)
 
 
 def lay_out(rows: Rows, tab: str) -> list[Any]:
-    """Lays out the widgets of settings, row by row, and returns them in that order.
+    """Makes the widgets of settings, each inner sequence of `rows` as one row, and returns them in that order.
 
     `tab` is the prefix of the widgets' element ids.
     """
@@ -49,15 +52,19 @@ def lay_out(rows: Rows, tab: str) -> list[Any]:
 
 
 def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
-    """Returns by name the values that the user set; `values` are those of all widgets, row by row."""
+    """Returns by name the values that the user set; a value of 0, "" or False is left out as not set.
+
+    `values` are those of all widgets, row by row.
+    """
     names = [knob.name for row in rows for knob in row]
     return {name: value for name, value in zip(names, values, strict=False) if value}
 
 
 def first_block_cache(elem_id: str) -> gr.Slider:
-    """Returns the slider of the first-block cache.
+    """Returns the slider that sets the threshold of the first-block cache; 0 switches the cache off.
 
-    Its value is the change of the first block below which a step's other blocks are skipped; 0 switches it off.
+    Where the first transformer block changed by a smaller share than the threshold since the last step, the other
+    blocks of the step are skipped.
     """
     least, most = GenerateParams.bounds("first_block_cache")
     return gr.Slider(
@@ -77,7 +84,7 @@ def models(
 ) -> list[tuple[str, str]]:
     """Returns the models of a role as (label, name) choices; a label says where the weights are missing.
 
-    `fitting` returns whether a model is offered.
+    `role` is generator, editor or scorer. `fitting` decides for each model whether it is offered.
     """
     return [
         (marked(workplace, spec.name, spec.label), spec.name) for spec in workplace.registry.role(role) if fitting(spec)
@@ -85,5 +92,5 @@ def models(
 
 
 def marked(workplace: Workplace, model: str, label: str) -> str:
-    """Returns a model's label, with the note `not on this machine` where its weights are missing."""
+    """Returns `label`, a model's label, with a note where its weights are missing; `model` is its name."""
     return label if workplace.registry.here(model) else f"{label} · {MISSING}"

@@ -123,7 +123,10 @@ def amount(nbytes: float) -> str:
 
 
 def why(spec: ModelSpec, kind: type[Params]) -> Markup:
-    """Returns as HTML the source of a model's default values for a job; empty where the registry names none."""
+    """Returns as HTML where a model's default values come from; empty where the registry does not say.
+
+    `kind` is the class of parameters whose defaults are meant, such as `TrainParams`.
+    """
     words = spec.why.get(kind.__name__, "")
     return view("looks", "why", words=words) if words else Markup()
 
@@ -168,9 +171,10 @@ def chip(text: object, tone: str = "", title: str = "") -> Markup:
 
 
 def fit(found: Fit) -> Markup:
-    """Returns a memory check as HTML: whether the job fits, and each stage's need in GiB.
+    """Returns a memory check as HTML: whether the job fits into GPU memory, and what each of its stages needs.
 
-    It also names the models that will be unloaded for the job.
+    It also names the idle models that will be unloaded for the job. Where a needed model is not on this machine, the
+    HTML is empty.
     """
     return view("looks", "fit", found=found, tone={"fits": "good", "tight": "warn"}.get(found.level, "bad"))
 
@@ -178,9 +182,10 @@ def fit(found: Fit) -> Markup:
 def button(
     text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
 ) -> Markup:
-    """Returns a button as HTML; a click sends `act` and `data` to Python.
+    """Returns a button as HTML; a click sends `act` and `data` to the page's handler in Python.
 
-    `key` is its keyboard key, `hint` its tooltip, `off` disables it.
+    `act` names the action. `key` is the keyboard key that also triggers the button, `hint` its tooltip, `tone` its CSS
+    classes; `off` disables it.
     """
     values: dict[str, object] = {
         "data-act": act,
@@ -198,7 +203,7 @@ def close() -> Markup:
 
 
 def go(text: str, tab: str, accent: bool = True) -> Markup:
-    """Returns as HTML a button that opens a tab by its name; `accent` is for the next step."""
+    """Returns as HTML a button that opens a tab by its name; with `accent` it is highlighted as the next step."""
     return view("looks", "go", text=text, tab=tab, accent=accent)
 
 
@@ -208,7 +213,7 @@ def empty(sentence: str, extra: str = "") -> Markup:
 
 
 def waiting() -> Markup:
-    """Returns as HTML the placeholder “One moment …” of a block that was not rendered yet."""
+    """Returns as HTML the text “One moment …”, the placeholder of a block that was not rendered yet."""
     return view("looks", "waiting")
 
 
@@ -224,15 +229,15 @@ def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> Mar
 
 
 def check(label: str, ok: bool, hint: str = "") -> Markup:
-    """Returns one line of a checklist as HTML; `hint` is what to do where it is not `ok`."""
+    """Returns one line of a checklist as HTML, with a mark for `ok`; `hint` says what to do where it is not."""
     return view("looks", "check", label=label, ok=ok, hint=hint)
 
 
 def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> Markup:
-    """Returns a similarity as HTML: a bar with marks at the floor and at the copy ceiling.
+    """Returns a similarity as HTML: a bar with a mark at `floor` and one at `ceiling`.
 
-    The floor is the least similarity that counts as the character, the ceiling that from which a picture counts as a
-    copy; None draws no mark. For a `value` of None, where no face was found, returns a label instead.
+    From `floor` on a picture counts as showing the character, from `ceiling` on as a mere copy of an original; None
+    draws no mark. For a `value` of None, which means that no face was found, the HTML is a label instead.
     """
     if value is None:
         return chip("no face", "warn", "The scorer found nothing to compare.")
@@ -247,10 +252,7 @@ def score(value: float | None, floor: float | None = None, ceiling: float | None
 
 
 def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
-    """Returns whether a picture was scored, and its similarity to the originals.
-
-    A similarity of None means that no face was found.
-    """
+    """Returns whether a picture was scored, and its similarity to the originals, None where no face was found."""
     return bool(record.scores), record.likeness
 
 
@@ -261,7 +263,7 @@ def describe(record: ImageRecord) -> str:
 
 
 def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """Returns the path of a picture in full size; None where it cannot be read.
+    """Returns the path of a picture in full size, as a file for the browser; None where the picture cannot be read.
 
     `crop` selects a part of it (left, top, right, bottom, 0…1); empty for the whole picture.
     """
@@ -287,8 +289,8 @@ def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | Non
 def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True, enlarge: str = "") -> Markup:
     """Returns a picture as HTML; for a `path` of None a note that the file is missing.
 
-    `lazy` loads it only when it scrolls into view. `enlarge` is the id of the picture that a click opens in the viewer,
-    "" for none.
+    `alt` is the text for screen readers, `classes` are CSS classes. With `lazy` the browser loads the picture only when
+    it scrolls into view. `enlarge` is the id of the picture that a click opens in the viewer, "" for none.
     """
     if path is None:
         shown = view("looks", "gone", alt=alt, classes=classes, words=GONE)
@@ -298,9 +300,10 @@ def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True
 
 
 def compare(before: Path | None, after: Path | None, alt: str, names: tuple[str, str] = ("source", "result")) -> Markup:
-    """Returns two pictures in one frame as HTML, with a handle that uncovers one or the other.
+    """Returns two pictures on top of each other as HTML, with a slider that sets how much of each is visible.
 
-    `alt` describes the second one; `names` are the words under both.
+    `alt` describes the second picture; `names` are the words under both. For a path of None a note says that the file
+    is missing.
     """
     shown = picture(before, names[0], lazy=False), picture(after, alt, lazy=False)
     return view("looks", "compare", before=shown[0], after=shown[1], names=names)
@@ -317,8 +320,9 @@ def tile(
 ) -> Markup:
     """Returns a picture of a gallery as HTML.
 
-    `badges` is the HTML under it, `chosen` marks it as open. A click sends `act`, and a double click, Enter or a corner
-    enlarges; without `act` a click enlarges. With `pick` another corner selects it for changes of many pictures.
+    A click sends `act` to Python, and a button in one corner enlarges the picture; for an `act` of "" a click enlarges
+    it. With `pick` a button in another corner selects the picture for changes of many at once. `thumb` is the
+    thumbnail's path, `badges` the HTML under the picture; `chosen` marks it as open.
     """
     classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
     shown = picture(thumb, describe(record))
@@ -336,15 +340,18 @@ def tile(
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
-    """Returns tiles as HTML in a grid with as many columns as fit; `size` is `small`, `large` or ""."""
+    """Returns tiles as HTML in a grid with as many columns as fit.
+
+    `size` is that of the tiles: `small`, `large`, or "" for medium.
+    """
     return view("looks", "grid", tiles=list(tiles), size=size)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """Returns a table as HTML; cells that are markup are not escaped."""
+    """Returns a table as HTML; a cell of the type `Markup` is inserted as HTML, any other cell is escaped."""
     return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
-    """Returns a titled block as HTML; `aside` is the HTML beside the title."""
+    """Returns a titled block as HTML; `body` is the content below the title, `aside` what stands beside the title."""
     return view("looks", "panel", title=title, body=body, aside=aside)

@@ -20,7 +20,7 @@ from tabs.common.shell import Drawing, Page
 
 
 class Widgets:
-    """Holds the widgets of the mask panel; its constructor lays them out at the present place of the page."""
+    """Holds the widgets of the mask panel; its constructor lays them out in the current Gradio block."""
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
@@ -47,7 +47,8 @@ class Widgets:
     def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
         """Connects the panel with its handlers.
 
-        `chosen` holds the id of the open picture; `then` are the render functions to run after a mask was stored.
+        `chosen` is the widget with the id of the open picture; `then` are the render functions to run after its mask
+        was stored or removed.
         """
         page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then)
         page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])
@@ -57,9 +58,9 @@ class Widgets:
 
 
 def upload(desk: Desk, chosen: str, file: str | None) -> None:
-    """Stores an uploaded file as the mask of the picture `chosen`, an id, and empties the upload button.
+    """Stores an uploaded file as the mask of a picture; the None that it returns empties the upload button.
 
-    Raises: BadInput.
+    `chosen` is the picture's id, `file` the path of the upload. Raises: BadInput.
     """
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
@@ -67,17 +68,19 @@ def upload(desk: Desk, chosen: str, file: str | None) -> None:
 
 
 def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
-    """Returns the id of the open picture, an update that shows the canvas, and the picture to paint on.
+    """Returns what opens the canvas for a mask: the picture's id, an update that shows it, and the picture to paint on.
 
-    The id stays with the canvas, because another picture may be opened while the user paints.
+    `chosen` is the id of the open picture. The page keeps the returned id with the canvas, because another picture may
+    be opened while the user paints.
     """
     return chosen, gr.update(visible=True), canvas.enlarged(desk.store.open_whole(chosen))
 
 
 def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
-    """Stores the painted area as the mask, at the picture's own size; returns updates that hide and empty the canvas.
+    """Stores the painted area as a picture's mask, at the picture's own size.
 
-    `painting` is the id of the picture on the canvas, `painted` the canvas's value. Raises: BadInput.
+    `painting` is the id of the picture on the canvas, `painted` the value of the canvas with its layers. Returns
+    updates that hide and empty the canvas. Raises: BadInput where nothing was painted.
     """
     store = desk.store
     strokes = [layer.convert("RGBA").getchannel("A") for layer in (painted or {}).get("layers", ())]

@@ -36,9 +36,9 @@ _TRIES = {"good": Verdict.GOOD, "reject": Verdict.REJECT, "correct": Verdict.NEE
 
 
 class Bench:
-    """Holds the widgets of the workbench; its constructor lays them out at the present place of the page.
+    """Holds the widgets of Review's workbench, where the user corrects a wrong edit.
 
-    The browser shows them while Review names a picture that is on the workbench.
+    Its constructor lays them out in the current Gradio block. The browser shows them while an edit is being corrected.
     """
 
     def __init__(self) -> None:
@@ -65,16 +65,20 @@ class Bench:
                 )
 
     def drawings(self, mending: gr.State) -> tuple[list[Drawing], list[Drawing]]:
-        """Returns the render functions after a change of the store, and those after each step of a job.
+        """Returns two lists of render functions: those for each change of the store, and those for each step of a job.
 
-        `mending` holds the id of the picture on the workbench, "" for none.
+        `mending` is the state with the id of the edit that is being corrected, "" for none.
         """
         words: Drawing = (fill_words, [mending, self._filled, self._words], [self._filled, self._words])
         easel: Drawing = (draw_easel, [mending], [self._easel])
         return [words, easel], [(draw_busy, [mending], [self._busy])]
 
     def wire(self, page: Page, mending: gr.State, scene: Drawing) -> None:
-        """Connects the widgets with their handlers; `scene` is the render function of Review's picture and buttons."""
+        """Connects the widgets with their handlers.
+
+        `mending` is the state with the id of the edit that is being corrected, "" for none. `scene` is the render
+        function of Review's picture and buttons, which runs after each correction.
+        """
         usual, live = self.drawings(mending)
         then = [scene, *usual, *live]
         page.act(self._easel, easel_act, [mending, self._words], [mending], then=then)
@@ -85,7 +89,7 @@ class Bench:
 
 
 def can_mend(record: ImageRecord) -> bool:
-    """Returns whether a picture can be put on the workbench, which is for edits alone."""
+    """Returns whether a picture can be corrected on Review's workbench: an edit can, and so can a correction."""
     return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
@@ -101,15 +105,15 @@ def words_of(record: ImageRecord) -> str:
 def golden(desk: Desk) -> str:
     """Returns the number of golden lessons and how many are enough, as text: `golden 3 of 20`.
 
-    A golden lesson is a wrong edit with its correction; it teaches the editor most.
+    A golden lesson is a training example for the editor, made of a wrong edit and the user's correction.
     """
     return f"golden {sum(each.golden for each in desk.store.triplets.all())} of {ENOUGH_GOLDEN}"
 
 
 def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
-    """Returns the head of the workbench as HTML: the number of golden lessons, and thumbnails of the wrong edits.
+    """Returns the head of the workbench as HTML: how many corrections were made, and thumbnails of the wrong edits.
 
-    `mending` is the id of the picture on the workbench, `waiting` are the edits to correct.
+    `mending` is the id of the edit that is being corrected, "" for none; `waiting` are all edits to correct.
     """
     store = desk.store
     made = sum(each.golden for each in store.triplets.all())
@@ -118,9 +122,10 @@ def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
 
 
 def draw_easel(desk: Desk, mending: str) -> Markup:
-    """Returns the wrong edit `mending` as HTML: a canvas with it, its source on the left, its new tries on the right.
+    """Returns the workbench of one wrong edit as HTML: a canvas to paint on it, its source picture, and its newest try.
 
-    It is empty where no picture is on the workbench.
+    A try is a new edit that is to replace the wrong one. `mending` is the id of the wrong edit; the HTML is empty for
+    "" and for a picture in the trash.
     """
     store = desk.store
     wrong = store.images.peek(mending) if mending else None
@@ -146,9 +151,10 @@ def draw_easel(desk: Desk, mending: str) -> Markup:
 
 
 def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, str]:
-    """Returns the id of the picture on the workbench, and its instruction for the field.
+    """Returns the id of the edit that is being corrected, and the text for the field of its instruction.
 
-    `filled` is the id that the field was filled for, `words` its text; while the picture stays, so does the text.
+    `mending` is that id, "" for none. `filled` is the id for which the field was last filled, `words` its present text,
+    which stays while both ids are the same.
     """
     if mending == filled:
         return filled, words
@@ -157,12 +163,12 @@ def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, 
 
 
 def draw_busy(desk: Desk, mending: str) -> Markup:
-    """Returns as HTML the progress of the newest try at the picture `mending`; empty when none runs or waits."""
+    """Returns as HTML the progress of the newest job that redoes the edit `mending`, an id; empty without one."""
     return progress_line(trying(desk, mending)) if mending else Markup()
 
 
 def trying(desk: Desk, mending: str) -> Job | None:
-    """Returns the newest running or queued job that tries the picture `mending` again, or None."""
+    """Returns the newest running or queued job that redoes the edit `mending`, an id; None where there is none."""
     busy = [job for job in jobs_of(desk, "enrich") if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return next((job for job in busy if any(row.mends == mending for row in EnrichPayload.of(job).rows)), None)
 
@@ -171,10 +177,11 @@ def trying(desk: Desk, mending: str) -> Job | None:
 
 
 def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Said | str:
-    """Handles a click on the workbench: a verdict on a new try, a painted correction, or an area to edit anew.
+    """Handles a click on the workbench: a verdict on a new try, a painted correction, or an area to redo.
 
-    Returns the id of the picture that is then on the workbench, "" for none, in most cases with a notice. Raises:
-    BadInput, NotFound.
+    A try is a new edit that is to replace the wrong one. `data` is what the clicked button sent, `mending` the id of
+    the wrong edit, `words` the text of the instruction. Returns the id of the edit to correct from then on, "" for
+    none, in most cases with a notice. Raises: BadInput, NotFound.
     """
     act, layer = str(data.get("act")), str(data.get("layer", ""))
     if act == "paint":
@@ -191,9 +198,9 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
-    """Queues a new try at the picture `mending`, an id, with the instruction `words`; returns a notice.
+    """Queues the edit `mending`, an id, again with the instruction `words`; returns a notice.
 
-    The same instruction again is tried with another seed. Raises: BadInput.
+    If the instruction is the same as before, another seed is used. Raises: BadInput.
     """
     changed = _instruction(desk, mending, words)
     how = (
@@ -206,9 +213,10 @@ def mend_words(desk: Desk, mending: str, words: str) -> Said:
 
 
 def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
-    """Queues a new try that changes only a marked area of the picture `mending`, an id; returns a notice.
+    """Queues the edit `mending`, an id, again so that only a marked area changes; returns a notice.
 
-    `words` is the instruction, `layer` the area as the browser painted it, a PNG in a data URL. Raises: BadInput.
+    `words` is the instruction. `layer` is the area that the user painted in the browser, a PNG in a data URL. Raises:
+    BadInput.
     """
     said = _instruction(desk, mending, words)
     record = desk.store.images.get(mending)
@@ -230,9 +238,10 @@ def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
 
 
 def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
-    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id.
+    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id; returns a notice.
 
-    Returns a notice, with updates that empty the workbench and the upload button. Raises: BadInput.
+    With it come updates that empty the workbench and the upload button. `file` is the path of the upload. Raises:
+    BadInput.
     """
     if not file:
         raise BadInput("No picture was given.", "Drop the mended picture.")
@@ -240,10 +249,10 @@ def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
 
 
 def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
-    """Stores the wrong edit `mending`, an id, with the paint over it as its correction.
+    """Stores the wrong edit with the user's paint on it as its correction; returns a notice.
 
-    `layer` is the paint as a PNG in a data URL. Returns a notice, with an update that empties the workbench. Raises:
-    BadInput.
+    `mending` is the edit's id, `layer` the paint as a PNG in a data URL. With the notice comes "", which empties the
+    workbench. Raises: BadInput.
     """
     wrong = desk.store.open_whole(mending)
     paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)

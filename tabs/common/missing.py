@@ -19,7 +19,10 @@ PULL, RESUME, CANCEL = "pull", "pull-resume", "cancel"
 
 
 def card(workplace: Workplace, *names: str) -> Markup:
-    """Returns as HTML a small panel for each of these models that is not on this machine; empty where all are."""
+    """Returns as HTML a small panel with a download for each model whose weights are not on this machine.
+
+    `names` are the models to look at; the HTML is empty where all of them are here.
+    """
     gone = [name for name in dict.fromkeys(names) if name and not workplace.registry.here(name)]
     return Markup("").join(
         view("missing", "card", model=found, size=models.download_bytes(found.spec), download=download(found))
@@ -28,14 +31,14 @@ def card(workplace: Workplace, *names: str) -> Markup:
 
 
 def wire(page: Page, block: gr.HTML) -> None:
-    """Connects the buttons of the panels in `block`, a block of HTML that has no other buttons."""
+    """Connects the download buttons in a block of HTML that has no other buttons."""
     page.act(block, act, anywhere=True)
 
 
 def download(found: Model) -> Markup:
     """Returns a model's download as HTML: its button with licence and size, its progress, or why it stopped.
 
-    It is empty for a model that is ready on this machine, and for one that the hub does not offer.
+    It is empty for a model that is ready on this machine, and for one that does not come from the Hugging Face hub.
     """
     if not found.pullable or (found.presence.here is Here.READY and not found.running):
         return Markup()
@@ -57,9 +60,9 @@ def download(found: Model) -> Markup:
 
 
 def act(desk: Desk, data: dict[str, Any], form: str = pulling.FORMS[0]) -> Said | None:
-    """Handles a click in a panel: queues the download, resumes it or stops it; returns a notice.
+    """Handles a click on a download button: queues the download, resumes it or stops it; returns a notice.
 
-    `form` is the form that the weights are quantised to. Raises: UserError.
+    `data` is what the button sent. `form` is the format of the stored weights, such as nf4. Raises: UserError.
     """
     jobs, name = desk.workplace.jobs, str(data.get("act"))
     if name == PULL:

@@ -17,16 +17,16 @@ from tabs.common.looks import view
 
 
 def bar() -> Markup:
-    """Returns the bar as HTML; the browser shows it while pictures are selected."""
+    """Returns the bar that changes all selected pictures at once, as HTML; it is visible while any are selected."""
     fixed = dict(wording.TAGS)
     return view("picking", "bar", fixed=fixed, free=[axis for axis in AXES if axis not in fixed])
 
 
 def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
-    """Handles a click in the bar: changes the selected pictures, or queues their captions.
+    """Handles a click in the bar: changes the selected pictures, or queues captions for them.
 
-    `chosen` is the id of the open picture. Returns a line on what was done, as HTML, and the id of the picture that
-    stays open, "" for none. Raises: BadInput, NotFound.
+    `data` holds the action and the ids of the selected pictures, `chosen` is the id of the open picture. Returns a line
+    on what was done, as HTML, and the id of the picture that stays open, "" for none. Raises: BadInput, NotFound.
     """
     picks = [str(each) for each in data.get("picks", ())]
     name, fields = str(data.get("act", "")), data.get("fields") or {}
@@ -66,9 +66,10 @@ def _asked(fields: Mapping[str, Any]) -> Find:
 
 
 def tell(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Handles a click below the bar; returns the HTML that then stands there.
+    """Handles a click in the bar's note, or a change in its fields; returns the new note as HTML.
 
-    It is the number of captions that a replacement would change, what an undo did, or nothing after the ×.
+    The note tells how many captions a replacement would change, or what an undo did; it is empty once it was closed.
+    `data` holds the action; an undo is carried out.
     """
     name = data.get("act")
     if name == "count":
@@ -87,17 +88,18 @@ def tell(desk: Desk, data: dict[str, Any]) -> Markup:
 
 
 def done(words: str, undo: str = "") -> Markup:
-    """Returns a line on what was done as HTML.
+    """Returns a line on what was done as HTML, with an undo button.
 
-    `undo` is the act of its undo button: `throw` for the trash, `many` for a change of many pictures, "" for no button.
+    `undo` is the action that the button sends: `throw` undoes a move into the trash, `many` a change of many pictures;
+    with "" there is no button.
     """
     return view("picking", "done", words=words, undo=undo)
 
 
 def undoable(desk: Desk) -> tuple[str, str]:
-    """Returns the act that undoes the latest change of many pictures (see `done`), and its button's label.
+    """Returns the action that undoes the latest change of many pictures or move into the trash, and its button's label.
 
-    Both are "" where nothing can be undone.
+    The action is `throw` for the trash, else `many`. Both texts are "" where nothing can be undone.
     """
     batch, (thrown_at, thrown) = desk.store.batches.last(), desk.store.last_thrown()
     if thrown and (batch is None or thrown_at > batch.created):

@@ -22,9 +22,10 @@ from tabs.common.shell import active_job
 
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> Markup:
-    """Returns the pre-flight panel as HTML: its checks, the memory check, time, disk and settings.
+    """Returns the pre-flight panel of a training as HTML: its checks, the memory check, time, disk and settings.
 
-    `learned` is the number of examples as text, `facts` are further notes, `knobs` is the settings as one line of text.
+    `found` is the result of the checks. `learned` is the number of training examples as text, `facts` are further
+    notes, `knobs` is the settings as one line of text.
     """
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
     said = view(
@@ -42,10 +43,10 @@ def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str],
 
 
 def launch(desk: Desk, found: Preflight, role: Role, kind: str) -> tuple[Markup, Any]:
-    """Returns the pre-flight's verdict as HTML, and an update of the button that trains.
+    """Returns whether a training can start, as HTML, and an update of the button that starts it.
 
-    The button is disabled while a check fails that has to pass. It is the primary button only where this training is
-    the next step. `kind` is that of the training's job.
+    The button is disabled while a required check in `found` fails, and highlighted where this training is the
+    character's next step. `kind` is the kind of the training's job, `role` what the LoRA is for.
     """
     job = active_job(desk, kind)
     verdict = view("common", "verdict", musts=found.blocking, advice=len(found.advice), job=job)

@@ -31,9 +31,10 @@ _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
 def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
-    """Returns a training run as HTML: progress, loss curve, and the buttons for the job's state.
+    """Returns a training run as HTML: its progress, its loss curve, and buttons such as resume or stop.
 
-    Below them stand the commands that train the same run without the studio.
+    Below them stand the shell commands that do the same training outside the studio. `seen` holds the run's loss curve,
+    samples and checkpoints so far.
     """
     buttons = []
     if job.state is JobState.RUNNING:
@@ -59,7 +60,10 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def kept_as(workplace: Workplace, job: Job, seen: Progress) -> Version | None:
-    """Returns the version that was made of a run's last checkpoint; None where none was made."""
+    """Returns the version that was made of a run's last checkpoint; None where none was made, or it is in the trash.
+
+    `seen` is the run's progress with its checkpoints.
+    """
     last = seen.checkpoints[-1].step if seen.checkpoints else None
     made = workplace.store(job.character).versions.find(job=job.id)
     return next((each for each in made if each.checkpoints[-1].step == last and not each.trashed), None)
@@ -99,7 +103,10 @@ def _ended(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep; returns a notice, None for any other act."""
+    """Handles a click on cancel, resume, or stop and keep; returns a notice, or None for any other button.
+
+    `data` holds the action and the id of the training's job.
+    """
     acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
         "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
@@ -116,9 +123,10 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 
 
 def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
-    """Returns the trainings of some kinds as HTML, newest first, cancelled and failed ones too; empty without any.
+    """Returns the list of all trainings of some job kinds as HTML, newest first; empty where there are none.
 
-    `shown` is the id of the job whose run is open; `scroll` is the CSS selector of the block in which a run opens.
+    Cancelled and failed ones are included. `shown` is the id of the job whose details are open, "" for none; `scroll`
+    is the CSS selector of the block where the details open.
     """
     rows = []
     for job in jobs_of(desk, *kinds):
@@ -130,10 +138,7 @@ def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
 
 
 def ended_as(store: Store, job: Job) -> tuple[str, str]:
-    """Returns a training's state as text, and the colour of its label.
-
-    The text names the versions that were made of it.
-    """
+    """Returns a training's state as text, with the names of the versions made of it, and the colour of its label."""
     made = ", ".join(each.name for each in store.versions.find(job=job.id) if not each.trashed)
     if job.state is JobState.DONE:
         return (f"done: {made}" if made else "done"), "good"
@@ -146,7 +151,10 @@ def ended_as(store: Store, job: Job) -> tuple[str, str]:
 
 
 def decisions(store: Store, version: Version) -> Markup:
-    """Returns as HTML the buttons that adopt a version, retire it, or go back to the version before it."""
+    """Returns as HTML the buttons for a version that its state allows: take it into use, leave it, or go back from it.
+
+    Going back takes the version before it into use again.
+    """
     parent = store.versions.peek(version.parent)
     while parent is not None and parent.trashed:
         parent = store.versions.peek(parent.parent)
@@ -154,9 +162,10 @@ def decisions(store: Store, version: Version) -> Markup:
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
-    """Adopts a version or retires it, by the clicked button; returns a notice that names the version in use.
+    """Adopts a version, that is takes it into use, or retires it, as the clicked button says; returns a notice.
 
-    Where the version in use is retired, its parent is adopted. Raises: NotFound, BadInput.
+    `data` holds the action and the version's id. When the version in use is retired, its parent is adopted again. The
+    notice names the version that is then in use. Raises: NotFound, BadInput.
     """
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:
@@ -172,9 +181,9 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def longer(page: Page, kind: str) -> Drawing:
-    """Lays out the widgets that train the newest run of a kind for longer.
+    """Lays out the widgets that train the newest run for longer, and connects them.
 
-    Returns the render function that shows them when they apply.
+    `kind` is the job kind of the run. Returns the render function that shows the widgets while that run has finished.
     """
     with gr.Row(visible=False, elem_classes="fl-longer") as row:
         more = gr.Number(
@@ -190,9 +199,10 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Returns an update that shows the widgets after a finished run, and the default number of further steps.
+    """Returns updates: shows or hides the widgets that train a run for longer, and fills in their number of steps.
 
-    The default is half of the run's steps; a number that was typed stays.
+    They are visible while the newest job of `kind` is a finished training. `more` is the present number; one that was
+    typed stays, an empty field gets half of the run's steps.
     """
     job = finished_run(desk, kind)
     half = max(1, runs.asked_steps(job) // 2) if job else 0
@@ -200,9 +210,9 @@ def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
 
 
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
-    """Queues the newest run again for `more` further steps.
+    """Queues the newest training of a job kind again, for `more` further steps; `kind` is the job kind.
 
-    Raises: Busy where the newest run has not finished, BadInput.
+    Raises: Busy where that training has not finished, BadInput.
     """
     job = finished_run(desk, kind)
     if job is None:
@@ -211,6 +221,6 @@ def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
 
 
 def finished_run(desk: Desk, kind: str) -> Job | None:
-    """Returns the newest training of a kind if it is done, else None."""
+    """Returns the newest training of a job kind if it has finished; else None."""
     newest = jobs_of(desk, kind)[:1]
     return newest[0] if newest and newest[0].state is JobState.DONE else None

@@ -33,9 +33,10 @@ Drawing = tuple[Handler, Inputs, Inputs]  # a render function, the widgets that 
 
 
 def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
-    """Returns a block of HTML.
+    """Returns a `gr.HTML` block that is connected to the page's script.
 
-    Clicks on elements with `data-act` in it are sent to the handlers of `Page.act`. `more` goes to `gr.HTML`.
+    A click on an element with `data-act` in it calls the handler that `Page.act` connected. `value` is the first
+    content; `more` goes to `gr.HTML`.
     """
     return gr.HTML(value, elem_id=elem_id, js_on_load=_HANDS, apply_default_css=False, **more)
 
@@ -43,8 +44,8 @@ def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
 def current(workplace: Workplace, asked: str) -> str:
     """Returns the id of the character that a page shows, "" where there is none.
 
-    It is `asked`, the id in the page's address; else the one chosen last; else the first. A damaged character is
-    returned only where it is asked for, or where there is no other.
+    It is `asked`, the id in the page's address, if it exists; else the one chosen last; else the first. A damaged
+    character is returned only where its id is asked for, or where there is no other.
     """
     known = [character.id for character in workplace.library.characters()]
     if asked in known:
@@ -55,7 +56,10 @@ def current(workplace: Workplace, asked: str) -> str:
 
 
 def fingerprint(desk: Desk) -> str:
-    """Returns a text that changes whenever a page of this character should render again."""
+    """Returns a text that changes whenever the character's page has to be rendered again.
+
+    It depends on the character's store, on all jobs, and on the names of all characters.
+    """
     library = desk.workplace.library
     jobs = ",".join(f"{job.id}{job.state}" for job in desk.workplace.jobs.list())
     names = ",".join(f"{each.id}{each.name}" for each in library.characters())
@@ -64,26 +68,26 @@ def fingerprint(desk: Desk) -> str:
 
 
 def heartbeat(workplace: Workplace) -> str:
-    """Returns a text that changes with every step of the running job; "" when no job runs."""
+    """Returns a text that names the running job and its step, so that it changes with every step; "" without a job."""
     job = workplace.jobs.running()
     return f"{job.id}|{job.step}" if job else ""
 
 
 def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
-    """Returns a character's jobs of some kinds, newest first."""
+    """Returns the character's jobs whose kind is one of `kinds`, newest first."""
     jobs = [job for job in desk.workplace.jobs.list(desk.id) if job.kind in kinds]
     return sorted(jobs, key=lambda job: job.created, reverse=True)
 
 
 def active_job(desk: Desk, *kinds: str) -> Job | None:
-    """Returns the character's running job of some kinds, or else the oldest queued one, or None."""
+    """Returns the character's running job, else its oldest queued one, of any of `kinds`; None where there is none."""
     jobs = list(reversed(jobs_of(desk, *kinds)))
     states = (JobState.RUNNING, JobState.QUEUED)
     return next((job for state in states for job in jobs if job.state is state), None)
 
 
 def stop(workplace: Workplace, job: str) -> Said:
-    """Cancels a job and returns a notice of when it stops. Raises: NotFound."""
+    """Cancels a job by its id, and returns a notice of when it stops. Raises: NotFound."""
     stopping = workplace.jobs.cancel(job).stopping
     return Said("It stops after its present step; what is finished stays." if stopping else "It is cancelled.")
 
@@ -94,7 +98,10 @@ def cancel(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def marking(step: str) -> Handler:
-    """Returns a drawing for a tab's main button, which has the accent only where `step` is the character's next one."""
+    """Returns a render function for a tab's main button, which highlights it while `step` is the character's next step.
+
+    `step` is the name of the tab.
+    """
     return lambda desk: gr.update(variant="primary" if is_next(desk, step) else "secondary")
 
 
@@ -136,7 +143,7 @@ def notices() -> gr.HTML:
 
 
 def refusal(error: UserError) -> dict[str, str]:
-    """Returns the notice of an expected failure, as the page's script reads it: its cause, and what to do next."""
+    """Returns the notice of an expected failure as a dict for the page's script: its cause, and what to do next."""
     return _notice("bad", error.cause, error.hint)
 
 
@@ -159,19 +166,21 @@ def _from_address(how: str, count: int) -> str:
 
 
 def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Connects the handler `tick`, which checks the store for changes, to an event; returns Gradio's dependency.
+    """Connects the handler `tick` to an event, and returns Gradio's dependency.
 
-    The first inputs are the page's character and tab, which the browser reads from its address.
+    The handler checks whether the store has changed. Its first two inputs are the page's character and tab, which the
+    browser reads from its address.
     """
     return trigger(tick, list(inputs), list(outputs), js=_from_address("whole", len(inputs)), **QUIET)
 
 
 @dataclass(frozen=True)
 class Shell:
-    """Holds what all tabs share: the workplace, the block for notices, and the check for changes after each event.
+    """Holds what all tabs share, and connects handlers to events.
 
-    `tick` takes an event and makes the page check the store for changes after it. Handlers are plain functions `(desk,
-    *inputs)`. With `anywhere` a handler also runs where there is no character; else the call is refused.
+    A handler is a function `(desk, *inputs)`; without a character its call is refused unless it was connected with
+    `anywhere`. `cid` is the hidden field with the id of the page's character, `said` the block for notices. `tick`
+    takes an event and makes the page look for changes in the store after it.
     """
 
     workplace: Workplace
@@ -189,9 +198,10 @@ class Shell:
         then: Sequence[Drawing] = (),
         anywhere: bool = False,
     ) -> None:
-        """Connects a handler to an event.
+        """Connects the handler `fn`, a function `(desk, *inputs)`, to an event.
 
-        The render functions in `then` run after it in the same call; then the page checks the store for changes.
+        The render functions in `then` run after it in the same call; then the page looks for changes in the store. With
+        `anywhere` the handler also runs where there is no character.
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -211,10 +221,10 @@ class Shell:
         anywhere: bool = False,
         mode: str = "multiple",
     ) -> None:
-        """Connects a handler `(desk, data, *inputs)` to clicks inside a block of HTML.
+        """Connects the handler `fn`, a function `(desk, data, *inputs)`, to clicks inside a block of HTML.
 
-        `data` is what the clicked element sends, `then` as for `on`. `mode` is Gradio's trigger mode: with "once" a
-        second click is ignored while the first is handled.
+        `data` is the dict that the clicked element sends. The render functions in `then` run after the handler. `mode`
+        is Gradio's trigger mode: with "once" a second click is ignored while the first is handled.
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -226,10 +236,10 @@ class Shell:
     def redraw(
         self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False, nobody: Markup = _NOTHING
     ) -> None:
-        """Runs render functions whenever one of `triggers` fires, for example the change of a widget.
+        """Connects render functions to events: they run whenever one of `triggers` fires.
 
-        Where there is no character, the first block shows `nobody`, or with `anywhere` the functions run all the same.
-        A `gr.State` cannot be a trigger: its events come only through Gradio's queue.
+        Where there is no character, they run only with `anywhere`; else their first block shows `nobody`. A `gr.State`
+        cannot be a trigger, because its events come only through Gradio's queue.
         """
         call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 
@@ -254,10 +264,11 @@ class Shell:
 
 @dataclass(frozen=True)
 class Page:
-    """Holds the wiring of one tab.
+    """Holds one tab of the page and its shell, and connects the tab's handlers.
 
-    `pulse` changes when the store has changed while the tab is open, and `beat` with every step of the running job.
-    `drawn` holds the fingerprint of the store's state that the tab shows.
+    `pulse`, `beat` and `drawn` are hidden fields. `pulse` changes when the store has changed while the tab is open,
+    `beat` with every step of the running job. `drawn` holds the fingerprint of the state of the store that the tab
+    shows.
     """
 
     shell: Shell
@@ -268,21 +279,22 @@ class Page:
     drawn: gr.Textbox
 
     def on(self, trigger: Any, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
-        """Connects a handler to an event; see `Shell.on`."""
+        """Connects the handler `fn` to an event; the arguments are those of `Shell.on`."""
         self.shell.on(trigger, fn, inputs, outputs, **more)
 
     def act(self, block: gr.HTML, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
-        """Connects a handler to clicks inside a block of HTML; see `Shell.act`."""
+        """Connects the handler `fn` to clicks inside a block of HTML; the arguments are those of `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing, **more: Any) -> None:
-        """Runs render functions after events; see `Shell.redraw`."""
+        """Connects render functions to events; the arguments are those of `Shell.redraw`."""
         self.shell.redraw(triggers, *drawings, **more)
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
-        """Runs render functions when the tab opens and when the store changes.
+        """Connects render functions to the opening of the tab and to changes of the store while it is open.
 
-        Those in `live` also run with every step of a job. With `anywhere` they run where there is no character, too.
+        Those in `live` also run with every step of a job. With `anywhere` all of them also run where there is no
+        character.
         """
         whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # the store's fingerprint before drawing
         note = looks.empty("There is no character yet. Create one with “New character” at the top.")
@@ -292,7 +304,7 @@ class Page:
 
 
 class Logged:
-    """A context manager that writes the traceback of an exception to the studio's log and lets the exception pass."""
+    """Writes the traceback of an exception to the studio's log; a context manager, which lets the exception pass."""
 
     def __enter__(self) -> None:
         return None

@@ -27,7 +27,7 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 def theme() -> gr.themes.Base:
-    """Returns a Gradio theme with the colours of `flen.css`, for dark and light mode."""
+    """Returns the page's Gradio theme, whose colours are the CSS variables of `flen.css`, for dark and light mode."""
     base = gr.themes.Base(
         font=_FONT,
         font_mono=_MONO,
@@ -82,7 +82,7 @@ def theme() -> gr.themes.Base:
 def head(assets: Path, *more: str) -> str:
     """Returns the studio's styles and scripts as inline HTML for the page's head.
 
-    The files lie in the folder `ui` of `assets`; `more` are the names of further ones there.
+    They are read from the folder `ui` in `assets`; `more` are the names of further style sheets or scripts there.
     """
     parts = []
     for name in ("flen.css", *more, *_SCRIPTS):

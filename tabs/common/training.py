@@ -36,10 +36,10 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 
 @dataclass(frozen=True)
 class Knob:
-    """Holds a field of `TrainParams`: its widget, and the function `told` that turns its value into text.
+    """Holds one setting of a training: a field of `TrainParams` by `name`, and the function that makes its widget.
 
-    `off` is the value that the text leaves out, None for no such value. With `zero` a 0 counts as a value, else as an
-    empty field.
+    `told` turns a value into text; the value `off` is left out of such texts, None for no such value. An empty widget
+    means the model's own value, and so does 0, unless `zero` makes 0 a value of its own.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Knob:
     zero: bool = False
 
     def given(self, value: Any) -> bool:
-        """Returns whether a widget's value is set; where it is not, the model's own value is used."""
+        """Returns whether a widget's value counts as set; where it does not, the model's own value is used."""
         return value not in (None, "") and bool(value or self.zero)
 
     def beside(self, own: Any) -> str:
-        """Returns the note under the widget as text: what the setting does, and `own`, the model's own value."""
+        """Returns the note under the widget as text: what the setting does, and the model's own value, `own`."""
         widget = self.widget
         assert isinstance(widget, partial)
         names = {value: name for name, value in widget.args[0]} if widget.func is gr.Dropdown else {}
@@ -261,9 +261,9 @@ _PACED = ("steps", "save_every", "sample_every")
 
 
 def paced(spec: ModelSpec, length: str) -> dict[str, int]:
-    """Returns the steps of a training, and the intervals of its checkpoints and samples, by field of `TrainParams`.
+    """Returns a training's steps, and the intervals of its checkpoints and samples in steps, by field of `TrainParams`.
 
-    `length` is one of LENGTHS. Raises: BadInput.
+    `length` is one of LENGTHS, which scales the model's own values. Raises: BadInput.
     """
     if length not in LENGTHS:
         raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
@@ -274,9 +274,9 @@ def paced(spec: ModelSpec, length: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Form:
-    """Holds the training settings of a tab: the steps, which are always visible, and groups for a folded panel.
+    """Holds the training settings of a tab: the number of steps, and groups of others in a panel that can be folded.
 
-    `tab` is the prefix of the widgets' element ids. Values are passed in the order of `knobs`.
+    `tab` is the prefix of the widgets' element ids. Handlers get the values of the widgets in the order of `knobs`.
     """
 
     tab: str
@@ -284,20 +284,20 @@ class Form:
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """Returns the settings in the order of the handlers' inputs: the steps, then those of the folded panel."""
+        """Returns all settings in the order in which handlers get their values: the steps, then those of the groups."""
         return (STEPS, *(knob for group in self.groups for knob in group.knobs))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Returns the names of the settings in `TrainParams`, in the order of `knobs`."""
+        """Returns the names of all settings, which are fields of `TrainParams`, in the order of `knobs`."""
         return tuple(knob.name for knob in self.knobs)
 
     def steps(self) -> Any:
-        """Makes and returns the widget of the steps, which is always visible."""
+        """Makes and returns the widget for the number of steps, which stands outside the folded panel."""
         return STEPS.widget(elem_id=f"{self.tab}-steps")
 
     def fold(self) -> list[Any]:
-        """Lays out the widgets of all other settings in titled groups of two columns, and returns them."""
+        """Makes the widgets of all other settings in titled groups of two columns, and returns them as a list."""
         made = []
         for group in self.groups:
             gr.HTML(view("common", "group", title=group.title), apply_default_css=False)
@@ -308,10 +308,7 @@ class Form:
         return made
 
     def shown(self, spec: ModelSpec) -> list[Any]:
-        """Returns updates that put a model's default values into the widgets.
-
-        The note under each widget then says the model's own value.
-        """
+        """Returns an update for each widget: it fills in the model's default value and names it in the note below."""
         own = spec.params(TrainParams)
         values = zip(self.knobs, self.preset(spec), strict=True)
         return [
@@ -329,9 +326,10 @@ class Form:
         return [gr.update(value=values[name]) if name in values else gr.skip() for name in self.names]
 
     def act(self, spec: ModelSpec, data: Mapping[str, Any]) -> list[Any]:
-        """Handles a click in the HTML of `chosen`; returns an update for each widget.
+        """Handles a click in the HTML that `Form.chosen` returned; returns an update for each widget.
 
-        It sets the length of the training, or resets one setting or all of them to the model's own. Raises: BadInput.
+        `data` is what the clicked button sent: the length of the training, or the name of a setting to reset to the
+        model's own value; without a name all are reset. Raises: BadInput.
         """
         if data.get("act") == "length":
             return self.put(paced(spec, str(data.get("length"))))
@@ -341,9 +339,9 @@ class Form:
         return self.put({each: list(value) if isinstance(value, tuple) else value for each, value in values.items()})
 
     def chosen(self, spec: ModelSpec, params: TrainParams) -> Markup:
-        """Returns as HTML the choice of a training's length, and the settings that differ from the model's own.
+        """Returns as HTML the buttons for a training's length, and the settings that differ from the model's own.
 
-        Each of these has a button that resets it.
+        Each setting that differs is a button that resets it. `params` are the present settings.
         """
         own = spec.params(TrainParams)
         pairs = [(knob, getattr(params, knob.name), getattr(own, knob.name)) for knob in self.knobs]
@@ -358,15 +356,18 @@ class Form:
         )
 
     def preset(self, spec: ModelSpec) -> list[Any]:
-        """Returns a model's default values for the widgets, in the order of `knobs`; sizes come with their choices."""
+        """Returns a model's default values for the widgets, in the order of `knobs`.
+
+        For the additional sizes it is an update with the choices and the value.
+        """
         params = spec.params(TrainParams)
         shown = {"resolutions": smaller_sizes(params.resolution, params.resolutions)}
         return [shown.get(name, getattr(params, name)) for name in self.names]
 
     def settle(self, spec: ModelSpec, values: Sequence[Any]) -> TrainParams:
-        """Returns a model's default parameters with the values of the widgets set on top.
+        """Returns a model's default parameters, in which the values of the widgets replace the defaults.
 
-        Empty values leave the default. Raises: BadInput.
+        `values` are in the order of `knobs`; an empty one leaves the default. Raises: BadInput.
         """
         own = spec.params(TrainParams)
         given = {
@@ -377,15 +378,15 @@ class Form:
         return spec.params(TrainParams, **given)
 
     def told(self, params: TrainParams) -> str:
-        """Returns the settings in `params` as one line of text; a setting at its `off` value is left out."""
+        """Returns the settings in `params` as one line of text; a setting at its `Knob.off` value is left out."""
         values = [(knob, getattr(params, knob.name)) for knob in self.knobs]
         return " · ".join(knob.told(value) for knob, value in values if knob.off is None or value != knob.off)
 
 
 def smaller_sizes(resolution: float | None, chosen: Sequence[int] = ()) -> Any:
-    """Returns an update of the sizes that can be trained in addition to `resolution`, all of them smaller.
+    """Returns an update of the widget for additional training sizes, which have to be smaller than `resolution`.
 
-    Those of `chosen` that are smaller stay chosen.
+    It offers some such sizes in pixels. Those of `chosen`, the present value, stay chosen if they are small enough.
     """
     whole = int(resolution or 0)
     kept = [size for size in chosen if size < whole]

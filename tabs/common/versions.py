@@ -16,14 +16,14 @@ _STEP = "@"  # between a version's id and the step of a checkpoint of its traini
 
 
 def versions(store: Store) -> list[Version]:
-    """Returns the versions of the character that are not in the trash, newest first."""
+    """Returns the versions of the character's LoRA that are not in the trash, newest first."""
     return list(reversed(store.kept_versions(Role.CHARACTER)))
 
 
 def version_choices(desk: Desk) -> list[tuple[str, str]]:
     """Returns (label, value) choices: the version in use, every version by its id, and the base model.
 
-    The choice “in use” keeps its value when another version is adopted.
+    The first has the value IN_USE, which stands for whatever version is in use at the time.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -39,9 +39,9 @@ def version_choices(desk: Desk) -> list[tuple[str, str]]:
 
 
 def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
-    """Returns (label, value) choices of all checkpoints that are still on disk.
+    """Returns (label, value) choices of all checkpoints that are still on disk; a value is `VERSION_ID@STEP`.
 
-    Only versions of the character's present generator are included.
+    Only versions that were trained for the character's present generator are included.
     """
     store = desk.store
     return [
@@ -54,9 +54,10 @@ def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
 
 
 def version_id(store: Store, choice: str | None) -> str:
-    """Returns the id of the version that a choice stands for; "" is the base model.
+    """Returns the id of the version that a value of `version_choices` stands for; "" for the base model.
 
-    It is "" for a checkpoint, too, whose LoRA is added to the base model (see `checkpoint_lora`).
+    IN_USE, None and "" stand for the version in use. A checkpoint also gives "", because its LoRA is loaded on the base
+    model by `checkpoint_lora`.
     """
     if choice in (None, "", IN_USE):
         adopted = store.adopted(Role.CHARACTER)
@@ -65,7 +66,10 @@ def version_id(store: Store, choice: str | None) -> str:
 
 
 def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[LoraUse, ...]:
-    """Returns the LoRA of a chosen checkpoint, with its weight; empty for any other choice. Raises: NotFound."""
+    """Returns the LoRA of a checkpoint with its weight, as a tuple of one; empty where `choice` is no checkpoint.
+
+    `choice` is a value of `checkpoint_choices` or `version_choices`. Raises: NotFound.
+    """
     version, _, step = str(choice or "").partition(_STEP)
     if not step:
         return ()
@@ -74,9 +78,9 @@ def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[Lo
 
 
 def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:
-    """Returns the second LoRA that was chosen, with its weight; empty for "".
+    """Returns the second LoRA that was chosen, with its weight, as a tuple of one; empty for a `choice` of "".
 
-    `choice` is the id of a version or the path of a file. Raises: NotFound.
+    `choice` is the id of a version, or the path of a LoRA file. Raises: NotFound.
     """
     if not choice.strip():
         return ()
@@ -86,5 +90,5 @@ def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]
 
 
 def version_name(version: Version) -> str:
-    """Returns a version's name as text; `editor` stands before that of an editor's version."""
+    """Returns a version's name as text; for a version of the editor's LoRA the word `editor` stands before it."""
     return f"editor {version.name}" if version.role is Role.EDITOR else version.name

@@ -21,23 +21,24 @@ Filled = tuple[str, ...]  # the picture's id, its caption and its tags, as the f
 
 
 def values(record: ImageRecord) -> Filled:
-    """Returns the form's values for a picture: its id, its caption and its tags in the order of TAGS."""
+    """Returns what the form shows of a picture: its id, its caption, and its tags in the order of TAGS."""
     return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
 
 
 def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
-    """Returns the confirmation beside the caption field as HTML.
+    """Returns the line that confirms a change beside the caption field, as HTML.
 
-    `number` is that of the browser's message which it answers; `undo` is the HTML of an undo button, `tone` the colour.
+    `words` is its text. `number` is the number of the browser's message that it answers. `undo` is the HTML of an undo
+    button, `tone` the line's colour.
     """
     return view("common", "sign", words=words, number=number, undo=undo, tone=tone)
 
 
 def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
-    """Handles a typed caption or the undo of a tag; returns the confirmation, the form's values, and each tag.
+    """Stores a caption that was typed, or undoes the change of a tag.
 
-    `about` is the id of the picture in the form, `filled` its values as last filled in. The tags are updates of their
-    widgets.
+    `data` is what the browser sent, `about` the id of the picture in the form. `filled` holds the form's values as last
+    filled in. Returns the confirmation as HTML, the form's new values, and an update for the widget of each tag.
     """
     if data.get("act") == "untag":
         image, name = str(data["id"]), str(data["tag"])
@@ -52,10 +53,11 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
 
 
 def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecord | None]:
-    """Stores a caption for the picture that it was typed for, which may no longer be the open one.
+    """Stores a caption for the picture that it was typed for, which need not be the open one.
 
-    With `by` in `data` it undoes a change and restores the caption's author. Returns the confirmation as HTML and the
-    record. When the picture is gone, the confirmation shows the text, so that it is not lost, and the record is None.
+    `data` holds the caption and the ids of the picture and its character; with `by`, the caption's earlier author, it
+    is an undo. Returns the confirmation as HTML and the picture's record. If the picture is gone, the record is None,
+    and the confirmation shows the caption so that it is not lost.
     """
     image, words, number = str(data["id"]), " ".join(str(data["caption"]).split()), data.get("n", 0)
     try:
@@ -73,9 +75,9 @@ def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecor
 
 
 def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
-    """Returns the handler that stores the tag `name` of a picture.
+    """Returns a handler that stores a picture's tag `name`, such as its angle, when the user chooses a value.
 
-    The handler returns the confirmation as HTML and the form's values.
+    The handler returns the confirmation as HTML and the form's new values.
     """
 
     def tag(desk: Desk, about: str, value: str | None, filled: Filled) -> tuple[Any, Filled]:

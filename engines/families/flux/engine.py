@@ -18,7 +18,7 @@ from engines.weights import components
 class Flux(TextToPicture):
     """Generates pictures from text with FLUX.1; CLIP and T5 encode the prompts.
 
-    Guidance is an input of the transformer, so that no negative prompt is encoded.
+    FLUX.1 is guidance-distilled: guidance is an input of the transformer, and no negative prompt is encoded.
     """
 
     maths: ClassVar[Any] = flux
@@ -28,14 +28,22 @@ class Flux(TextToPicture):
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector); returns a row for each, in RAM."""
+        """Encodes prompts with T5 and CLIP; returns a Conditioning of one row for each prompt, in CPU memory.
+
+        `parts`: the text encoders by component name. T5 gives a vector for each token, CLIP one pooled vector for each
+        prompt.
+        """
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]
 
     def sample(
         self, transformer: Any, words: Mapping[str, flux.Conditioning], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Denoises the pictures of one batch and returns their normalised latents (B, 16, h, w)."""
+        """Denoises the pictures of one batch and returns their normalised latents (B, 16, h, w).
+
+        `words`: prompt -> the encoded prompt that `read` returned; `items`: the pictures' parameters; `tick`: called
+        after each step.
+        """
         cond = flux.stack([words[item.prompt] for item in items])
         return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)
 

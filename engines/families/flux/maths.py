@@ -30,7 +30,7 @@ Vae = Any  # diffusers' AutoencoderKL, likewise
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Holds encoded prompts, one in each row of both tensors."""
+    """Holds B encoded prompts: `prompt_embeds` from T5 (B, text_tokens, width) and `pooled` from CLIP (B, width)."""
 
     prompt_embeds: Tensor  # (B, text_tokens, T5 width)
     pooled: Tensor  # (B, CLIP width)
@@ -44,7 +44,7 @@ class Conditioning:
         return self.prompt_embeds.nbytes + self.pooled.nbytes
 
     def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
-        """Returns the encoded prompts at the places `index`, in that order."""
+        """Returns a Conditioning with the prompts at the positions `index` in the batch, in that order."""
         where = list(index) if isinstance(index, (list, tuple, range)) else index
         return Conditioning(self.prompt_embeds[where], self.pooled[where])
 
@@ -54,12 +54,15 @@ class Conditioning:
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates encoded prompts to one Conditioning."""
+    """Concatenates several batches of encoded prompts into one batch."""
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
 
 
 def image_ids(h: int, w: int) -> Tensor:
-    """Returns the positions (0, row, column) of the packed tokens of latents h × w, as ((h/2)(w/2), 3) float32."""
+    """Returns the position (0, row, column) of each packed token, for rotary embeddings: ((h/2)(w/2), 3) float32.
+
+    `h`, `w`: the height and width of the unpacked latents; one token packs 2×2 of them.
+    """
     rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
@@ -70,8 +73,8 @@ def encode_prompts(
 ) -> Conditioning:
     """Encodes prompts as the transformer's conditioning; T5 encodes padding too, as in FLUX's training.
 
-    `parts`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2; `text_tokens`: to which
-    T5's prompts are padded or cut.
+    `parts`: text_encoder (CLIP) and text_encoder_2 (T5), by name. `tokenizers`: tokenizer and tokenizer_2, by name.
+    `text_tokens`: the number of tokens to which T5's prompts are padded or truncated.
     """
     clip, t5 = parts["text_encoder"], parts["text_encoder_2"]
     short = tokenizers["tokenizer"]
@@ -120,8 +123,8 @@ def velocity(
 ) -> Tensor:
     """Predicts the velocity (noise − x₀) of packed latents (B, n, 64) at noise levels 0…1; returns (B, n, 64).
 
-    `sigma`, `guidance`: one number, or (B,). Guidance is left out where the model has no embedder for it. `h`, `w`: the
-    height and width of the unpacked latents.
+    `cond`: the encoded prompts. `sigma` (the noise level), `guidance`: one number for all rows, or (B,). `guidance` is
+    ignored where the model has no embedder for it. `h`, `w`: the height and width of the unpacked latents.
     """
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
@@ -154,8 +157,9 @@ def sample(
 ) -> Tensor:
     """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 16, h, w) float32.
 
-    `cond`: one encoded prompt for each of `params`; `on_step`: called after each step; `factor`: pixels a side of one
-    latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    `params`: the pictures' parameters; `cond`: a row for each of `params`. `scheduler_config`: the content of
+    scheduler_config.json. `on_step`: called after each step. `factor`: the VAE's downscaling, in pixels per latent.
+    Each picture's noise depends on its own seed alone.
     """
     first = params[0]
     h, w = (2 * (side // (2 * factor)) for side in (first.height, first.width))

@@ -25,5 +25,9 @@ _SINGLE: Names = {
 
 
 def flux_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout; None where it has none."""
+    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout; None for a module that has none.
+
+    `module`: a path such as "transformer_blocks.0.attn.to_q". The place is the name of a module there and, where that
+    fuses several of ours (as `qkv`), which of its outputs is meant.
+    """
     return bfl_slot(module, _DOUBLE, _SINGLE)

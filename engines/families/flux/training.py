@@ -23,7 +23,8 @@ from engines.weights import components
 class FluxAdapter(CaptionedFamily):
     """Adapts the training loop to FLUX.1, which learns from captioned pictures.
 
-    The LoRA's layers are the attention and the MLP of both kinds of blocks, never modulation.
+    It encodes examples, predicts velocities and draws previews. A LoRA is trained on the attention and (unless
+    attention alone is chosen) the MLP layers of double and single blocks, never on modulation layers.
     """
 
     targets: ClassVar = {
@@ -46,12 +47,15 @@ class FluxAdapter(CaptionedFamily):
         return {name: components.tokenizer(self.folder, name) for name in ("tokenizer", "tokenizer_2")}
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption; returns `prompt_embeds` of T5 (1, text_tokens, width) and `pooled` of CLIP (1, width)."""
+        """Encodes a caption; returns `prompt_embeds` of T5 (1, text_tokens, width) and `pooled` of CLIP (1, width).
+
+        `parts`: the text encoders by component name; `references`: ignored.
+        """
         cond = flux.encode_prompts(parts, self._tokenizers, [text], self.text_tokens())
         return {"prompt_embeds": cond.prompt_embeds, "pooled": cond.pooled}
 
     def fits_encoder(self, text: str) -> bool:
-        """Returns whether T5 reads the text to its end.
+        """Returns whether a caption fits T5's token limit, so that T5 reads it to its end.
 
         CLIP truncates after 77 tokens, but it adds one pooled vector only; FLUX was trained with longer texts read by
         T5 alone.
@@ -59,11 +63,19 @@ class FluxAdapter(CaptionedFamily):
         return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt of a preview, as `encode_words` does."""
+        """Encodes the prompt of a preview; returns the same tensors as `encode_words`.
+
+        A preview is a picture to generate during training. `parts`: the text encoders by component name. Raises:
+        BadInput for a preview that is an edit.
+        """
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview as the engine would generate that picture, with the same guidance."""
+        """Generates a preview with the LoRA in training, exactly as the engine would generate that picture.
+
+        `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that
+        is an edit.
+        """
         latents = flux.sample(
             parts["transformer"],
             flux.Conditioning(**encoded),
@@ -79,7 +91,8 @@ class FluxAdapter(CaptionedFamily):
     ) -> Tensor:
         """Predicts the velocity (noise − picture) of noisy latents (B, 16, h, w); returns packed latents (B, n, 64).
 
-        `guidance` is used only by models with an embedder for it.
+        `batch`: the examples' encoded captions, by name; `sigma` (B,): noise levels. `guidance` is used only by models
+        with an embedder for it.
         """
         cond = flux.Conditioning(batch["prompt_embeds"], batch["pooled"])
         return flux.velocity(transformer, pack(noisy), cond, sigma, guidance, *noisy.shape[-2:])

@@ -19,9 +19,9 @@ from engines.weights import components
 class Flux2(TextToPicture):
     """Generates pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
-    With guidance above 1 the negative prompt is encoded, too. The memory figures are computed, not measured: the live
-    bytes of one forward pass in bfloat16, counted on meta tensors, and an addition for weights at full width while they
-    are used and for what the allocator loses.
+    With guidance above 1 the negative prompt is encoded, too. The class attributes that end in `_per_token` and
+    `_per_pixel` estimate memory. They are computed, not measured: bytes in use during one forward pass in bfloat16,
+    counted on meta tensors, and a margin for weights at full precision and for the allocator's losses.
     """
 
     maths: ClassVar[Any] = flux2
@@ -31,18 +31,25 @@ class Flux2(TextToPicture):
     decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the picture's prompt and, with guidance above 1, its negative prompt, which may be empty."""
+        """Returns a picture's prompt and, with guidance above 1, its negative prompt, which may be ""."""
         return (item.prompt, item.negative) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
-        """Encodes prompts with three layers of Qwen3; returns one tensor (1, text_tokens, 3 × width) each, in RAM."""
+        """Encodes prompts with three layers of Qwen3; returns a tensor (1, text_tokens, 3 × width) for each prompt.
+
+        `parts`: holds the text encoder as `text_encoder`. The tensors are in CPU memory.
+        """
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others
 
     def sample(
         self, transformer: Any, words: Mapping[str, Tensor], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Denoises the pictures of one batch and returns their normalised latents (B, 32, h, w)."""
+        """Denoises the pictures of one batch and returns their normalised latents (B, 32, h, w).
+
+        `words`: prompt -> the encoded prompt that `read` returned. `items`: the pictures' parameters, which share one
+        negative prompt. `tick`: called after each step.
+        """
         wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(items[0].negative)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)
 

@@ -33,9 +33,9 @@ Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
 
 
 def own_shift(image_tokens: int, steps: int) -> float:
-    """Returns the μ by which FLUX.2's schedule is shifted, from the picture's tokens and the number of steps.
+    """Returns the μ by which FLUX.2's noise schedule is shifted for `image_tokens` packed latents and `steps` steps.
 
-    It is interpolated between lines that were fitted at 10 and at 200 steps. Source: `compute_empirical_mu` in
+    It is interpolated between two lines, which were fitted at 10 and at 200 steps. Source: `compute_empirical_mu` in
     black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
     """
     at_200 = 0.00016927 * image_tokens + 0.45666666
@@ -47,10 +47,10 @@ def own_shift(image_tokens: int, steps: int) -> float:
 
 @torch.no_grad()
 def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], text_tokens: int) -> Tensor:
-    """Encodes prompts as (B, text_tokens, 3 × Qwen3's width): three inner layers side by side, padding included.
+    """Encodes prompts with Qwen3; returns three inner layers' hidden states side by side, (B, text_tokens, 3 × width).
 
-    Each prompt is the only message of a chat without thinking. The language model's head is not computed.
-    `text_tokens`: to which prompts are padded or cut.
+    Each prompt is the only message of a chat, with thinking turned off. Tokens of padding are included. `text_tokens`:
+    the number of tokens to which prompts are padded or truncated.
     """
     texts = [_chat(tokenizer, prompt) for prompt in prompts]
     read = tokenizer(texts, padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt")
@@ -107,8 +107,8 @@ def velocity(
 ) -> Tensor:
     """Predicts the velocity (noise − x₀) of packed latents (B, n, 128) at noise levels 0…1; returns (B, n, 128).
 
-    `prompt_embeds`: (B, t, c), as `encode_prompts` returns them; `sigma`: one number, or (B,); `h`, `w`: the height and
-    width of the unpacked latents.
+    `prompt_embeds`: (B, t, c), as `encode_prompts` returns them. `sigma`: the noise level, one number or (B,). `h`,
+    `w`: the height and width of the unpacked latents.
     """
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
@@ -141,9 +141,10 @@ def sample(
 ) -> Tensor:
     """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 32, h, w) float32.
 
-    `prompt_embeds`: (B, t, c), one row for each of `params`. `no_words`: (1, t, c), the negative prompt; it is used
-    only where some guidance is above 1, and None turns guidance off. `on_step`: called after each step. `factor`:
-    pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    `prompt_embeds`: (B, t, c), one row for each of `params`. `no_words`: the encoded negative prompt (1, t, c), used
+    only where some guidance is above 1; None turns guidance off. `scheduler_config`: the content of
+    scheduler_config.json. `on_step`: called after each step. `factor`: the VAE's downscaling, in pixels per latent.
+    Each picture's noise depends on its own seed alone.
     """
     first = params[0]
     rows, columns = first.height // (2 * factor), first.width // (2 * factor)

@@ -35,9 +35,9 @@ _FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # at
 class Flux2Adapter(CaptionedFamily):
     """Adapts the training loop to FLUX.2 [klein], which learns from captioned pictures.
 
-    The LoRA's layers are the attention and the MLP of both kinds of blocks, never modulation. Latents are (B, 32, h,
-    w), packed tokens (B, n, 128). The density `resolution_shift` shifts noise levels as musubi-tuner's flux2_shift
-    does, which is less than at inference.
+    A LoRA is trained on the attention and MLP layers of double and single blocks, never on modulation layers. Latents
+    are (B, 32, h, w), packed tokens (B, n, 128). The noise density `resolution_shift` shifts training's noise levels as
+    musubi-tuner's flux2_shift does, which is less than the shift at inference.
     """
 
     targets: ClassVar = {
@@ -58,23 +58,31 @@ class Flux2Adapter(CaptionedFamily):
         return components.tokenizer(self.folder, "tokenizer")
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption with three layers of Qwen3; returns `prompt_embeds` (1, text_tokens, 3 × width)."""
+        """Encodes a caption with three layers of Qwen3; returns `prompt_embeds` (1, text_tokens, 3 × width).
+
+        `parts`: holds the text encoder as `text_encoder`; `references`: ignored.
+        """
         return {"prompt_embeds": self._read(parts, text)}
 
     def fits_encoder(self, text: str) -> bool:
-        """Returns whether Qwen3 reads the text to its end, the chat template around it included."""
+        """Returns whether a caption and its chat template fit the token limit, so that nothing is truncated."""
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt of a preview as `prompt_embeds`, and the empty prompt for guidance as `no_words`.
+        """Encodes the prompt of a preview as `prompt_embeds`, and the empty prompt, for guidance, as `no_words`.
 
-        The preview's own negative prompt is not used.
+        A preview is a picture to generate during training; its own negative prompt is not used. Raises: BadInput for a
+        preview that is an edit.
         """
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview as the engine would, with the same guidance but always the empty negative prompt."""
+        """Generates a preview with the LoRA in training, as the engine would generate that picture.
+
+        Only the negative prompt differs: it is always empty. `encoded`: what `encode_preview` returned; `tick`: called
+        after each step. Raises: BadInput for a preview that is an edit.
+        """
         latents = flux2.sample(
             parts["transformer"],
             encoded["prompt_embeds"],
@@ -91,7 +99,8 @@ class Flux2Adapter(CaptionedFamily):
     ) -> Tensor:
         """Predicts the velocity (noise − picture) of noisy latents (B, 32, h, w); returns packed latents (B, n, 128).
 
-        `guidance` is ignored, since klein has no embedder for it.
+        `batch`: holds the encoded captions as `prompt_embeds`; `sigma` (B,): noise levels. `guidance` is ignored, since
+        klein has no embedder for it.
         """
         return flux2.velocity(transformer, pack(noisy), batch["prompt_embeds"], sigma, *noisy.shape[-2:])
 
@@ -100,5 +109,9 @@ class Flux2Adapter(CaptionedFamily):
 
 
 def flux2_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout; None where it has none."""
+    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout; None for a module that has none.
+
+    `module`: a path such as "transformer_blocks.0.attn.to_q". The place is the name of a module there and, where that
+    fuses several of ours (as `qkv`), which of its outputs is meant.
+    """
     return bfl_slot(module, _DOUBLE, _SINGLE)

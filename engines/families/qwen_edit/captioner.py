@@ -31,10 +31,10 @@ _PIXELS_PER_TOKEN = 28 * 28
 
 
 class QwenCaptioner:
-    """Captions pictures with a Qwen2.5-VL text encoder, greedily, so that a picture's caption is always the same.
+    """Captions pictures with an editor's own Qwen2.5-VL text encoder, by greedy decoding, so always in the same way.
 
-    The request's wording comes from the vocabulary that the model's registry row names. Of the row's options it uses
-    `caption_template` (the chat around the request), `batch`, and the picture sizes (`Sizes`).
+    `spec`: the model's row in the registry. It names the vocabulary that has the request's wording, and its options may
+    have `caption_template` (the chat around the request), `batch` (pictures at once) and picture sizes (see `Sizes`).
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -46,7 +46,7 @@ class QwenCaptioner:
         self._prompt = template.format(vocabulary(spec.wording).caption_request)
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns a plan of one stage, with the text encoder, for captioning `count` pictures. Raises: ModelMissing."""
+        """Returns the plan for captioning `count` pictures: one stage, with the text encoder. Raises: ModelMissing."""
         tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
         working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")
@@ -55,7 +55,10 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order, with the trigger first; one step of progress is one picture."""
+        """Yields a caption for each picture, in order; each begins with the trigger word of `params`.
+
+        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
+        """
         shown = [self._sizes.vision(image) for image in images]
         done = 0
         for chunk in chunks(shown, lambda image: image.size, self._batch):

@@ -55,8 +55,8 @@ class _Prepared:
 class QwenEdit:
     """Edits pictures with a Qwen-Image-Edit model in diffusers layout.
 
-    It encodes all edits, then denoises and decodes batch by batch. A result has the size at which the VAE gets its
-    source, so that nothing shifts or zooms.
+    It encodes all edits, then denoises and decodes batch by batch. Before encoding, a source picture is scaled; the
+    result has that scaled size, so that nothing in it is shifted or zoomed.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -69,9 +69,9 @@ class QwenEdit:
     def plan(self, items: Sequence[EditItem]) -> Plan:
         """Checks the edits; returns the stages encode (text encoder, VAE), denoise (transformer, LoRAs), decode (VAE).
 
-        The text encoder is a vision-language model. Where the registry row asks for a modulation table, the transformer
-        has that table, unless a LoRA changes the modulation layers: then it has these layers, and is larger.
-        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
+        The registry row can ask for a table that replaces the transformer's modulation layers. The stage denoise has
+        that table, unless a LoRA changes modulation layers; then it has the layers, which take more memory. Raises:
+        ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)
@@ -109,10 +109,11 @@ class QwenEdit:
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Edits the pictures in order and yields the results of a batch once it is decoded.
+        """Edits the pictures in order; yields the results of each batch as soon as it is decoded.
 
-        Neighbours share a batch where their sizes are equal and their parameters differ in words and seed alone.
-        Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
+        Consecutive edits share a batch if their pictures have the same sizes and their parameters differ in texts and
+        seed alone. `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising
+        steps done and their total. Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
         """
         if not items:
             return

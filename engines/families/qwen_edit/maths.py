@@ -46,23 +46,27 @@ Vae = Any  # diffusers' AutoencoderKLQwenImage, likewise
 
 
 class Conditioning(NamedTuple):
-    """Holds encoded instructions with their pictures; the mask is False where a token is padding."""
+    """Holds B encoded instructions with their pictures.
+
+    `embeds` (B, L, width): the hidden states; `mask` (B, L): True for tokens, False for padding.
+    """
 
     embeds: Tensor  # (B, L, width)
     mask: Tensor  # (B, L) bool
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """Returns a copy with `Tensor.to` applied to both tensors; the mask stays boolean."""
+        """Returns a copy with `Tensor.to` applied to the embeds; the mask stays boolean, on the embeds' device."""
         embeds = self.embeds.to(*args, **kwargs)
         return Conditioning(embeds, self.mask.to(embeds.device))
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Holds the sizes to which pictures are scaled for the VAE (reference) and for the vision-language model.
+    """Holds the sizes to which pictures are scaled for the VAE and for the vision-language model (`vision_…`).
 
-    Areas are in pixels; sides become multiples of `multiple` and `vision_multiple` pixels. `picture_label`: the text
-    before each picture in the prompt.
+    `reference_area`, `vision_area`: the number of pixels of a scaled picture. `multiple`, `vision_multiple`: sides
+    become multiples of this number of pixels. `picture_label`: the text before each picture in the prompt, with {} for
+    its number.
     """
 
     reference_area: int = 1024 * 1024
@@ -73,7 +77,10 @@ class Sizes:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Sizes:
-        """Reads the sizes from a model's registry row; the defaults are those of Qwen-Image-Edit-2509 and -2511."""
+        """Reads the sizes from the options of a model's registry row.
+
+        Sizes that the row does not state are those of Qwen-Image-Edit-2509 and -2511.
+        """
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in spec.options.items() if name in names})
 
@@ -87,9 +94,10 @@ class Sizes:
 
 
 def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
-    """Returns the (width, height) of about `area` pixels at the same aspect; both are multiples of `multiple`.
+    """Returns the size (width, height) that has about `area` pixels and the aspect ratio of `width` × `height`.
 
-    Source: `calculate_dimensions` in diffusers' pipeline_qwenimage_edit_plus.py.
+    Both sides are multiples of `multiple`. Source: `calculate_dimensions` in diffusers'
+    pipeline_qwenimage_edit_plus.py.
     """
     ratio = width / height
     wide = math.sqrt(area * ratio)
@@ -103,7 +111,7 @@ def latent_factor(vae_config: Mapping[str, Any]) -> int:
 
 
 def token_shape(latents: Tensor) -> Shape:
-    """Returns the grid of the packed tokens of latents (B, 16, h, w): (1, h/2, w/2)."""
+    """Returns the grid of tokens (frames, rows, columns), which is (1, h/2, w/2) for latents (B, 16, h, w)."""
     return (1, latents.shape[-2] // 2, latents.shape[-1] // 2)
 
 
@@ -116,10 +124,11 @@ def processor(folder: Path) -> Any:
 
 
 def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
-    """Returns the keyword arguments of Qwen2.5-VL's forward or generate for prompts and their pictures, in order.
+    """Returns the keyword arguments of Qwen2.5-VL's forward or generate for prompts and their pictures.
 
-    They are on the model's device. transformers 5 gives image tokens 3-D positions only where `mm_token_type_ids` marks
-    them, and it does not warn where that is missing.
+    `images`: the pictures of all prompts, in the order of their marks in `texts`. The tensors are on the model's
+    device. They include `mm_token_type_ids`: without it, transformers 5 gives image tokens no 3-D positions, and does
+    not warn.
     """
     inputs = dict(processor(text=list(texts), images=list(images) or None, padding=True, return_tensors="pt"))
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).to(torch.int32)
@@ -135,7 +144,7 @@ def conditioning(
     *,
     picture_label: str = Sizes.picture_label,
 ) -> Conditioning:
-    """Encodes one instruction with its pictures as one row, without the tokens of the system prompt.
+    """Encodes one instruction with its pictures; returns one row, without the tokens of the system prompt.
 
     `images`: scaled by `Sizes.vision`; `picture_label`: the text before each picture, with {} for its number.
     """
@@ -147,7 +156,7 @@ def conditioning(
 
 
 def pad(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates encoded instructions of any length to one batch, padded with zeros that the mask excludes."""
+    """Concatenates encoded instructions to one batch; shorter ones are padded with zeros, which the mask excludes."""
     length = max(row.embeds.shape[1] for row in rows)
     embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, length - row.embeds.shape[1])) for row in rows]
     masks = [torch.nn.functional.pad(row.mask, (0, length - row.mask.shape[1])) for row in rows]
@@ -206,9 +215,9 @@ def velocity(
 ) -> Tensor:
     """Predicts the velocity (noise − x₀) of the target's packed latents (B, n, 64); returns (B, n, 64).
 
-    `packed_refs`: the packed latents (B, m, 64) of all references, one after another; None for none. `sigma`: the noise
-    level 0…1, one number or (B,). `shapes`: the grids of the target's tokens, then of each reference's, the same for
-    every row of the batch.
+    The target is the picture to generate. `packed_refs`: the packed latents (B, m, 64) of all references, one after
+    another; None for none. `sigma`: the noise level 0…1, one number or (B,). `shapes`: the token grid of the target,
+    then that of each reference; every row of the batch has these grids.
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
@@ -248,9 +257,9 @@ def sample(
 ) -> Tensor:
     """Denoises edits of equal shapes, steps and true_cfg in one batch; returns latents (B, 16, h, w) float32.
 
-    The latents are normalised. `negative`: the encoded negative prompts; None turns guidance off. `packed_refs`,
-    `shapes`: those of `velocity`. `on_step`: called after each step. Each picture's noise depends on its own seed
-    alone.
+    The latents are normalised. `cond`, `negative`: the encoded instructions and negative prompts; `negative` None turns
+    guidance off. `packed_refs`, `shapes`: as in `velocity`. `scheduler_config`: the content of scheduler_config.json.
+    `on_step`: called after each step. Each picture's noise depends on its own seed alone.
     """
     device, dtype = transformer.device, transformer.dtype
     channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]

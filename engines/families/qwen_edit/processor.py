@@ -14,7 +14,10 @@ IMAGE_PAD = "<|image_pad|>"
 
 
 class QwenEditProcessor:
-    """Replaces transformers' `Qwen2VLProcessor`, whose video half needs torchvision, in pipelines and training."""
+    """Tokenizes prompts and preprocesses their pictures for Qwen2.5-VL, in pipelines and in training.
+
+    It replaces transformers' `Qwen2VLProcessor`, whose video part needs torchvision.
+    """
 
     def __init__(self, image_processor: Qwen2VLImageProcessorPil, tokenizer: PreTrainedTokenizerBase) -> None:
         self.image_processor = image_processor
@@ -84,5 +87,5 @@ class QwenEditProcessor:
 
     @property
     def model_input_names(self) -> list[str]:
-        """Returns the names of the tensors that a call returns."""
+        """Returns the names of the tensors that calling the processor returns."""
         return ["input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw"]

@@ -29,10 +29,10 @@ _TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: pat
 
 
 class QwenEditAdapter(Family):
-    """Adapts the training loop to Qwen-Image-Edit, which learns from pairs of pictures with their instructions.
+    """Adapts the training loop to Qwen-Image-Edit, which learns from edits: pairs of pictures with an instruction.
 
-    The LoRA's layers are the attention and the MLP of all blocks, never modulation. Modulation depends on the timestep
-    alone; as it is not trained, a table can replace it.
+    A LoRA is trained on the attention and (unless attention alone is chosen) the MLP layers of all blocks, never on
+    modulation layers. As these depend on the timestep alone and stay frozen, a table can replace them.
     """
 
     targets: ClassVar = {
@@ -54,9 +54,11 @@ class QwenEditAdapter(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes the result of an edit as `latents`, its references as `reference_0` and so on, (1, 16, h, w) each.
+        """Encodes a training pair: the result of an edit, and the reference pictures that it was made from.
 
-        All are scaled as in editing, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
+        Returns `latents` of the result and `reference_0` and so on, (1, 16, h, w) each. `image`: the result, sampled
+        from the VAE's posterior with `generator`. All pictures are scaled as in editing, to at most `resolution`²
+        pixels, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
@@ -67,11 +69,15 @@ class QwenEditAdapter(Family):
         return latents
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels."""
+        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels; ignores `parts`."""
         return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes an instruction with its references: `prompt_embeds` (1, L, width), `prompt_mask` (1, L)."""
+        """Encodes an instruction together with its reference pictures.
+
+        Returns `prompt_embeds` (1, L, width) and `prompt_mask` (1, L), False for padding. `parts`: holds the text
+        encoder as `text_encoder`.
+        """
         sizes = qwen.Sizes.of(self.spec)
         pictures = [sizes.vision(reference) for reference in references]
         cond = qwen.conditioning(
@@ -80,10 +86,11 @@ class QwenEditAdapter(Family):
         return dict(zip(_WORDS, cond, strict=True))
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes a preview: its instruction and pictures, and where true_cfg is above 1 its negative prompt.
+        """Encodes a preview, an edit to make during training; returns tensors by name.
 
-        Returns tensors by name, those of the negative prompt with the prefix `negative_`. Raises: BadInput for a
-        preview that is no edit.
+        These are the tensors of `encode_words`, and the latents of the pictures as `reference_0` and so on. Only where
+        true_cfg is above 1, the encoded negative prompt is added, under names with the prefix `negative_`. Raises:
+        BadInput for a preview that is no edit.
         """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
@@ -97,15 +104,26 @@ class QwenEditAdapter(Family):
         return encoded
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns an edit of the same references with an instruction that names the class instead of the trigger."""
+        """Returns the edit that makes a picture of the class (any person) for prior preservation.
+
+        `words`: an instruction that names the class instead of the trigger. `references`: the pictures to edit, the
+        source first. `resolution`: ignored.
+        """
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
     def class_params(self, words: str, resolution: int, seed: int) -> EditParams:
-        """Returns the model's default parameters with `words` as the instruction, and `seed`; ignores `resolution`."""
+        """Returns the parameters for a picture of the class: the model's defaults with this instruction and seed.
+
+        `words`: an instruction that names the class instead of the trigger; `resolution`: ignored.
+        """
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview as the editor would make that edit, at the scaled source's size; ignores `few_steps`."""
+        """Makes a preview's edit with the LoRA in training, as the editor would; ignores the setting `few_steps`.
+
+        `encoded`: what `encode_preview` returned; `tick`: called after each step. The picture has the size of its
+        scaled source. Raises: BadInput for a preview that is no edit.
+        """
         references = _references(encoded)
         negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
         latents = qwen.sample(
@@ -121,14 +139,17 @@ class QwenEditAdapter(Family):
         return qwen.to_images(parts["vae"], latents)[0]
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options on which cached encodings depend: those of every family, and picture sizes and labels."""
+        """Returns all options that change the encoding of the same files; they become part of the cache's keys.
+
+        To the options of the base class it adds the model's picture sizes and label (`Sizes`).
+        """
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns the descriptions of the components with these names, for a stage.
+        """Returns the descriptions of the components called `names`, in that order, for a stage of the plan.
 
-        The transformer has a modulation table where the registry row asks for one: no LoRA that is trained here changes
-        modulation. `base`: the transformer's precision; "" takes that of the row.
+        Where the registry row asks for it, the transformer has a table instead of modulation layers, since no LoRA
+        trained here changes them. `base`: the transformer's precision (nf4, int8); "" takes that of the row.
         """
         parts = dict(zip(names, super().components(names, base), strict=True))
         if modulation.wanted(self.spec) and "transformer" in parts:
@@ -138,9 +159,10 @@ class QwenEditAdapter(Family):
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Adds noise and predicts the velocity, as every family does; returns packed latents (B, n, 64) float32.
+        """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 64) float32.
 
-        With a modulation table the noise levels are moved to the nearest ones of the table's grid.
+        `sigma` (B,): noise levels. Where a table replaces the modulation layers, each is first moved to the nearest
+        level of the table. `guidance` is ignored.
         """
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
@@ -149,14 +171,18 @@ class QwenEditAdapter(Family):
     ) -> Tensor:
         """Predicts the velocity (noise − picture) of noisy latents (B, 16, h, w), given the clean references.
 
-        Returns packed latents (B, n, 64), n being the number of the picture's tokens. `guidance` is ignored.
+        `batch`: the references' latents and the encoded instructions, by name; `sigma` (B,): noise levels. Returns
+        packed latents (B, n, 64), n being the number of the picture's own tokens. `guidance` is ignored.
         """
         references = _references(batch)
         shapes = [qwen.token_shape(picture) for picture in (noisy, *references)]
         return qwen.velocity(transformer, pack(noisy), _packed(references), _words(batch), sigma, shapes)
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates examples to one batch; shorter instructions are padded with zeros that the mask excludes."""
+        """Concatenates the tensors of examples to one batch, by name.
+
+        Shorter instructions are padded with zeros, which the mask excludes.
+        """
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         padded = []
         for row in rows:
@@ -166,7 +192,11 @@ class QwenEditAdapter(Family):
         return stack(padded)
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns an estimate of the tokens of one example: packed latents of result and references, and text."""
+        """Returns an estimate of the number of tokens of one training example.
+
+        These are text tokens, and the packed latents of the edit's result and of its references. `references`: the
+        number of reference pictures.
+        """
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
         pictures = (1 + references) * self._sizes(params.resolution).reference_area // side**2
         return pictures + self.text_tokens(references)

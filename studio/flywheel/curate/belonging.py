@@ -68,10 +68,10 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass
 class Families:
-    """Holds the grouped files of an import.
+    """Holds the files of an import, grouped into pictures, caption files, possible masks and refused files.
 
-    `pictures` are in the order in which they were dropped; `words` holds the caption file of each, `masks` the files
-    that may be its mask. `refused` are the files that are not imported.
+    `pictures` are in the order in which the user dropped them. `words` maps a picture to its caption file, and `masks`
+    maps a picture to the files that may be its mask. `refused` lists the files that are not imported, with the reasons.
     """
 
     pictures: list[Member] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Families:
 
     @property
     def candidates(self) -> list[Member]:
-        """Returns all files that may be masks; a file whose pixels show no mask is imported as a picture instead."""
+        """Returns all files that may be masks; the import treats those that turn out to be no masks as pictures."""
         return list(dict.fromkeys(mask for masks in self.masks.values() for mask in masks))
 
 
@@ -226,7 +226,7 @@ def _in_turn(shelf: Sequence[Member]) -> Pairs:
 
 
 def can_only_be_mask(file: Member) -> bool:
-    """Returns whether the file's name has a suffix that only masks have."""
+    """Returns whether the file's name has a suffix that only masks have, such as `-masklabel`."""
     return alike(file.stem).endswith(_MASK_ONLY)
 
 

@@ -18,9 +18,10 @@ _TOLD = 24  # letters of a found text that a change's name shows
 
 @dataclass(frozen=True)
 class Find:
-    """Holds a text to find in captions, its replacement, and how it is compared.
+    """Holds a text to find in captions, its replacement, and how the text is compared.
 
-    Letters match in either case unless `match_case`; `whole_words` finds no part of a longer word.
+    With `whole_words` the text is not found inside a longer word. Capitals and small letters are equal unless
+    `match_case`.
     """
 
     text: str
@@ -30,9 +31,9 @@ class Find:
 
 
 def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mapping[str, str]:
-    """Returns the captions that a replacement would give, as picture id -> caption, without changing any.
+    """Returns the captions that a replacement would give, as picture id -> caption, without storing them.
 
-    Pictures whose caption would stay are left out. `ids` None looks at all pictures outside the trash. Raises: BadInput
+    Captions that would not change are left out. `ids` None looks at all pictures outside the trash. Raises: BadInput
     for an empty text, NotFound.
     """
     demand_text("The text to find", find.text)
@@ -55,7 +56,7 @@ def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mappin
 
 
 def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Replaces a text in captions and marks them as written by a human; returns the pictures whose caption has changed.
+    """Replaces a text in captions and marks these as written by a human; returns the records whose caption has changed.
 
     `ids` None looks at all pictures outside the trash. Raises: BadInput for an empty text and where no caption changes,
     NotFound.
@@ -70,10 +71,10 @@ def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[Im
 
 
 def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") -> list[ImageRecord]:
-    """Puts words before and after captions, separated by a comma; returns the pictures whose caption has changed.
+    """Puts `before` in front of captions and `after` behind them, each with a comma; returns the records that changed.
 
-    A caption that begins or ends with the words already does not get them twice. Raises: BadInput without words,
-    NotFound.
+    A caption that begins with `before` or ends with `after` already does not get it again. Raises: BadInput where both
+    are empty, NotFound.
     """
     demand_text("The words before", before)
     demand_text("The words after", after)
@@ -105,7 +106,10 @@ def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRe
 
 
 def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
-    """Stars the pictures; where all of them have a star, removes the stars. Returns those changed. Raises: NotFound."""
+    """Stars the pictures, or removes their stars where all of them have one; returns the records that changed.
+
+    Raises: NotFound.
+    """
     images = _chosen(desk, ids)
     on = not all(image.star for image in images)
     return desk.store.batches.change(
@@ -114,18 +118,19 @@ def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
 
 
 def undo(desk: Desk) -> tuple[str, int]:
-    """Undoes the last change of many pictures.
+    """Undoes the last change of the captions, tags or stars of several pictures.
 
-    Returns the description of that change, and the number of pictures that were restored. Raises: NotFound.
+    Returns the description of that change for the page, and the number of pictures that were restored. What was edited
+    again since the change stays. Raises: NotFound where there is no such change.
     """
     batch, restored = desk.store.batches.undo()
     return batch.words, len(restored)
 
 
 def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
-    """Moves pictures into the trash and returns the ids of those that were not in it before.
+    """Moves pictures to the trash and returns the ids of those that were not in it before.
 
-    The advice on duplicates is renewed for the pictures that stay. Raises: NotFound.
+    The stored advice on duplicates is recomputed for the pictures that stay. Raises: NotFound.
     """
     with desk.store.transaction():
         here = [image for image in dict.fromkeys(ids) if not desk.store.images.get(image).trashed]
@@ -137,7 +142,8 @@ def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
 def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
     """Takes pictures out of the trash and returns the ids of those taken out.
 
-    Pictures whose file has been deleted stay. The advice on duplicates is renewed. Raises: NotFound.
+    Pictures whose file has been deleted stay in the trash. The stored advice on duplicates is recomputed. Raises:
+    NotFound.
     """
     with desk.store.transaction():
         thrown = [image for image in dict.fromkeys(ids) if desk.store.images.get(image).trashed]
@@ -147,7 +153,10 @@ def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
 
 
 def undo_throw(desk: Desk) -> list[str]:
-    """Undoes the last move into the trash and returns the restored ids; the advice on duplicates is renewed."""
+    """Undoes the last move to the trash and returns the ids of the restored pictures; [] where there is none.
+
+    The stored advice on duplicates is recomputed.
+    """
     with desk.store.transaction():
         back = desk.store.undo_trash()
         twins.renew(desk.store)

@@ -85,7 +85,8 @@ _OPENING = (
 def leaks(text: str, trigger: str = "") -> list[str]:
     """Returns the parts of a caption that name a constant trait: hair, eyes, skin, face, build, age or ethnicity.
 
-    Words of the trigger are never returned, because they are the character's name.
+    Such parts are called leaks: a LoRA should learn constant traits as part of the trigger word, so that no caption
+    should name them. Words of the trigger itself are never returned.
     """
     text = composed(text)
     return [text[start:end] for start, end in _spans(text, trigger)]
@@ -112,10 +113,10 @@ def without_leaks(text: str, trigger: str = "") -> str:
 
 
 def with_trigger(text: str, trigger: str, subject: str) -> str:
-    """Returns the caption with the trigger and the subject at its start.
+    """Returns the caption with the trigger word and the subject, such as "ohwx woman", at its start.
 
-    A caption that begins with the trigger is returned as it is. A subject at the start of the caption, such as "a photo
-    of a woman", is replaced.
+    A caption that begins with the trigger already keeps its words. A subject at the start of the caption, such as "a
+    photo of a woman", is replaced.
     """
     text = composed(text.strip())
     if any(start == 0 for start, _ in spans(text, trigger)):
@@ -157,9 +158,10 @@ def _features(low: str) -> Iterator[tuple[int, int]]:
 
 
 def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
-    """Sets a caption as written by a human and returns the picture's record; the captioner does not overwrite it.
+    """Sets a caption as written by a human, which the captioning model does not replace; returns the picture's record.
 
-    An empty caption counts as none, and may be overwritten. Raises: NotFound, BadInput for a caption that is too long.
+    An empty caption counts as none, and the model may replace it. Raises: NotFound, BadInput for a caption that is too
+    long.
     """
     demand_text("text", text)
     words = " ".join(text.split())
@@ -170,7 +172,7 @@ def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
 def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
     """Sets tags of one or several pictures and returns their records; an empty value removes a tag.
 
-    `ids` is one id or a list. Raises: BadInput, NotFound.
+    `ids` is one picture id or a list; `tags` maps a tag such as angle to its value. Raises: BadInput, NotFound.
     """
     demand_tags(tags)
     store = desk.store
@@ -180,7 +182,7 @@ def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> l
 
 
 def demand_tags(tags: Mapping[str, str]) -> None:
-    """Raises BadInput for an unknown tag, and for a value that a tag with fixed values does not have."""
+    """Raises BadInput for an unknown tag, and for an unknown value of a tag that has a fixed list of values."""
     for name, value in tags.items():
         if name not in TAGS:
             raise BadInput(f"There is no tag {name}.", f"There are: {', '.join(TAGS)}.")
@@ -206,7 +208,10 @@ def demand_trigger(character: Character) -> None:
 
 
 def uncaptioned(store: Store) -> list[ImageRecord]:
-    """Returns the pictures that are not rejected and whose caption is missing or was composed by a recipe."""
+    """Returns the pictures, except rejected ones, that neither a person nor a captioning model has captioned.
+
+    Their caption is missing, or the studio composed it from the words or tags that the picture was made with.
+    """
     usable = (image for image in store.select(CAPTIONED) if image.state is not Verdict.REJECT)
     return [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
 
@@ -218,11 +223,11 @@ def submit_caption(
     overwrite_human: bool = False,
     key: str = "",
 ) -> Job:
-    """Queues a job that captions and tags the given pictures, or with `ids` None those of `uncaptioned`.
+    """Queues a job that captions and tags the given pictures, or with `ids` None those that `uncaptioned` returns.
 
-    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. `model` None takes the character's
-    editor. A second call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and BadInput where
-    every caption would stay or the character has no trigger word.
+    Captions by people, typed or imported from a caption file, stay unless `overwrite_human`. `model` None uses the
+    character's editor. A second call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and
+    BadInput where every caption would stay or the character has no trigger word.
     """
     store = desk.store
     demand_trigger(store.character)
@@ -246,7 +251,10 @@ def submit_caption(
 
 
 def run_caption(ctx: Context) -> None:
-    """Runs the job: captions the pictures that have no result yet, in batches, and saves each result at once."""
+    """Runs a captioning job: captions the pictures that the job has not captioned yet, and saves each result at once.
+
+    The job's artifacts record which pictures are done.
+    """
     asked = CaptionPayload.of(ctx.job)
     done = {image: tuple(words) for image, words in (ctx.job.artifacts.captioned or {}).items()}
     todo = [image for image in asked.ids if image not in done]

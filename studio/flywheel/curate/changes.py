@@ -28,7 +28,11 @@ _FREE = ("name", "notes")  # what no job reads
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Holds the values that a character should have; None leaves a value as it is."""
+    """Holds the new values that are requested for a character; None leaves a value as it is.
+
+    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind, such as person.
+    `generator`, `editor` and `scorer` are names of models.
+    """
 
     name: Line | None = None
     trigger: Line | None = None
@@ -51,18 +55,18 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed(Part):
-    """Holds a changed character, and the number of captions that were changed with it."""
+    """Holds a character after a change, and the number of captions that were changed with it."""
 
     character: Character
     captions: int
 
 
 def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
-    """Changes a character to the requested values; with `captions`, also its captions.
+    """Changes a character to the requested values and, with `captions`, its captions.
 
-    In captions the new trigger and subject replace the old ones. The captions are changed first, so that a call that
-    was killed half-way can be repeated. Raises: NotFound; BadInput for values that no character can have; Busy while a
-    job of the character runs or waits and more than name and notes would change.
+    In the captions the new trigger and subject replace the old ones. The captions are changed before the character, so
+    that a call that was killed half-way can be repeated. Raises: NotFound; BadInput for values that no character can
+    have; Busy while a job of the character runs or waits, unless only name and notes change.
     """
     before = desk.store.character
     differing = asked.differing(before)
@@ -81,7 +85,10 @@ def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
 
 
 def recaptioned(store: Store, after: Character) -> dict[str, str]:
-    """Returns the captions that change, by picture id, when the trigger and subject become those of `after`."""
+    """Returns the captions that change, as picture id -> new caption, when a character takes the words of `after`.
+
+    These words are the trigger and the subject. Nothing is stored.
+    """
     before = store.character
     was, now = (before.trigger, before.subject), (after.trigger, after.subject)
     if was == now or not before.trigger.strip():
@@ -103,9 +110,9 @@ def saying(store: Store) -> list[ImageRecord]:
 
 
 def effects(desk: Desk, asked: Asked) -> list[str]:
-    """Returns the consequences that a change would have, one sentence each, without making it.
+    """Returns what a change of a character would entail, one sentence for each consequence, without making the change.
 
-    Changed captions are not among them. Raises: BadInput, NotFound as `update` does.
+    Changes of captions are not mentioned. Raises: BadInput, NotFound as `update` does.
     """
     before = desk.store.character
     differing = asked.differing(before)
@@ -157,7 +164,7 @@ def _names(versions: Sequence[Version]) -> str:
 
 
 def delete(workplace: Workplace, character_id: str) -> Character:
-    """Moves a character with all its files into the trash, and returns its record.
+    """Moves a character with all its files to the trash, and returns its record.
 
     Raises: NotFound; Busy while a job of the character runs or waits; UserError where writing fails.
     """

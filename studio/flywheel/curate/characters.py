@@ -15,7 +15,11 @@ ROLES = ("generator", "editor", "scorer")
 
 @dataclass(frozen=True, kw_only=True)
 class NewCharacter:
-    """Holds the values of a new character; "" as a model takes the registry's first model of that role."""
+    """Holds the values of a character to create.
+
+    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind. `generator`,
+    `editor` and `scorer` are names of models; "" takes the first model of that role in the registry of models.
+    """
 
     name: Line
     trigger: Line = "ohwx"

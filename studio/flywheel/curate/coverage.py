@@ -29,9 +29,9 @@ _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 @dataclass(frozen=True)
 class Check:
-    """Holds one rule of a checklist: its label and whether it is met.
+    """Holds one item of a checklist: its label, and whether it is met.
 
-    `hint` says what to do where it is not met, `tab` in which tab of the page.
+    `hint` says how to meet it, and `tab` names the tab of the page in which to do so; either may be "".
     """
 
     label: str
@@ -42,10 +42,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Holds how many usable pictures show each (angle, expression) pair, each framing and each pose.
+    """Holds how many of the pictures that may be trained on show each angle with each expression, framing and pose.
 
-    `missing` are the pairs and `missing_poses` the poses that no picture shows. `checklist` holds the checks of the
-    number of pictures, of their head angles and of their captions.
+    `cells` maps (angle, expression) to a number of pictures. `missing` lists the pairs (angle, expression), and
+    `missing_poses` the poses, that no picture shows. `checklist` checks the number of pictures, their head angles and
+    their captions.
     """
 
     cells: dict[tuple[str, str], int]
@@ -57,7 +58,7 @@ class Coverage:
 
 
 def usable(store: Store) -> list[ImageRecord]:
-    """Returns the pictures that may be trained on: undecided and approved originals, and other approved pictures."""
+    """Returns the pictures that may be trained on: all approved ones, and the originals without a verdict."""
     return [
         image
         for image in store.select((Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION))
@@ -66,10 +67,10 @@ def usable(store: Store) -> list[ImageRecord]:
 
 
 def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
-    """Sets a picture's crop, the part that is trained, and returns its record with renewed advice on its shape.
+    """Sets a picture's crop, the part of it that is trained, and returns its record.
 
-    `box` is left, top, right, bottom in 0…1; an empty box is the whole picture. Raises: NotFound, BadInput for a box
-    that is not inside the picture.
+    `box` is left, top, right, bottom in 0…1; an empty box is the whole picture. The record's advice, which warns where
+    training would cut much away, is recomputed. Raises: NotFound, BadInput for a box that is not inside the picture.
     """
     store = desk.store
     with store.transaction():
@@ -77,9 +78,10 @@ def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
 
 
 def undo_crop(desk: Desk, image_id: str) -> ImageRecord:
-    """Undoes the last change of a picture's crop, and renews the advice on its shape.
+    """Undoes the last change of a picture's crop and returns its record.
 
-    Raises: NotFound where there is no change to undo.
+    The record's advice, which warns where training would cut much away, is recomputed. Raises: NotFound where there is
+    no change to undo.
     """
     store = desk.store
     with store.transaction():
@@ -93,7 +95,7 @@ def _advised(desk: Desk, image: ImageRecord) -> ImageRecord:
 
 
 def coverage(desk: Desk) -> Coverage:
-    """Returns the coverage and the checklist of the character's usable pictures."""
+    """Returns the coverage and the checklist of the character's pictures that may be trained on (see `usable`)."""
     store = desk.store
     return cover(usable(store), store.character.trigger)
 
@@ -101,7 +103,8 @@ def coverage(desk: Desk) -> Coverage:
 def cover(images: list[ImageRecord], trigger: str) -> Coverage:
     """Returns the coverage and the checklist of the given pictures.
 
-    A pose counts only in a picture of the full body, or in one without a framing tag.
+    A pose counts only in a picture of the full body, or in one without a framing tag. `trigger` is the trigger word,
+    which the checklist looks for in the captions.
     """
     cells = {(angle, expression): 0 for angle in ANGLES for expression in EXPRESSIONS}
     framings, poses = dict.fromkeys(FRAMINGS, 0), dict.fromkeys(POSES, 0)
@@ -127,8 +130,8 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
 def ensure_sample(workplace: Workplace) -> Character | None:
     """Creates the sample character at the studio's first start, and returns it; None where there is no sample.
 
-    It is not created where other characters exist, nor again after the user removed it. A start that was killed
-    half-way is completed by the next start.
+    Later starts return the character that exists. It is not created where other characters exist, nor again after the
+    user removed it. A creation that was interrupted is completed at the next start.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.setting(_SAMPLE, str)

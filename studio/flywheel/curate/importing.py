@@ -36,9 +36,12 @@ _TWO_TONED = 0.8  # the least share of almost black and almost white pixels of a
 def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limits | None = None) -> Job:
     """Imports pictures, folders and zips at once, in the calling thread, and returns the ended job.
 
-    Its artifacts report each file: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file,
-    reason, hint}) and `advice` ({file, id, words}). A second call with the same `key` returns the first job. Raises:
-    BadInput where there is nothing to import, more than the limits or the disk allow, or the studio's own data folder.
+    The job's artifacts report each file: `imported` and `masked` (ids of pictures), `duplicates` ({file, id, hint}),
+    `refused` ({file, reason, hint}) and `advice` ({file, id, words}). `limits` None uses the default limits. A second
+    call with the same `key` returns the first job.
+
+    Raises: BadInput where there is nothing to import, where it exceeds the limits or the free disk space, or for the
+    studio's own data folder.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
@@ -54,7 +57,7 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
 
 
 def run_import(ctx: Context) -> None:
-    """Runs the job: copies the dropped files into the job's folder, then imports and stores the pictures one by one."""
+    """Runs an import job: copies the dropped files to the job's folder, then imports the pictures one by one."""
     asked = ImportPayload.of(ctx.job)
     limits = Limits(**asked.limits)
     folder = ctx.store.run_dir(ctx.job.id) / "inbox"
@@ -80,7 +83,12 @@ class Wording:
 
 @dataclass
 class Report:
-    """Holds the result of each file of an import: ids of pictures, duplicates, refused files and advice."""
+    """Holds the results of an import so far, file by file.
+
+    `imported` are the ids of the new pictures, `masked` of the pictures that got a mask. `duplicates` are files whose
+    picture the character has already, `refused` the files that were not imported, and `advice` hints on imported
+    pictures.
+    """
 
     imported: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
@@ -89,7 +97,7 @@ class Report:
     advice: list[Advised] = field(default_factory=list)
 
     def publish(self, ctx: Context) -> None:
-        """Writes the results so far to the job's artifacts."""
+        """Writes the results so far to the job's artifacts, where the page reads them."""
         ctx.keep(
             imported=tuple(self.imported),
             masked=tuple(self.masked),
@@ -139,7 +147,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
 
 
 class Intake:
-    """Imports one file at a time: checks that it is a picture and new, and adds the advice on it to the report."""
+    """Imports the files of one import, one call per file, and adds the result of each to the report."""
 
     def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
         self._ctx = ctx
@@ -157,9 +165,10 @@ class Intake:
         self._peers = list(known.values())
 
     def take(self, file: Member) -> ImageRecord | None:
-        """Imports a file as a picture and returns its record; reports a picture that is stored already as a duplicate.
+        """Imports a file as a picture and returns the picture's record; returns None for a refused file.
 
-        Returns None for a file that is refused, which is reported too.
+        For a picture that the character has already, it returns the stored record and reports a duplicate. A refused
+        file is reported with the reason.
         """
         told: list[str] = []
         try:
@@ -199,8 +208,9 @@ class Intake:
     def take_mask(self, mask: Member, image_id: str) -> bool:
         """Saves a file as the mask of an imported picture; returns False where the file is no mask but a picture.
 
-        A mask is grey and has the size of its picture, upright. Returns True also for a mask that is refused, and for
-        an entirely white one, which is not saved because it masks nothing. A mask that the picture has already stays.
+        A file is a mask where its name allows nothing else, or where it is grey and either has the picture's size or is
+        almost only black and white. The result is True also for a mask that is refused, such as one for a picture with
+        another mask, and for an entirely white mask, which is not saved because it masks nothing.
         """
         image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
         try:
@@ -224,13 +234,13 @@ class Intake:
         return True
 
     def name_lost_words(self) -> None:
-        """Reports as refused each caption file whose picture was not imported."""
+        """Reports each caption file whose picture was not imported as refused."""
         for words in dict.fromkeys(self._words.values()):
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def name_twins(self) -> None:
-        """Renews the advice on originals that look alike, and adds it to the report."""
+        """Recomputes the stored advice on originals that look alike, and adds the changed advice to the report."""
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))

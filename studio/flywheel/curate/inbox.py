@@ -31,9 +31,9 @@ _KINDS: Final[Mapping[int, str]] = {
 
 
 def typed_path(words: str) -> Path:
-    """Returns the path in a text as users type, paste or drag it: with `~`, in quotes, or as a `file://` address.
+    """Returns the path that a user typed, pasted or dragged as text: with `~`, in quotes, or as a `file://` address.
 
-    Raises: BadInput.
+    Raises: BadInput for an empty text, or one that cannot be a path.
     """
     plain = words.strip()
     demand_text("The path", plain)
@@ -51,9 +51,9 @@ def typed_path(words: str) -> Path:
 
 
 def demand_outside(paths: Sequence[Path], home: Path) -> None:
-    """Raises BadInput where a path is the studio's data folder `home`, or a folder inside it.
+    """Raises BadInput where a path is the studio's data folder `home` or a folder inside it.
 
-    Single files inside it may be imported.
+    Single files inside the data folder may be imported.
     """
     for path in paths:
         if not _is_folder(path):
@@ -67,9 +67,9 @@ def demand_outside(paths: Sequence[Path], home: Path) -> None:
 
 
 def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path) -> None:
-    """Raises BadInput for an import above the limits, or without free space for twice its bytes.
+    """Raises BadInput where an import exceeds the limits, or the disk has less free space than twice the import's size.
 
-    `home` is the studio's data folder, which is not counted; `folder` is a folder on the disk that is checked.
+    `home` is the studio's data folder, whose files do not count. `folder` is any folder on the disk to check.
     """
     total, count = 0, 0
     for path in paths:
@@ -94,12 +94,14 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
 def fill(
     paths: Sequence[Path], inbox: Path, home: Path, limits: Limits, refused: list[Refused]
 ) -> dict[Path, str | None]:
-    """Copies each dropped path into a folder of its own in the inbox, and returns these folders.
+    """Copies each dropped path to a new folder of its own in `inbox`; returns these folders, as new folder -> origin.
 
-    Each folder is returned with the folder that its path came from, None for an upload (see `members`). `home` is the
-    studio's data folder, which is not copied. Files that cannot be copied are added to `refused`. A folder that exists
-    already is complete, because a copy is renamed to its final name last. Raises: UserError where the disk is full or
-    read-only.
+    The origin is the path's original folder, relative to the folder that contains all dropped paths; it is None for an
+    upload, whose original folder is unknown. `home` is the studio's data folder, which is not copied. Files that cannot
+    be copied are added to `refused`.
+
+    A repeated call keeps the folders that exist: they are complete, because a copy gets its final name last. Raises:
+    UserError where the disk is full or read-only.
     """
     whole = [Path(os.path.normpath(path.absolute())) for path in paths]
     lay = _where(whole, home / "cache")

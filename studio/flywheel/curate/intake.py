@@ -37,9 +37,11 @@ _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Holds the limits of an import, so that no file can exhaust the machine; sizes in bytes, `side` in pixels.
+    """Holds the limits of an import, so that no file can exhaust the memory or the disk.
 
-    A file in a zip that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio` times its packed size.
+    `pixels` limits a picture's area and `side` its longer side, in pixels; `files` is the most files of one import; the
+    sizes are in bytes. A file in a zip that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio`
+    times its packed size.
     """
 
     pixels: int = MOST_PIXELS
@@ -53,14 +55,18 @@ class Limits:
 
 
 def refusal(file: str, error: BadInput) -> Refused:
-    """Returns the report of a refused file, made from the error that reading the file raised."""
+    """Returns the report of a refused file, with the reason and the hint of the error that reading the file raised.
+
+    `file` is the file's name as the user sees it.
+    """
     return Refused(file=file, reason=error.cause, hint=error.hint)
 
 
 @dataclass(frozen=True)
 class Member:
-    """Holds one file of an import; `label` is its path as users see it, `group` the folder that it came from.
+    """Holds one file of an import, from a folder or a zip.
 
+    `label` is its path as users see it, `group` the folder that it came from, and `name` its name without the folder.
     `read` returns its bytes. `loose` is true for a file that was uploaded by itself, whose folder is unknown.
     """
 
@@ -72,7 +78,7 @@ class Member:
 
     @property
     def is_caption(self) -> bool:
-        """Returns whether the file is a caption file."""
+        """Returns whether the file is a caption file, by its suffix."""
         return self.ending in _WORDS
 
     @property
@@ -87,17 +93,17 @@ class Member:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Returns (folder, stem) in the form of `alike`; a picture and its caption file have the same key."""
+        """Returns (folder, stem), both normalised by `alike`; a picture and its caption file have the same key."""
         return (alike(self.group), alike(self.stem))
 
     @property
     def shown(self) -> str:
-        """Returns the label as text that every page can show: `?` replaces each character that cannot be shown."""
+        """Returns the file's label with `?` in place of each character that a page cannot show."""
         return str(mended(self.label))
 
 
 def alike(name: str) -> str:
-    """Returns a name in the form in which Windows and macOS compare names: composed letters without case."""
+    """Returns a name in the form in which Windows and macOS compare names: Unicode NFC, case-folded."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -107,10 +113,11 @@ def alike(name: str) -> str:
 def members(
     slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
 ) -> Iterator[Member | Refused]:
-    """Yields every file of an import, with folders and zips unpacked, and a refusal for each that cannot be imported.
+    """Yields each file of an import, with folders and zips unpacked, or a refusal where a file cannot be imported.
 
-    Each slot is a folder that holds one dropped file, folder or zip. `folders` gives the folder that each slot's
-    content came from, None for an upload without one. Zips are opened on `stack`, whose owner closes them.
+    Each of the `slots` is a folder that holds one dropped file, folder or zip. `folders` maps a slot to the folder that
+    its content came from, None for an upload, whose folder is unknown. Zips are opened on `stack`, which the caller
+    closes.
     """
     zips = Counter[str]()
     for slot in slots:
@@ -131,7 +138,7 @@ def members(
 
 
 def is_junk(name: str) -> bool:
-    """Returns whether a path names a hidden file, or one that operating systems add to folders, as thumbs.db."""
+    """Returns whether a path names a hidden file or a file that operating systems add to folders, such as thumbs.db."""
     parts = PurePosixPath(name).parts
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
@@ -224,8 +231,8 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
 def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:
     """Returns the caption in a sidecar file's bytes, on one line.
 
-    `trigger` replaces a placeholder in it. Each decision made in reading it, such as a guessed encoding, adds a note to
-    `told`. Raises: BadInput.
+    `trigger` replaces a placeholder such as [trigger]; "" replaces none. A note is added to `told` for each decision
+    made in reading, such as a guessed encoding; None collects no notes. Raises: BadInput for bytes that are no caption.
     """
     if len(data) > limits.caption_bytes:
         raise BadInput(f"A caption of {len(data) // 1024} KiB is no caption.", "Keep it to a sentence or two.")

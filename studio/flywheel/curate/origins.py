@@ -26,7 +26,11 @@ _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Part):
-    """Holds the fields of an imported picture's record that describe how it was made; for an original only `kind`."""
+    """Holds what an imported picture's record says about how it was made; for an original only `kind` is set.
+
+    `params_kind` names the class of `params`, and `asked` holds the tags that were requested. `parent` is the id of the
+    picture that an edit was made from, `version` the id of the LoRA version that drew it.
+    """
 
     kind: Kind
     model: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -42,7 +46,7 @@ class Origin(Part):
 
 
 def origin(data: bytes, store: Store) -> Origin:
-    """Returns how the studio made a picture, read from its file; a picture without this information is an original.
+    """Returns how the studio made a picture, as its file's bytes record it; without such a record it is an original.
 
     Ids of a parent or version that this character does not have are left out, and so are parameters that do not fit the
     kind of picture. An edit without valid parameters gets no parent either, because the editor cannot be trained on it.

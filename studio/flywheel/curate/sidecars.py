@@ -36,10 +36,11 @@ class Text:
 
 
 def decoded(data: bytes) -> Text:
-    """Returns the text of a file's bytes; raises BadInput where their letters cannot be determined.
+    """Decodes the bytes of a caption file; raises BadInput where the encoding cannot be determined.
 
-    UTF-8, and UTF-16 and UTF-32 with a byte order mark, are certain. Bytes of an older code page are read where all
-    Latin code pages agree on them (é, ä, ö, ü, ß, ó) and the letters stand inside words.
+    UTF-8 is certain, and so are UTF-16 and UTF-32 with a byte order mark. Other bytes are read where all Latin code
+    pages give the same letters, such as é or ü, and these letters stand inside words; the result is then marked as
+    guessed.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
@@ -98,10 +99,11 @@ def _is_latin_word(word: str) -> bool:
 
 
 def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
-    """Returns the caption in a sidecar's text, on one line; adds a note to `told` for each decision made.
+    """Returns the caption in the text of a caption file, on one line.
 
-    A placeholder such as [trigger] is replaced by the trigger word. Where several lines all contain the trigger they
-    are alternatives, of which the first is kept; otherwise the lines are joined to one caption.
+    A placeholder such as [trigger] is replaced by the trigger word. Lines that all contain the trigger word are taken
+    as alternative captions, and the first one is kept; otherwise all lines are joined. A note is added to `told` for
+    each such decision.
     """
     named, count = _PLACEHOLDER.subn(lambda _: trigger, text) if trigger else (text, 0)
     if count:

@@ -10,10 +10,10 @@ TWIN = "duplicate"  # the name of the advice
 
 
 def renew(store: Store) -> list[ImageRecord]:
-    """Writes the advice on duplicates anew for all originals outside the trash; returns the records that changed.
+    """Recomputes and stores the advice on duplicates among the originals; returns the records that changed.
 
-    Of pictures that look alike the best one gets no advice: one that is large enough, then the sharpest, then the
-    largest, then the oldest. The advice of each other names that picture.
+    Of originals that look alike the best one gets no advice; the advice of the others names the best one. The best is
+    one that is large enough, then the sharpest, then the largest, then the oldest. Originals in the trash do not count.
     """
     sources = store.select(Kind.SOURCE)
     measured = [(image, quality.Measures.kept(image.measures)) for image in sources]

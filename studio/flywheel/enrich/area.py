@@ -19,23 +19,28 @@ _STORED = re.compile(r"masks/[0-9a-f]{2}/[0-9a-f]+\.png")
 
 
 def demand_stored(row: PlanRow) -> None:
-    """Raises BadInput where a row's area is no stored mask, or the row names no result that the area belongs to."""
+    """Raises BadInput where a planned edit has an `area` that is no stored mask, or that belongs to no result.
+
+    The area is the file of a mask: only this part of an earlier result, `row.mends`, is redone. A row without an area
+    passes.
+    """
     if row.area and not (row.mends and _STORED.fullmatch(row.area)):
         raise BadInput("An area is a stored mask of the result that the row mends.", "Paint it in Review.")
 
 
 def crop_of(store: Store, row: PlanRow) -> Crop:
-    """Returns the crop of the source picture that a row edits.
+    """Returns the crop of the source picture that a planned edit works on.
 
-    It is the source's present crop; for a row with an area, that of the result whose area is redone.
+    Usually that is the source's present crop. A row with an area takes the crop with which the result to redo was made.
     """
     return store.images.get(row.mends).source_crop if row.area else store.images.get(row.source).crop
 
 
 def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
-    """Returns the picture to store for a row, given the editor's `result`.
+    """Returns the picture to store for a planned edit, given `result`, which the editor drew.
 
-    For a row with an area it is the picture that the row mends, with `result` inside the area.
+    For a row without an area that is `result`. For a row with an area it is the earlier picture to be mended, with
+    `result` pasted inside the area.
     """
     if not row.area:
         return result
@@ -43,10 +48,10 @@ def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
 
 
 def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.Image:
-    """Returns the `wrong` picture with the `redone` one inside an area; `area` is a grey mask, white where it counts.
+    """Returns the picture `wrong` with the pixels of `redone` inside an area; `area` is a grey mask, white inside.
 
-    The edge is soft towards the inside, so that no pixel outside the area changes; a narrow stroke counts fully along
-    its middle. A redone picture of another size is scaled to the wrong one's.
+    The edge is blended inside the area only, so that no pixel outside the area changes; a narrow stroke counts fully
+    along its middle. `redone` is scaled where its size differs from that of `wrong`.
     """
     painted = (np.asarray(area) >= 128).astype(np.uint8)
     walled = np.pad(painted, 1, mode="edge")  # the picture's own border is no edge of the area

@@ -23,7 +23,7 @@ OWN = "own words"
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Part):
-    """Holds a row that a person added: the id of its picture, and its instruction."""
+    """Holds an edit that a person added to a plan: the id of the source picture, and the instruction."""
 
     source: str
     words: str
@@ -31,10 +31,11 @@ class Own(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Changes(Part):
-    """Holds a person's changes to a plan; rows are named by `row_key`, so that a change survives a new plan.
+    """Holds the changes that a person made to a plan of edits.
 
-    `skipped` are the rows to leave out, `words` maps a row to the instruction that replaces its own, and `own` are
-    added rows.
+    `skipped` are the keys of rows to leave out, `words` maps the key of a row to its new instruction, and `own` are
+    added rows. The key of a planned row is what `row_key` returns, so that a change still applies when the plan is made
+    anew; the added rows have the keys `own0`, `own1` and so on.
     """
 
     skipped: tuple[str, ...] = ()
@@ -44,9 +45,9 @@ class Changes(Part):
 
 @dataclass(frozen=True)
 class Planned:
-    """Holds one row of a plan after the changes; a row that is not `kept` is shown, but not queued.
+    """Holds one row of a plan after a person's changes, with its key.
 
-    `own` marks a row that a person added.
+    A row that is not `kept` is shown on the page, but not queued. `own` marks a row that the person added.
     """
 
     key: str
@@ -56,7 +57,7 @@ class Planned:
 
 
 def row_key(row: PlanRow) -> str:
-    """Returns a short hash that names a row by its picture and parameters."""
+    """Returns a short hash of a row's source picture and parameters, by which the row is found again in a new plan."""
     told = json.dumps([row.source, row.params], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
@@ -64,11 +65,11 @@ def row_key(row: PlanRow) -> str:
 def changed(
     desk: Desk, rows: Sequence[PlanRow], changes: Changes, spec: ModelSpec, knobs: Mapping[str, Any]
 ) -> list[Planned]:
-    """Returns a plan's rows with the changes applied, the person's own rows first.
+    """Returns a plan's rows with a person's changes applied, the rows that the person added first.
 
-    A row with other words has no requested tags. An own row of a picture that this character does not have is left out:
-    the changes may be those of the character that the page showed before. `knobs` are EditParams by name, for the own
-    rows. Raises: BadInput for an own row without words.
+    Nothing is stored or queued. A row with a new instruction loses its requested tags. An added row of a picture that
+    this character does not have is left out, because the page may still hold the changes of another character. `knobs`
+    are EditParams by name, for the added rows. Raises: BadInput for an added row without an instruction.
     """
     found, known = [], repeats.drawn(desk.store)
     for at, own in enumerate(changes.own):

@@ -53,9 +53,10 @@ _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPlan(Part):
-    """Holds a plan of edits: one row per picture to draw, and the seconds, disk bytes and memory that it takes.
+    """Holds a plan of edits: one row for each picture to draw, and what drawing them takes.
 
-    `seconds` is None until the model has drawn for a finished job.
+    `count` is the number of rows, `disk_bytes` the expected size of the results, `fit` the memory check, and `model`
+    the editor. `seconds` is None while no finished job has shown how fast the model draws.
     """
 
     rows: tuple[PlanRow, ...]
@@ -78,13 +79,17 @@ def plan(
     knobs: Mapping[str, Any] | None = None,
     aims: Sequence[Tags] = (),
 ) -> EnrichPlan:
-    """Returns a plan of edits for the empty coverage cells first, then for variety; starts no job.
+    """Returns a plan of edits of source pictures; starts no job.
 
-    `sources` None takes all undecided and approved originals. `tasks` restricts the edits to some of background,
-    lighting, outfit, style, angle, expression, pose. `aims`, such as the tags of a model card's failed cells, restricts
-    them to edits that lead to one of these. `limit` None plans a few edits per source. `knobs` are EditParams that
-    replace the model's defaults in every row. All LoRAs are applied together: those in `knobs`, then `loras`, then the
-    adopted version of the editor.
+    With `fill_gaps` the plan begins with edits that show angles, expressions and poses that no picture shows yet; edits
+    for variety follow. With `aims`, lists of tags such as those of a model card's failed cells, it holds only edits
+    that lead to one of these. `tasks` restricts the edits to some of background, lighting, outfit, style, angle,
+    expression, pose.
+
+    `sources` are ids of pictures; None takes all undecided and approved originals. `seeds` is the number of results of
+    each edit. `limit` is the most rows; None plans a few edits per source. `knobs` are EditParams by name that replace
+    the model's defaults in every row; `loras` are added to the LoRAs in `knobs`, and `submit` adds the editor's own
+    LoRA. `model` None is the character's editor.
 
     Raises: BadInput, NotFound.
     """
@@ -118,7 +123,7 @@ def plan(
 
 
 def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
-    """Returns a plan of the given rows with their number, time, disk bytes and memory; starts no job.
+    """Returns a plan of the given rows with the time, disk space and memory that they take; starts no job.
 
     `model` None is the character's editor. Raises: NotFound, BadInput.
     """
@@ -139,12 +144,12 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
 def submit(
     desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "", version: str | None = None
 ) -> Job:
-    """Queues the rows of a plan, unchanged or edited.
+    """Queues a job that makes the edits in the rows of a plan, and returns the job.
 
-    `model` None is the character's editor. `version` is the editor's LoRA version to use: None the adopted one, ""
-    none. A second call with the same `key` returns the first job. Raises: BadInput without rows, for an invalid row, a
-    model that edits nothing, or a version of another model; NotFound; ModelMissing; LoraMismatch for a LoRA that does
-    not fit.
+    `model` None is the character's editor. `version` is the id of the editor's LoRA version to use: None takes the
+    adopted one, "" none. A second call with the same `key` returns the first job. Raises: BadInput without rows, for an
+    invalid row, a model that is no editor, or a version of another model; NotFound; ModelMissing; LoraMismatch for a
+    LoRA that does not fit.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
@@ -166,9 +171,10 @@ def submit(
 
 
 def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> None:
-    """Raises BadInput where some of the rows are queued or running already.
+    """Raises BadInput where an edit in the rows is queued or running already.
 
-    The page calls this, because a user may click twice; a script may queue the same edits again.
+    The page calls this because a user may click twice; a script may queue the same edits again. `model` None is the
+    character's editor.
     """
     queued = waiting(desk, model or desk.store.character.editor)
     twice = sum(fingerprint(row.source, row.params) in queued for row in rows)
@@ -197,13 +203,14 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
 
 
 def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], painted: Image.Image | None = None) -> Job:
-    """Queues the edit that made a result again, with the changed parameters and the next seed not yet used for it.
+    """Queues the edit that made a result once more, with changed parameters and a seed that repeats no earlier result.
 
-    With a `painted` area, white where it counts, only that part of the result is redone. A retry of an edit that needs
-    correction is recorded as a new try at it; when the new try is approved, the edit no longer waits to be corrected.
+    `image_id` is the result; `params_changes` are EditParams by name. With `painted`, a mask that is white where it
+    counts, only that area of the result is redone. A retry of an edit that needs correction is linked to it; when the
+    new result is approved, the edit no longer waits to be corrected.
 
     Raises: NotFound; BadInput for a picture that was not made by an edit, a parameter that the editor does not have, or
-    an area of another size.
+    a mask of another size.
     """
     store = desk.store
     image = store.images.get(image_id)
@@ -229,7 +236,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: makes the edits that have no result yet; scores each result, and saves it as a pending picture."""
+    """Runs a job of edits: makes those that have no result yet, scores each result, and saves it for review."""
     asked = EnrichPayload.of(ctx.job)
     rows = asked.rows
     done = _done(ctx, rows)
@@ -339,7 +346,7 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
 
 
 def adopted(store: Store, model: str) -> Version | None:
-    """Returns the adopted version of the editor if it was trained for this model, else None."""
+    """Returns the adopted LoRA version of the editor if it was trained for the model named `model`, else None."""
     version = store.adopted(Role.EDITOR)
     return version if version is not None and version.model == model else None
 

@@ -21,7 +21,7 @@ VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "s
 
 @dataclass(frozen=True)
 class Ask:
-    """Holds one edit to request: the id of its source picture, and the edit."""
+    """Holds one edit to request: the id of its source picture, and the edit's instruction and expected tags."""
 
     source: str
     edit: EditTask
@@ -29,9 +29,9 @@ class Ask:
 
 @dataclass
 class Round:
-    """Distributes edits over the source pictures, so that no source is used more often than another.
+    """Distributes edits over source pictures, so that all are used about equally often.
 
-    `asked` holds the pairs (source id, instruction) that were requested before.
+    `asked` holds pairs (source id, instruction) of edits that were requested before.
     """
 
     sources: Sequence[ImageRecord]
@@ -39,9 +39,9 @@ class Round:
     _used: Counter[str] = field(default_factory=Counter)
 
     def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
-        """Returns the edit of the least used candidate and counts the use; None without candidates.
+        """Assigns an edit to one of the `candidates`, counts the use, and returns both; None without candidates.
 
-        A candidate of which this edit was not requested before is preferred.
+        The least used candidate is taken, first of those of which this edit has not been requested before.
         """
 
         def worn(image: ImageRecord) -> tuple[bool, int]:
@@ -63,11 +63,12 @@ def asks(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """Returns at most `limit` edits of the sources, each pair of source and instruction at most once.
+    """Returns at most `limit` edits of the sources, none twice for the same source.
 
-    With `fill_gaps` the edits that fill empty coverage cells come first; edits for variety follow. Among these, edits
-    that were requested before come last: `asked` holds their pairs (source id, instruction). `existing` are all
-    pictures that count towards coverage, including results without a verdict.
+    With `fill_gaps` the first edits are those that show an angle with an expression, or a pose, that no picture in
+    `existing` shows. Edits for variety follow: first those that were not requested before. `asked` holds the pairs
+    (source id, instruction) of earlier requests. `edits` are the edits to choose from, and `wording` combines two of
+    them into one instruction.
     """
     turn = Round(sources, asked)
     gaps = list(_gap_asks(turn, existing, edits, wording)) if fill_gaps else []
@@ -82,11 +83,12 @@ def aimed(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """Returns at most `limit` edits, each of which brings a source picture to one of the aims.
+    """Returns at most `limit` edits, each of which should give a source picture the tags of one of the aims.
 
-    An aim is the tags that the result should have, such as those of a model card cell. The aims alternate; for each
-    aim, the source that differs least comes first. Edits that were requested before come last: `asked` holds their
-    pairs (source id, instruction).
+    An aim is the tags that a result should have, such as those of a model card cell. The aims take turns; for each aim,
+    the sources that have to change least come first. Edits that were requested before come last: `asked` holds their
+    pairs (source id, instruction). `edits` are the edits to choose from, and `wording` combines two of them into one
+    instruction.
     """
     columns = [_ways([*sources[at:], *sources[:at]], aim, edits, wording) for at, aim in enumerate(aims)]
     found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
@@ -200,8 +202,9 @@ def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:
 
 
 def seed_of(source: str, words: str, number: int) -> int:
-    """Returns the seed of an edit, which is the same in every plan.
+    """Returns the seed of an edit, which depends only on the arguments, so that every plan gives the same one.
 
-    `words` is the instruction; `number` counts the seeds that one plan gives the same edit, from 0.
+    `source` is the source picture's id, `words` the instruction. `number` counts the seeds of the same edit in one
+    plan, from 0.
     """
     return (zlib.crc32(f"{source} {words}".encode()) + number) % (1 << 31)

@@ -19,7 +19,7 @@ EDITS = 24
 
 @dataclass(frozen=True)
 class Standing:
-    """Holds the review results of one task: how many of its edits were reviewed, and how many of them accepted."""
+    """Holds the review results of one task, a type of edit such as angle: how many edits were reviewed and accepted."""
 
     task: str
     accepted: int
@@ -27,15 +27,15 @@ class Standing:
 
     @property
     def refused(self) -> float:
-        """Returns the share of the reviewed edits that was not accepted, 0…1."""
+        """Returns the share of the reviewed edits that were not accepted, 0…1."""
         return 1 - self.accepted / self.reviewed
 
 
 def standings(desk: Desk) -> list[Standing]:
-    """Returns the standing of each reviewed task, the largest share of refused edits first.
+    """Returns the review results of each task, a type of edit such as angle, the most often refused task first.
 
-    Counts the edits by the editor version in use. Where none of these was reviewed, it counts the edits by all
-    versions.
+    Only the edits by the editor version in use are counted. Where none of these was reviewed, the edits by all versions
+    are counted.
     """
     store = desk.store
     spec = desk.workplace.registry.spec(store.character.editor)
@@ -55,10 +55,11 @@ def standings(desk: Desk) -> list[Standing]:
 
 
 def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
-    """Returns a plan of at most `limit` new edits of the tasks that had edits refused; starts no job.
+    """Returns a plan of at most `limit` new edits of those tasks of which reviewers refused edits; starts no job.
 
-    Each task gets a number in proportion to its share of refused edits. Edits that were requested before are planned
-    only after all others. Raises: BadInput where no edit was refused or `limit` is out of range, NotFound.
+    A task is a type of edit, such as angle; one that is refused more often gets more edits. Edits that were requested
+    before are planned only after all others. Raises: BadInput where no edit was refused or `limit` is out of range,
+    NotFound.
     """
     taken("limit", limit, Many)
     weak = [each for each in standings(desk) if each.refused]

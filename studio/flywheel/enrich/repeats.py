@@ -18,21 +18,21 @@ _WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
 def fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the key by which equal edits are found: the source's id, and the parameters as text."""
+    """Returns the key by which equal edits are recognised: the source picture's id, and the parameters as text."""
     return source, repr(EditParams.kept(params))
 
 
 def asked(store: Store) -> set[tuple[str, str]]:
-    """Returns the pairs (source id, instruction) of all edits made so far, whatever their verdict."""
+    """Returns the pairs (source id, instruction) of all edits that have a result, whatever their verdict."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
 
 
 def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
-    """Returns a plan row with a seed that is new for this edit of this picture, and adds its fingerprint to `taken`.
+    """Returns a plan row for an edit, with a seed that differs from those of all equal edits made before.
 
-    `number` is the plan's round of seeds, from 0. `knobs` are EditParams by name. `taken` holds the fingerprints of the
-    edits that exist.
+    `taken` holds the fingerprints of the edits made before (see `fingerprint`); that of the new row is added. `number`
+    is 0 for the first row of this edit in the plan, 1 for the second, and so on. `knobs` are EditParams by name.
     """
     words = ask.edit.words
     params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
@@ -43,13 +43,13 @@ def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], ta
 
 
 def drawn(store: Store) -> set[tuple[str, str]]:
-    """Returns the fingerprints of all edits that were drawn."""
+    """Returns the fingerprints (see `fingerprint`) of all edits that have a result."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {fingerprint(image.parent, image.params) for image in edits}
 
 
 def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
-    """Returns the rows, with a new seed in each whose edit is drawn or queued already.
+    """Returns the rows, each with a new seed where its edit has a result or is queued already.
 
     `model` None is the character's editor.
     """
@@ -65,7 +65,7 @@ def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> 
 
 
 def waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
-    """Returns the fingerprints of the edits that are queued or running for a model."""
+    """Returns the fingerprints (see `fingerprint`) of the edits that are queued or running for a model."""
     return {
         fingerprint(row.source, row.params)
         for job in desk.workplace.jobs.list(desk.id)

@@ -85,12 +85,15 @@ _FACES = {
 
 
 def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]) -> Path:
-    """Writes a training's entries as a zip that another trainer reads, and returns its path.
+    """Writes a training set as a zip that another trainer reads, and returns the zip's path.
 
-    `layout` is a name in LAYOUTS; `role` is the training that the entries are of. The zip holds pictures, captions,
-    masks and the trainer's description files, and replaces an older one only once it is complete. Where one picture has
-    a mask, all get one, an entirely white one if need be, because some trainers refuse a folder with a missing mask.
-    Raises: BadInput for an unknown layout, an empty dataset, or edits in a layout without a place for references.
+    `layout` is a name in LAYOUTS. `role` says whose training set the `entries` are: the character's or the editor's.
+    The zip holds pictures, captions, masks and the trainer's configuration files, and replaces an older zip only once
+    it is complete. Where one picture has a mask, all get one, an entirely white one if need be, because some trainers
+    refuse a folder with a missing mask.
+
+    Raises: BadInput for an unknown layout, an empty training set, or edits in a layout that has no place for their
+    source pictures.
     """
     if layout not in LAYOUTS:
         raise BadInput(f"There is no layout named {layout}.", f"Known: {', '.join(LAYOUTS)}.")
@@ -112,9 +115,10 @@ def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]
 
 
 def export_version(desk: Desk, version_id: str, form: str) -> Path:
-    """Writes a version's LoRA in one of FORMS, another tool's format or a zip for the hub, and returns the file's path.
+    """Writes a version's LoRA in the format `form`, and returns the path of the file.
 
-    Raises: NotFound, BadInput for an unknown format, LoraMismatch.
+    `form` is one of FORMS: the file format of another tool, or a zip for the Hugging Face hub. Raises: NotFound,
+    BadInput for an unknown format, LoraMismatch.
     """
     if form not in FORMS:  # checked here, because the engine that also checks it takes seconds to load
         raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
@@ -125,8 +129,8 @@ def export_version(desk: Desk, version_id: str, form: str) -> Path:
 def export_hub(desk: Desk, version_id: str) -> Path:
     """Writes a version as a zip to upload as a Hugging Face repository, and returns the zip's path.
 
-    The zip holds the LoRA, the hub's model card, and previews with their prompts. It replaces an older one only once it
-    is complete. Raises: NotFound, LoraMismatch.
+    The zip holds the LoRA, a README.md that is the hub's model card, and previews with their prompts. It replaces an
+    older zip only once it is complete. Raises: NotFound, LoraMismatch.
     """
     store = desk.store
     version = store.versions.get(version_id)
@@ -243,11 +247,11 @@ def _figures(version: Version) -> str:
 
 
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
-    """Returns Python code that loads the published LoRA and draws with the parameters of a preview.
+    """Returns Python code that loads an exported LoRA with diffusers and draws one picture, run in the LoRA's folder.
 
-    The code runs in the LoRA's folder. `drawn` are the preview's parameters, empty without a preview; `said` is the
-    prompt to use then; `picture` is the file that an editor starts from. A parameter that diffusers' pipelines do not
-    take is named in a comment where it was used.
+    `drawn` are the parameters of a preview, which the code repeats; without a preview it is empty, and the code uses
+    the prompt `said` with the model's defaults. `picture` is the file that the LoRA of an editor edits. A comment names
+    each changed parameter that diffusers' pipelines do not take.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)

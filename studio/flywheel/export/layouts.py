@@ -18,7 +18,10 @@ _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave 
 
 @dataclass(frozen=True)
 class Folder:
-    """Holds one folder of pictures with equal `repeats`: its name, and its folders of references and masks."""
+    """Holds one folder of an exported dataset, in which all pictures have the same number of `repeats` per epoch.
+
+    `references` and `masks` name the folders of the pictures' reference pictures and masks.
+    """
 
     name: str
     references: tuple[str, ...]  # the folder of the first references, of the second ones, ...; () without references
@@ -28,11 +31,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class Layout:
-    """Holds the layout of one trainer's datasets, as functions that return names and texts.
+    """Describes how one trainer names and lists the files of a dataset.
 
-    `folder` returns a folder's name from (repeats, trigger). `describe` returns the description files' texts by name.
-    `references` returns the path of a reference picture, without its suffix, from (folder, stem, index, count). `mask`
-    is the pattern of a mask's path.
+    `folder` returns a folder's name from (repeats, trigger). `describe` returns the trainer's configuration files, as
+    file name -> text. `references` returns the path of a reference picture, without its suffix, from (folder, stem of
+    the picture, index of the reference, number of references). `mask` is a format string for the path of a mask.
     """
 
     folder: Callable[[int, str], str]
@@ -139,9 +142,10 @@ def _kohya_name(repeats: int, trigger: str) -> str:
 
 
 def plain_name(words: str) -> str:
-    """Returns text as a part of a file name that is valid on every system: at most 60 letters, digits, _ and -.
+    """Returns a text as part of a file name that is valid on every system, with other characters replaced by `_`.
 
-    The caller adds a prefix or suffix, because the name alone may be one that Windows reserves, such as con.
+    The result has at most 60 letters, digits, `_` and `-`. The caller adds a prefix or suffix, because Windows reserves
+    some names, such as con.
     """
     return re.sub(r"[^\w-]+", "_", words)[:_LONGEST_NAME].strip("_") or "character"
 

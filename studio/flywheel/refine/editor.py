@@ -42,7 +42,11 @@ _SIDE_WORDS: Mapping[str, str] = {"before": "without", "after": "with"}
 
 @dataclass(frozen=True)
 class Lessons:
-    """Holds a character's triplets: golden (corrected by hand), positive (approved), and held out from training."""
+    """Holds a character's triplets (source, instruction, result), the examples from which the editor learns.
+
+    `golden` ones have a result that a human corrected, `positive` ones a result that a human approved. `held_out` ones
+    are not trained on, but used to measure the training.
+    """
 
     golden: tuple[Triplet, ...]
     positive: tuple[Triplet, ...]
@@ -50,12 +54,12 @@ class Lessons:
 
     @property
     def learned(self) -> tuple[Triplet, ...]:
-        """Returns the triplets that the editor is trained on."""
+        """Returns the triplets that the editor is trained on, golden ones first."""
         return (*self.golden, *self.positive)
 
 
 def triplets(desk: Desk) -> list[Triplet]:
-    """Returns all triplets (source, instruction, result) that reviews have made, oldest first."""
+    """Returns all triplets (source, instruction, result) that reviewers approved or corrected, oldest first."""
     return desk.store.triplets.all()
 
 
@@ -70,9 +74,10 @@ def lessons(desk: Desk) -> Lessons:
 
 
 def dataset(desk: Desk) -> list[Entry]:
-    """Returns the entries of an editor's training: instruction as caption, result as image, source as reference.
+    """Returns the training entries for the editor: instruction as caption, result as image, source as reference.
 
-    Golden triplets are repeated. A triplet of which a file cannot be read is left out; the pre-flight names it.
+    Triplets whose result a human corrected are repeated. A triplet of which a file cannot be read is left out;
+    `preflight` names it.
     """
     store = desk.store
     entries = []
@@ -95,10 +100,10 @@ def dataset(desk: Desk) -> list[Entry]:
 
 
 def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
-    """Returns the pre-flight of an editor's training: memory, disk, time, and checks of triplets and held-out edits.
+    """Returns what a training of the editor needs in memory, disk and time, with checks of its training examples.
 
-    Each failed check has its remedy. `params` None are the model's defaults, `model` None is the character's editor.
-    Raises: NotFound for an unknown model.
+    Each failed check says what to do; nothing is started. `params` None are the model's defaults, `model` None is the
+    character's editor. Raises: NotFound for an unknown model.
     """
     name = model or desk.store.character.editor
     settled = params or desk.workplace.registry.spec(name).params(TrainParams)
@@ -114,11 +119,11 @@ def submit(
     model: str | None = None,
     key: str = "",
 ) -> Job:
-    """Freezes the triplets as a dataset and queues the editor's training on it.
+    """Stores the present triplets as an unchanging dataset, and queues a LoRA training of the editor on it.
 
     `params` None are the model's defaults, `model` None is the character's editor. A second call with the same `key`
     returns the first job. Raises: BadInput without triplets, for parameters that no training can have or a model that
-    edits nothing; NotFound for an unknown model or a missing picture; ModelMissing.
+    is no editor; NotFound for an unknown model or a missing picture; ModelMissing.
     """
     store = desk.store
     name = model or store.character.editor
@@ -148,9 +153,10 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: trains, redoes the held-out edits without and with the new LoRA, and stores how they compare.
+    """Runs the training job of an editor: trains a LoRA, then compares held-out edits without and with the LoRA.
 
-    A held-out edit whose source has become unreadable since the job was queued is left out, and a job event reports it.
+    The comparison is stored with the new version. A held-out edit whose source has become unreadable since the job was
+    queued is left out, and an event of the job reports it.
     """
     asked = TrainPayload.of(ctx.job)
     version = runs.follow(ctx, _previews(ctx.desk, asked.model, asked.held_out or ()))
@@ -190,7 +196,7 @@ def _held_out(desk: Desk) -> list[Triplet]:
 
 
 def adopt(desk: Desk, version_id: str) -> Version:
-    """Adopts a version of the editor, so that it makes the next edits, and returns it.
+    """Puts a LoRA version of the editor in use for the next edits, and returns the version.
 
     Raises: NotFound, BadInput for a version of the character.
     """
@@ -198,10 +204,10 @@ def adopt(desk: Desk, version_id: str) -> Version:
 
 
 def roll_back(desk: Desk, version_id: str) -> Version:
-    """Retires the adopted version of the editor and adopts its parent, the version in use when it was made.
+    """Retires the LoRA version of the editor that is in use, and puts its parent in use; returns the retired version.
 
-    A candidate is only retired. Raises: NotFound, BadInput for a version of the character or one that is retired
-    already.
+    The parent is the version that was in use when this one was made. A candidate, a version not decided on yet, is only
+    retired. Raises: NotFound, BadInput for a version of the character or one that is retired already.
     """
     return desk.store.adopt(_editor_version(desk, version_id).id, on=False)
 
@@ -329,9 +335,10 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Returns an editor's version with its comparison judged by the current rule.
+    """Returns an editor's version, with its comparison of edits corrected where that is an old one.
 
-    An older comparison counted unknown edits as refused, and passed every identity where there were too few originals.
+    Old comparisons counted edits that could not be judged as refused, and passed every identity where there were too
+    few originals. The stored version does not change.
     """
     edits = version.metrics.edits
     if edits is None or not edits.n or edits.originals is not None:

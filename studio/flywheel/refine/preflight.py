@@ -28,10 +28,11 @@ def look(
     entries: Sequence[Entry],
     held_out: Sequence[Triplet],
 ) -> preflight.Preflight:
-    """Returns the pre-flight of an editor's training on `entries`, without loading the model.
+    """Returns the report on whether an editor's training can start: its checks, memory, disk use and predicted time.
 
-    `held_out` are the edits that measure the training; they are redone without and with the new LoRA, and the predicted
-    time includes that. Raises: NotFound for an unknown model.
+    `model` is the name of the editor, `entries` are the edits to train on. `held_out` are edits that are not trained
+    on: the training job makes each of them twice, without and with the new LoRA, and the predicted time includes that.
+    The model is not loaded. Raises: NotFound for an unknown model.
     """
     store = desk.store
     worded = [entry for entry in entries if entry.worded]

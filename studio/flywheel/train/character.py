@@ -43,17 +43,15 @@ _TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # made by an ed
 
 
 def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]:
-    """Returns the entries of a training: the originals, then the pictures that a human approved.
+    """Returns the entries to train the character on: the originals, then the pictures that a human approved.
 
-    The originals repeat until they are at least 30 % of what the training sees. `phase` all takes every framing; head
-    and body take the pictures with a fitting framing tag or none, and body also every original, so that the face is not
-    forgotten.
+    Each original is repeated so often that originals make up at least 30 % of an epoch. `phase` chooses by the tag that
+    says how much of the person a picture shows: "all" takes every picture, "head" and "body" those with a fitting tag
+    or without such a tag. "body" also takes every original, so that the face is not forgotten.
 
-    `scenes` limits the pictures that an earlier version drew, because errors in them would be learned, too: best takes
-    no more of them than there are originals, first those that a human starred, then those most similar to the
-    originals; all and none take all and none. A picture whose file cannot be read is left out; the pre-flight names it.
-
-    Raises: BadInput for an unknown phase or an unknown choice of scenes.
+    `scenes` limits the approved pictures that an earlier version drew, because their errors would be learned: "all",
+    "none", or "best", which takes at most as many as there are originals, starred and similar ones first. Pictures
+    whose file cannot be read are left out. Raises: BadInput for an unknown `phase` or `scenes`.
     """
     _one_of("phase", phase, tuple(PHASES))
     _one_of("choice of scenes", scenes, SCENES)
@@ -72,10 +70,10 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 
 
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
-    """Returns the id of the version that a training starts from by default: the adopted one, "" where it does not fit.
+    """Returns the id of the version that a training continues by default: the adopted version, the one in use.
 
-    So a training of the full body starts from the version that knows the head, and a new version keeps what an earlier
-    one learned. Trained from nothing on more pictures in as many steps, it would forget some of that.
+    Returns "" where no version is adopted, or where it does not fit `model` or `params`. Continuing a version keeps
+    what it has learned.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -90,11 +88,11 @@ def preflight(
     start: str = "",
     scenes: str = "best",
 ) -> Preflight:
-    """Returns the pre-flight of a training: memory, disk, time, and checks of pictures, captions and start version.
+    """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
-    Each failed check has its remedy. `params` None are the model's defaults, `model` None is the character's generator;
-    `entries` None takes those of `dataset`; `start` is the version to start from, "" for none. Raises: BadInput for an
-    unknown phase or choice of scenes, NotFound.
+    `params` None takes the model's defaults, `model` None the character's generator. `entries` None takes those of
+    `dataset` with `phase` and `scenes`. `start` is the id of the version to continue, "" for an untrained LoRA. Each
+    failed check says what to do. Raises: BadInput for an unknown `phase` or `scenes`, NotFound.
     """
     chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
     name = model or desk.store.character.generator
@@ -120,12 +118,15 @@ def submit(
     start: str = "",
     scenes: str = "best",
 ) -> Job:
-    """Freezes the dataset and queues the training; `start` is the version to start from, "" for an untrained LoRA.
+    """Stores the dataset, queues the training of a character LoRA and returns the job.
 
-    `params` None are the model's defaults, `model` None is the character's generator; `entries` None takes those of
-    `dataset` with `phase` and `scenes`. Raises: BadInput without pictures, with missing captions, for parameters that
-    no training can have, an unknown phase or choice of scenes, for a model that is no generator or a start version of
-    another model; NotFound for an unknown model or version; ModelMissing.
+    `params` None takes the model's defaults, `model` None the character's generator. `entries` None takes those of
+    `dataset` with `phase` and `scenes`. `start` is the id of the version to continue, "" for an untrained LoRA. Where a
+    training with the same non-empty `key` exists, that job is returned.
+
+    Raises: BadInput without pictures, with a missing caption, for invalid parameters, an unknown `phase` or `scenes`, a
+    model that is no generator, or a start version of another model; NotFound for an unknown model or version;
+    ModelMissing.
     """
     store = desk.store
     name = model or store.character.generator
@@ -160,7 +161,10 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Runs the job: trains, draws fixed-seed previews meanwhile, makes the version, and reads the previews' tags."""
+    """Runs a training job: trains with fixed-seed previews at intervals, and stores the LoRA as a version.
+
+    At the end the captioner reads tags from the previews, so that checkpoints can be compared.
+    """
     version = runs.follow(ctx, _previews(ctx.desk, TrainPayload.of(ctx.job).model))
     ctx.keep(version=version.id)
     choosing.read(ctx)

@@ -22,12 +22,13 @@ SLACK = 0.03  # by how much an earlier checkpoint's identity may be lower than t
 
 @dataclass(frozen=True)
 class Choice(Part):
-    """Holds one checkpoint of a training with the figures of its previews; a figure is None where none could be judged.
+    """Holds one checkpoint of a training with figures of its fixed-seed previews, for choosing between checkpoints.
 
-    `identity` is the median similarity to the originals, `obeyed` the share of requested attributes that the previews
-    show, and `copies` the share of previews that are closer to an original than the originals are to each other.
-    `unseen` is the number of previews that could not be scored, for want of a face or of originals; `unread` is the
-    number of requested attributes whose value could not be read.
+    `samples` are the ids of the previews. `identity` is their median similarity to the originals, `obeyed` the share of
+    prompted attributes that they show, `copies` the share of previews that are closer to an original than the originals
+    are to each other; each is None where nothing could be judged. `unseen` counts previews without a score, `unread`
+    attributes whose value could not be read. `proposed` marks the recommended checkpoint; `version` is the id of the
+    version made of it, "" for none.
     """
 
     step: int
@@ -43,9 +44,10 @@ class Choice(Part):
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
-    """Returns the checkpoints of a training, oldest first, at most one of them proposed.
+    """Returns the checkpoints of a training, oldest first, each with figures of its fixed-seed previews.
 
-    `seen` is the training's progress where the caller has read it already. Raises: NotFound.
+    At most one is marked as proposed, the recommended one. `seen` is the training's progress, None to read it here.
+    Raises: NotFound.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -78,7 +80,7 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
 
 
 def read(ctx: Context) -> None:
-    """Reads the tags of the job's previews that have none yet, and writes them to the records of these pictures."""
+    """Reads tags from those of a training job's previews that have none yet, and stores the tags in their records."""
     samples = runs.progress(ctx.workplace, ctx.job.id).samples
     previews = [ctx.store.images.get(sample.image) for sample in samples]
     unread = [each for each in previews if each.asked and not each.tags]

@@ -18,10 +18,10 @@ _FEW = 5  # the most pictures that a hint lists by name
 
 
 def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields one check: whether every caption is short enough for the model's text encoders to read it to its end.
+    """Yields one check: whether every caption fits into the model's text encoders.
 
-    Text after the encoder's limit is not learned. The check also fails, with the reason, where the limit is not known
-    yet, as without the model's tokenizer.
+    An encoder cuts a longer caption, and the rest is not learned. The check fails, too, where the limit cannot be found
+    out, for example because the model's tokenizer is not on this machine; the hint says why.
     """
     label = "every caption is short enough for the model"
     try:
@@ -36,7 +36,10 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
 
 
 def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
-    """Yields a failed check where an entry or a held-out edit comes from a picture in the trash, else nothing."""
+    """Yields a failed check where entries or held-out edits use a picture that is in the trash, else nothing.
+
+    A picture that was made from one in the trash counts as well.
+    """
     sources = [[entry.image, *entry.references] for entry in entries]
     found = sum(any(_in_trash(store, image) for image in images) for images in sources)
     measured = sum(_in_trash(store, each.source) or _in_trash(store, each.result) for each in held_out)
@@ -67,8 +70,8 @@ def named(store: Store, image: str) -> str:
 def demand_class(character: Character, params: TrainParams, entries: Sequence[Entry]) -> None:
     """Raises BadInput where prior preservation is on and no caption contains the trigger word.
 
-    The class is drawn from captions in which the class word replaces the trigger, so there would be nothing to draw it
-    from.
+    Prior preservation needs class pictures. Their prompts are the captions with the trigger word replaced by the class
+    word, so without such a caption there is no prompt.
     """
     if params.prior_weight and not any(says(entry.caption, character.trigger) for entry in entries):
         raise BadInput(

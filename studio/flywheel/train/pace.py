@@ -12,10 +12,10 @@ _SLOWER = 1.5
 
 
 def slowdown(points: Sequence[Point]) -> float | None:
-    """Returns how many times longer the latest steps take than the quickest stretch of the training.
+    """Returns the factor by which a training has become slower, such as 2.0 for twice the time per step.
 
-    Compared are the medians of the seconds per step over stretches of 20 steps, so that one slow step, such as the one
-    after a checkpoint, has no effect. Returns None for a factor below 1.5, and for fewer than two stretches.
+    The steps are divided into stretches of equal length. The median time per step of the latest stretch is divided by
+    that of the fastest one. Returns None for a factor near 1, and while there are fewer than two stretches.
     """
     seconds = [point.seconds for point in points]
     stretches = [median(seconds[end - _WINDOW : end]) for end in range(len(seconds), _WINDOW - 1, -_WINDOW)]

@@ -35,11 +35,12 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """Holds the result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
+    """Holds the result of the checks before a training, with its memory `fit`, predicted time and disk use.
 
-    `seconds` is the predicted time, 0 while nothing of the model has been measured; `timed_by` is the kind of
-    measurement behind it (see `timing.Pace`). `disk` and `free` are the bytes needed and free. `musts` are those of the
-    checks that have to pass before a training may start; the others are advice.
+    `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
+    is the predicted time, 0 while the model's speed is not known; `timed_by` says whether it was measured in a training
+    or in drawing. `real_share` is the share of originals in `entries`, 0…1. `disk` and `free` are the bytes needed and
+    free.
     """
 
     checks: tuple[Check, ...]
@@ -54,28 +55,29 @@ class Preflight(Part):
 
     @property
     def ok(self) -> bool:
-        """Returns whether a training may start: whether all `musts` pass."""
+        """Returns whether the training may start: whether all checks in `musts` pass."""
         return all(each.ok for each in self.musts)
 
     @property
     def blocking(self) -> tuple[Check, ...]:
-        """Returns the failed checks without which a training may not start."""
+        """Returns the failed checks that prevent the training from starting."""
         return tuple(each for each in self.musts if not each.ok)
 
     @property
     def advice(self) -> tuple[Check, ...]:
-        """Returns the failed checks with which a training may start, but will learn less."""
+        """Returns the failed checks that do not prevent the training, but may make its result worse."""
         return tuple(each for each in self.checks if not each.ok and each not in self.musts)
 
     def to_json(self) -> Json:
-        """Returns the pre-flight as scripts receive it: its fields and `ok`."""
+        """Returns the report as a dict for scripts: all its fields, and `ok`."""
         return {"ok": self.ok, **super().to_json()}
 
 
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
-    """Returns the pre-flight of a character's training on `entries`, without loading the model.
+    """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
-    `start` is the version to start from, "" for none. Raises: NotFound for an unknown model or start version.
+    It is for a character LoRA. `model` is the name of the generator, `start` the id of the version to continue, "" for
+    an untrained LoRA. The model is not loaded. Raises: NotFound for an unknown model or version.
     """
     store, begun = desk.store, list[Check]()
     if start:
@@ -108,7 +110,8 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
 def something(entries: Sequence[Entry], what: str, hint: str, tab: str) -> Iterable[Check]:
     """Yields a failed check where there are no entries to train on, else nothing.
 
-    `what` names the entries in the check's label; `hint` and `tab` are its remedy.
+    `what` is the plural noun for the entries in the check's label, such as pictures. `hint` says what to do, `tab` is
+    the tab of the page where it is done.
     """
     if not entries:
         yield Check(f"there are {what} to learn from", False, hint, tab)
@@ -123,10 +126,10 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns a pre-flight of the given checks, to which it adds the checks of memory and disk, and the predicted time.
+    """Returns a training's report made of the given checks, of checks of memory and disk, and of the predicted time.
 
-    `advice` are checks that a training may start without, `musts` those that have to pass. `trigger` is the character's
-    word, "" for an editor's training.
+    The training may start although checks in `advice` fail, but not when one in `musts` fails. `model` is a model's
+    name, `trigger` the word that stands for the character in captions, "" for an editor's training.
     """
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
@@ -151,9 +154,9 @@ def weighed(
 
 
 def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | None:
-    """Returns the error when a model cannot be trained for a role; None where it can.
+    """Returns the error to raise for a model that cannot be trained for `role`; None for one that can.
 
-    Raises: NotFound for an unknown model.
+    `model` is a name, `role` is drawing a character or editing pictures. Raises: NotFound for an unknown model.
     """
     spec, wanted = workplace.registry.spec(model), LEARNERS[role]
     if spec.role == wanted and spec.trainer:
@@ -165,7 +168,11 @@ def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | No
 
 
 def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
-    """Returns the error when a training of `model` cannot start from the version `begun`; None where it can."""
+    """Returns the error to raise where a training cannot continue the version `begun`; None where it can.
+
+    The version must be a character LoRA of the same `model` with the rank, alpha and target layers of `params`, and not
+    in the trash.
+    """
     if begun.trashed:
         return BadInput(f"{begun.name} is in the trash.", "Restore it, or start from another version or from nothing.")
     if begun.role is not Role.CHARACTER or begun.model != model:
@@ -184,10 +191,10 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
 
 
 def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> int:
-    """Returns the bytes that a training needs on the disk.
+    """Returns the bytes that a training needs on the disk for its checkpoints and its cache of encoded pictures.
 
-    These are the checkpoints that it keeps, the one being written, and the cache of encoded pictures as if it were
-    empty.
+    `use` holds the bytes of one checkpoint and of one encoded picture. The result includes the checkpoints that are
+    kept, the newest one, one that is being written, and the whole cache, even if parts of it exist already.
     """
     kept = params.steps // params.save_every if params.save_every > 0 else 0
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
@@ -206,9 +213,9 @@ def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry]
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
-    """Yields a failed check where the file of one of the pictures cannot be read, else nothing.
+    """Yields a failed check where any of the pictures with these ids has a file that cannot be read, else nothing.
 
-    The training leaves such pictures out.
+    The hint names these pictures; the training leaves them out.
     """
     bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
     if bad:
@@ -218,9 +225,10 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
 
 
 def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields a failed check where the file of a mask is missing, else nothing.
+    """Yields a failed check where an entry's mask file is missing, else nothing.
 
-    The training may not start then, because without the mask the whole picture would be learned.
+    A mask marks the part of a picture to learn. Without it the whole picture would be learned, so the training must not
+    start.
     """
     masked = [entry for entry in entries if entry.mask]
     bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
@@ -230,18 +238,18 @@ def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
 
 
 def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
-    """Yields a failed check where the model cannot be trained for the role, else nothing.
+    """Yields a failed check where the model cannot be trained for `role`, else nothing.
 
-    The page offers only models that fit, but a script may name any.
+    `model` is a name, `role` is drawing a character or editing pictures.
     """
     if trouble := model_trouble(workplace, model, role):
         yield Check(f"{model} can learn this", False, str(trouble))
 
 
 def here(workplace: Workplace, model: str) -> Iterable[Check]:
-    """Yields a failed check where the model's weights are missing, else nothing.
+    """Yields a failed check where the weights of the model named `model` are not on this machine, else nothing.
 
-    The check's hint holds the command that downloads them.
+    The hint of the check is the command that downloads them.
     """
     try:
         workplace.registry.folder(workplace.registry.spec(model))
@@ -250,7 +258,10 @@ def here(workplace: Workplace, model: str) -> Iterable[Check]:
 
 
 def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
-    """Yields a failed check where parameters are invalid or contradict each other, else nothing."""
+    """Yields a failed check where training parameters are invalid or contradict each other, else nothing.
+
+    `trigger` is the word that stands for the character in captions, "" for an editor's training.
+    """
     return _refusal("the settings fit together", lambda: params.checked().demand_sense(trigger))
 
 
@@ -278,9 +289,9 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields, if the training mirrors pictures, the check that no caption says left or right; else nothing.
+    """Yields the check that no caption says left or right, where the training mirrors pictures; else nothing.
 
-    Such a caption is wrong for a mirrored picture.
+    Such a caption would be wrong for a mirrored picture.
     """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:
@@ -291,9 +302,9 @@ def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
 
 
 def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields a check that tells how many pictures have a mask, and the check that each mask leaves enough to learn.
+    """Yields two checks on masks, which mark the part of a picture to learn; nothing where no picture has one.
 
-    Yields nothing where no picture has a mask.
+    The first tells how many pictures have a mask, the second whether each mask leaves enough of its picture.
     """
     masked = [entry for entry in entries if entry.mask]
     if not masked:

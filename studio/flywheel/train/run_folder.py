@@ -27,15 +27,15 @@ _MODULE = "engines.training.run"
 
 
 def usable(store: Store, ids: Iterable[str]) -> list[str]:
-    """Returns the ids of those pictures whose files a training can read, in the given order."""
+    """Returns those of the given picture ids whose files can be read, in the given order."""
     return [image for image in ids if store.trouble(image) is None]
 
 
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
-    """Returns a frozen dataset as items with file paths; an entry is included as many times as its `repeats`.
+    """Returns the entries of a stored dataset as the trainer takes them, with file paths instead of ids.
 
-    With `masked` false no item has a mask. Raises: BadInput for an entry without a caption, NotFound for a missing
-    picture or mask.
+    An entry is included as many times as its `repeats`. With `masked` false the masks are left out. Raises: BadInput
+    for an entry without a caption, NotFound for a missing picture or mask.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
@@ -49,9 +49,10 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 
 
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
-    """Writes a job's training run to the job's folder, and returns it; `commands` can then train it without the studio.
+    """Writes everything that a training job needs to the job's folder, and returns it as a TrainRun.
 
-    Raises: NotFound for a missing picture, mask or start version, BadInput.
+    `previews` are the pictures to draw at intervals. After that the training can also be run without the studio, with
+    the shell commands of `commands`. Raises: NotFound for a missing picture, mask or start version, BadInput.
     """
     store = workplace.store(job.character)
     asked = TrainPayload.of(job)
@@ -75,9 +76,9 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
 
 
 def ask_for(folder: Path, params: TrainParams) -> None:
-    """Replaces the parameters of the training run that is written in a folder.
+    """Replaces the training parameters in the run file that `prepare` wrote to `folder`.
 
-    A run that is missing or cannot be read is left as it is, because its job writes it anew when it starts.
+    Does nothing where that file is missing or cannot be read, because the job writes it again when it starts.
     """
     with suppress(NotFound, BadInput):
         file = runfile.read(folder)
@@ -85,9 +86,9 @@ def ask_for(folder: Path, params: TrainParams) -> None:
 
 
 def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
-    """Returns the shell commands that train a job's run without the studio: in one process, and on all GPUs.
+    """Returns two shell commands that train a job's run without the studio: in one process, and on all GPUs.
 
-    Returns () where the run has not been written yet.
+    Returns () where `prepare` has not written the run to the job's folder yet.
     """
     folder = workplace.store(job.character).run_dir(job.id)
     if not (folder / runfile.RUN).is_file():

@@ -38,10 +38,11 @@ _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 @dataclass(frozen=True)
 class Point:
-    """Holds one step of the training curve; `smooth` is the running mean of the loss, corrected for its start at zero.
+    """Holds one step of the training curve: its loss, noise level `sigma`, learning rate and gradient norm.
 
-    `bands` are the running means at low, middle and high noise levels, None until an example had such a level. `sigma`
-    is the noise level, `seconds` the time of the step.
+    `smooth` is the exponential running mean of the loss, without bias at the start. `bands` are such means for low,
+    middle and high noise levels, each None while no example had such a level. `seconds` is the time of this step,
+    `memory` the bytes in use, 0 where they were not measured.
     """
 
     step: int
@@ -57,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sample:
-    """Holds a fixed-seed preview: its step, the index of its prompt, and the id of its picture."""
+    """Holds a fixed-seed preview of a training: its step, the index of its prompt, and the id of its picture."""
 
     step: int
     index: int
@@ -66,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Progress(Part):
-    """Holds the progress of a run, finished or not: its total steps, curve, previews and checkpoints."""
+    """Holds the progress of a training so far: its number of steps in total, curve, previews and checkpoints."""
 
     total: int
     points: tuple[Point, ...]
@@ -75,7 +76,10 @@ class Progress(Part):
 
 
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
-    """Returns the key of a training's measured memory peak: all settings that its memory depends on."""
+    """Returns the key under which a training's measured memory peak is stored.
+
+    It is made of all settings that the memory depends on, so that trainings which need the same memory share a key.
+    """
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
     references = max((len(item.references) for item in items), default=0)
     further = f"|{references} references" if references > 1 else ""
@@ -83,11 +87,11 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
 
 
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
-    """Runs the job's training from its last checkpoint, or from the start, and returns the version made of it.
+    """Trains until the job's last step, from its latest checkpoint where there is one, and returns the version.
 
-    `previews` are drawn at intervals. A run that is finished already, wherever it was trained, is not trained again; if
-    it was stopped during its last previews, it draws these first, because a checkpoint is chosen by them. A cancelled
-    run keeps its checkpoint for `resume`; if the user chose to keep it, it becomes a version as well.
+    `previews` are drawn at intervals. Steps that were trained outside the studio are taken over, and a finished run is
+    not trained again; only previews that it lacks are drawn. A cancelled run saves a checkpoint from which the job can
+    resume; where the user asked for it with `keep`, the checkpoint becomes a version.
 
     Raises: Cancelled, OutOfMemory, BadInput where the run left no checkpoint, NotFound.
     """
@@ -128,7 +132,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
 
 
 def resume_words(job: Job) -> str:
-    """Returns the label of the button that resumes an ended job; for a training it names the step."""
+    """Returns the label of the button that resumes an ended job; for a training it says from which step."""
     if not TrainPayload.of(job).dataset:
         return "Resume"
     saved = job.artifacts.checkpoints
@@ -136,10 +140,10 @@ def resume_words(job: Job) -> str:
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
-    """Makes a version of a training's last checkpoint and returns it; stops the training first if it runs.
+    """Makes a version of the latest checkpoint of a training that has ended, and returns it.
 
-    For a running job it returns None, and the version is made when the job ends. Raises: NotFound, BadInput without a
-    checkpoint, Busy while the job is queued.
+    A training that runs is stopped instead: then the call returns None at once, and the version is made when the job
+    has stopped. Raises: NotFound, BadInput without a checkpoint, Busy while the job is queued.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -153,11 +157,10 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
 
 
 def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
-    """Queues an ended training again, from its newest checkpoint up to `steps` steps in total.
+    """Queues an ended training again, to continue from its latest checkpoint, and returns the job.
 
-    The job's record is changed before the folder of the run, which is written from the record, so that a crash between
-    the two does no harm. Raises: NotFound, Busy while the job has not ended, BadInput for a job that is no training,
-    one without a checkpoint, or too few steps.
+    `steps` is the new number of steps in total. Raises: NotFound, Busy while the job has not ended, BadInput for a job
+    that is no training or has no checkpoint, and for a number of steps that is reached already.
     """
     job = training(workplace, job_id)
     checkpoints = ended_checkpoints(workplace, job)
@@ -178,7 +181,7 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
 
 
 def training(workplace: Workplace, job_id: str) -> Job:
-    """Returns a training job by its id. Raises: NotFound, BadInput for any other kind of job."""
+    """Returns the training job with an id. Raises: NotFound, BadInput for a job of another kind."""
     job = workplace.jobs.get(job_id)
     if not TrainPayload.of(job).dataset:
         raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
@@ -186,9 +189,9 @@ def training(workplace: Workplace, job_id: str) -> Job:
 
 
 def progress(workplace: Workplace, job_id: str) -> Progress:
-    """Returns the progress of a run so far: its curve, previews and checkpoints.
+    """Returns the progress of a training so far: its curve, previews and checkpoints.
 
-    A step that was trained again after a stop is included once.
+    Of a step that was trained twice, because the job was stopped in between, only the later result is included.
     """
     job = workplace.jobs.get(job_id)
     steps: dict[int, StepTrained] = {}
@@ -207,20 +210,21 @@ def progress(workplace: Workplace, job_id: str) -> Progress:
 
 
 def asked_steps(job: Job) -> int:
-    """Returns how many steps a training was asked to do; the job's own total may count later work as well."""
+    """Returns the number of steps that a training was asked for, without work that the job does after them."""
     params = TrainPayload.of(job).params
     return TrainParams.kept(params).steps if "steps" in params else job.total
 
 
 def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
-    """Returns the smoothed training curve as (step, loss) pairs."""
+    """Returns a training's curve as (step, running mean of the loss) pairs."""
     return [(point.step, point.smooth) for point in progress(workplace, job_id).points]
 
 
 def export(desk: Desk, version_id: str, form: str = OUR_FORM) -> Path:
-    """Writes a version's LoRA to a file in the format `form` of another tool, and returns its path.
+    """Writes a version's LoRA to the character's exports folder in a file format, and returns the file's path.
 
-    Raises: NotFound, BadInput for an unknown format, LoraMismatch.
+    `form` is the name of the format, by default the diffusers format. Raises: NotFound, BadInput for an unknown format,
+    LoraMismatch.
     """
     store = desk.store
     version = store.versions.get(version_id)
@@ -291,17 +295,17 @@ def _made(store: Store, job_id: str, checkpoints: Sequence[Checkpoint]) -> Versi
 
 
 def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
-    """Returns the checkpoints of an ended run, oldest first. Raises: Busy while it has not ended."""
+    """Returns the checkpoints of an ended training that are on the disk, oldest first. Raises: Busy before its end."""
     if job.state in (JobState.RUNNING, JobState.QUEUED):
         raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
     return _checkpoints(workplace.store(job.character), job.id, job.artifacts.checkpoints)
 
 
 def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version:
-    """Returns the version of the last of the checkpoints, and makes it where there is none yet.
+    """Stores the last of the given checkpoints of a training as a version and returns it.
 
-    A version in the trash is taken out. The first version of a character is adopted at once. Raises: NotFound, BadInput
-    without a checkpoint.
+    Where that version exists already, it is returned, and taken out of the trash if it is there. The first version of a
+    character is adopted at once. Raises: NotFound, BadInput without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)

@@ -18,9 +18,10 @@ _ENOUGH = 10  # the least steps of an unfinished training that are used as a mea
 
 @dataclass(frozen=True)
 class Pace:
-    """Holds a predicted time per step in seconds, and the measurement that it comes from: `by` is training or drawing.
+    """Holds a predicted time per training step, in `seconds`.
 
-    Where nothing was measured, `seconds` is 0 and `by` is empty.
+    `by` is the kind of job in which the model's speed was measured: training or drawing. Where nothing was measured,
+    `seconds` is 0 and `by` is empty.
     """
 
     seconds: float
@@ -28,10 +29,11 @@ class Pace:
 
 
 def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
-    """Returns the predicted pace of a training, from the model's latest training, else from its latest drawing job.
+    """Returns the predicted time per step of a training with `params`.
 
-    A training with the same work per step is preferred. The time of another training is scaled by the work per step:
-    pixels × examples × passes over each example.
+    It is measured in the latest training of the model named `model`, if possible in one with the same work per step,
+    else it is scaled by the work: pixels × examples × passes over each example. Without a training the time of the
+    latest drawing job is used.
     """
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
@@ -57,9 +59,9 @@ def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> floa
 
 
 def drawn(workplace: Workplace, model: str) -> float:
-    """Returns the seconds per pixel of one forward pass, measured in the model's newest finished drawing job.
+    """Returns the seconds that one forward pass takes per pixel, from the model's latest finished drawing job.
 
-    Returns 0 without such a job.
+    A drawing job is one that generates or edits pictures. Returns 0 without such a job.
     """
     done = [job for job in _measured(workplace, model) if job.kind in _DRAWINGS and job.state is JobState.DONE]
     if not done:
@@ -73,12 +75,12 @@ def drawn(workplace: Workplace, model: str) -> float:
 
 
 def generated(item: GenerateParams) -> int:
-    """Returns the work of drawing a picture: its pixels times its steps, each being one forward pass."""
+    """Returns the work of generating one picture: its pixels times its forward passes, one for each step."""
     return item.steps * item.width * item.height
 
 
 def edited(workplace: Workplace, model: str, params: EditParams) -> int:
-    """Returns the work of an edit: its forward passes times the pixels of the model's picture size."""
+    """Returns the work of one edit: the pixels of the model's picture size times the forward passes."""
     width, height = workplace.registry.spec(model).size
     return params.passes() * width * height
 

@@ -16,7 +16,7 @@ from .functional import crop
 
 
 class InterpolationMode(Enum):
-    """Holds Pillow's filters under torchvision's names."""
+    """Holds Pillow's resampling filters under the names that torchvision gives them."""
 
     NEAREST = Image.Resampling.NEAREST
     BILINEAR = Image.Resampling.BILINEAR
@@ -25,7 +25,7 @@ class InterpolationMode(Enum):
 
 
 class Compose:
-    """Applies transforms one after another; each takes what the one before returns, a picture or a tensor."""
+    """Applies transforms to a picture one after another; each gets the result of the one before it."""
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         self._transforms = transforms
@@ -38,7 +38,7 @@ class Compose:
 
 
 class Resize:
-    """Scales the shorter side to `size`, or the picture to (height, width)."""
+    """Resizes a picture: its shorter side to `size`, or the whole picture where `size` is (height, width)."""
 
     def __init__(
         self, size: int | Sequence[int], interpolation: InterpolationMode = InterpolationMode.BILINEAR
@@ -61,7 +61,7 @@ class _Crop:
 
 
 class CenterCrop(_Crop):
-    """Crops the middle of a picture."""
+    """Crops the middle of a picture to `size`: (height, width), or one number for both, in pixels."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Returns the cropped picture."""
@@ -70,7 +70,7 @@ class CenterCrop(_Crop):
 
 
 class RandomCrop(_Crop):
-    """Crops a picture at a random place."""
+    """Crops a picture to `size` at a random place; `size` is (height, width) or one number for both, in pixels."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Returns the cropped picture."""
@@ -85,7 +85,7 @@ class RandomCrop(_Crop):
 
 
 class RandomHorizontalFlip:
-    """Mirrors a picture with probability `p`."""
+    """Mirrors a picture left to right with the probability `p`."""
 
     def __init__(self, p: float = 0.5) -> None:
         self._p = p
@@ -96,7 +96,7 @@ class RandomHorizontalFlip:
 
 
 class ToTensor:
-    """Turns an RGB picture into a float tensor (3, H, W) with values 0…1."""
+    """Converts an RGB picture to a float tensor (3, H, W) with values 0…1."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns the tensor."""
@@ -104,7 +104,7 @@ class ToTensor:
 
 
 class Normalize:
-    """Computes (x − mean) / std, channel by channel."""
+    """Normalises a tensor (C, H, W) to (x − mean) / std, with a mean and a standard deviation for each channel."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))

@@ -6,5 +6,5 @@ from PIL import Image
 
 
 def crop(image: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
-    """Returns the part of a picture of `height` × `width` pixels from (`left`, `top`) on."""
+    """Returns the part of a picture that is `height` × `width` pixels large and begins at (`left`, `top`)."""
     return image.crop((left, top, left + width, top + height))
