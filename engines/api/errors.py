@@ -103,7 +103,7 @@ class OutOfMemory(UserError):
 
 
 class RanOut(OutOfMemory):
-    """Reports that a stage of a job ran out of memory, which is free again; the rest of the job can be retried."""
+    """Reports that a stage of a job ran out of memory; that memory is free again, and the job can be continued."""
 
 
 class Cancelled(BaseException):
@@ -125,9 +125,9 @@ _CLOSED = {
 def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowed | None:
     """Converts the OSError of a failed read or write to an error for the user, and returns it.
 
-    Returns DiskFull for a full disk or quota, NotAllowed where the system denies access, and None for any other
-    failure. `file`: the file that was read or written; `need`: how many more bytes were to be written, for the message;
-    0 leaves the number out.
+    Returns DiskFull for a full disk or quota or a file too large for the disk, NotAllowed where the system denies
+    access, and None for any other failure. `file`: the file that was read or written; `need`: how many more bytes were
+    to be written, for the message; 0 leaves the number out.
     """
     number = error.errno or 0
     try:

@@ -94,7 +94,7 @@ class LoraUse:
 class Params:
     """Base class of a job's parameters.
 
-    Parameters are stored verbatim and read back strictly, so that no name or value changes on the way.
+    They are stored as JSON under their fields' names, with unchanged values; reading them raises for an unknown name.
     """
 
     worded: ClassVar[str] = ""  # the field that holds the prompt or instruction, "" where there is none
@@ -175,10 +175,10 @@ class GenerateParams(Params):
     """Holds the parameters of one picture generated from text.
 
     `negative`: the negative prompt, for models with true classifier-free guidance.
-    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
-    changed by no more than this fraction; 0 turns this off.
-    `strength`: the weight of the LoRA of the character's version. The studio adds that LoRA to `loras`; engines read
-    `loras` alone.
+    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the output of the first transformer
+    block changes by at most this fraction, the step skips the other blocks and reuses their last result.
+    `strength`: the weight of the character's own LoRA. The studio adds that LoRA with this weight to `loras`, the list of
+    all LoRAs to apply; engines do not read `strength`.
     """
 
     worded: ClassVar[str] = "prompt"
@@ -210,8 +210,8 @@ class EditParams(Params):
 
     `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
     distilled to few steps.
-    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
-    changed by no more than this fraction; 0 turns this off.
+    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the output of the first transformer
+    block changes by at most this fraction, the step skips the other blocks and reuses their last result.
     """
 
     worded: ClassVar[str] = "instruction"
@@ -245,8 +245,7 @@ class TrainParams(Params):
     `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
     epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the model's registry
-    row.
+    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes the model's default.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.

@@ -172,10 +172,10 @@ class Device(Protocol):
         """Returns the bytes of the device's memory that can still be used; what the allocator caches counts as free."""
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Prepares a loaded component for fast copies to the device; returns the bytes of RAM that it then takes.
+        """Prepares a loaded component for fast copies to the device, if RAM allows; returns the bytes of RAM it takes.
 
-        `host`: the component in RAM, from which all copies are made; `nbytes`: its size; `room`: the bytes of RAM that
-        may be used.
+        `host`: the component in RAM, from which all copies are made; `nbytes`: its size in bytes; `room`: the most
+        bytes of RAM that the prepared component may take.
         """
 
     def release(self, host: Loaded) -> None:
@@ -192,7 +192,7 @@ class Device(Protocol):
         """Frees a component's copy on the device; nothing is written back to RAM."""
 
     def reclaim(self) -> None:
-        """Collects garbage, and gives the memory that the allocator caches back to the device."""
+        """Collects garbage, and returns to the device the memory that the allocator caches."""
 
     def peak_bytes(self, *, reset: bool = False) -> int:
         """Returns the most bytes of the device's memory in use since the last reset; `reset` starts the count again."""
@@ -216,7 +216,7 @@ class EditItem:
 
 @dataclass(frozen=True)
 class Caption:
-    """Holds a picture's caption, and as `tags` (such as pose -> sitting) the attributes the captioner is sure of."""
+    """Holds a picture's caption and, as `tags`, the attributes that were read from it, such as pose -> sitting."""
 
     text: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -267,12 +267,12 @@ class Captioner(Protocol):
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order: the trigger, then what differs from picture to picture."""
+        """Yields a caption for each picture, in order: the trigger word, then pose, clothes and what else may vary."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Holds a unit vector to compare pictures by, of the face or of the whole picture (`kind`)."""
+    """Holds a unit vector by which pictures are compared; `kind` tells whether it is of the face or the picture."""
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
@@ -302,8 +302,8 @@ class TrainItem:
 
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
-    `source_crop`: the part of the first reference that was edited to make the picture; `crop` is applied to that part,
-    too.
+    `source_crop`: the part of the first reference, the picture that was edited, that was given to the editor. The
+    training cuts out this part first, and then its part `crop`.
     """
 
     image: Path
@@ -390,7 +390,7 @@ class Trainer(Protocol):
         """Returns the stages, with their memory, that the training takes."""
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes that a training with these parameters writes to disk."""
+        """Estimates the bytes on disk of a checkpoint and of an encoded picture, in a training with these parameters."""
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""

@@ -16,9 +16,9 @@ _HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel is
 def bringing_in() -> Iterator[None]:
     """Turns the garbage collector off inside a `with` block, for imports of heavy libraries.
 
-    If torch was not imported before the block, all objects that exist at its end are exempted from garbage collection
-    for good. In later blocks none are, because models in memory could then never be collected. Hugging Face's progress
-    bars are turned off, because they would break up our own progress lines.
+    If the block is the first to import torch, all objects that exist at its end are exempted from garbage collection
+    for good. A later block exempts none, because models may be in memory by then, which must stay collectable.
+    Hugging Face's progress bars are turned off, because they would break up our own progress lines.
     """
     collecting, first = gc.isenabled(), "torch" not in sys.modules
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -56,10 +56,10 @@ class Registry:
     def folder(self, spec: ModelSpec) -> Path:
         """Returns the folder on this machine that holds a model's weights.
 
-        A toy model's weights are among the program's assets. Any other model's are in the folder into which `pull`
-        writes, unless a pull is unfinished; else in the folder that the row names, or in Hugging Face's cache, if
-        complete there. The deepface models share one folder, which is returned unchecked.
-        Raises: ModelMissing, ModelGated.
+        A toy model has a folder among the program's assets. The deepface models share one folder, which is returned
+        unchecked. For any other model it is the folder into which `pull` writes, if that exists and no pull into it is
+        unfinished; otherwise the folder that the row names, or that of Hugging Face's cache, if it is complete.
+        Raises: ModelMissing where there is none; ModelGated where the licence must be accepted, too.
         """
         scheme, _, rest = spec.source.partition(":")
         if scheme == "assets":
@@ -154,8 +154,8 @@ def declared_family(architecture: str) -> str:
 def is_strange(architecture: str) -> bool:
     """Returns whether the architecture that a LoRA file declares belongs to a model maker that is unknown here.
 
-    `architecture`: the entry in the file's metadata; "" is not strange. Makers are told by the first word, because
-    "flux" alone may mean any FLUX model.
+    `architecture`: the entry in the file's metadata, such as "flux-1-dev/lora"; "" returns False. Only the first word
+    is compared, because "flux" alone may mean any FLUX model.
     """
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}
@@ -163,7 +163,7 @@ def is_strange(architecture: str) -> bool:
 
 
 def load_class(path: str) -> Any:
-    """Imports a module and returns the object in it that `path` ("module:Name") names; torch is imported here."""
+    """Imports the module in `path` ("module:Name") and returns its object `Name`; the import may bring in torch."""
     module, _, name = path.partition(":")
     with bringing_in():
         return getattr(import_module(module), name)

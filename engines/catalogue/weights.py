@@ -70,9 +70,8 @@ def held_forms(folder: Path) -> list[str]:
 def is_whole(folder: Path) -> bool:
     """Returns whether a model's folder is complete: no component and no shard of the weights is missing.
 
-    The components are those of model_index.json, the shards those that a component's index file lists; a component
-    without an index file is not checked for weights. A folder without a model_index.json is complete where it holds a
-    safetensors file.
+    model_index.json lists the components, and a component's index file its shards. Of a component without an index
+    file, only the folder is checked. A folder without a model_index.json is complete where it holds a safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():

@@ -27,7 +27,7 @@ def keep_small_blocks() -> bool:
 
 
 def give_back() -> None:
-    """Gives all unused memory that the C library holds back to the system; does nothing without glibc."""
+    """Returns to the system all unused memory that the C library holds; does nothing without glibc."""
     trim = _of_libc("malloc_trim")
     if trim:
         trim(0)

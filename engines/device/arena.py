@@ -68,8 +68,8 @@ class Arena:
     def vacate(self, device: str) -> None:
         """Replaces the weights by empty tensors on `device`, which frees their copy there.
 
-        The empty tensors tell LoRA layers beside the weights which device to use. Tensors of a quantised weight that
-        cannot be empty, such as its scales, are replaced by those in RAM.
+        LoRA layers beside the weights read from the empty tensors which device to compute on. The tensors of a
+        quantised weight that cannot be empty, such as its scales, are replaced by the originals in RAM.
         """
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]
@@ -92,9 +92,10 @@ class Arena:
         return run
 
     def forget(self) -> None:
-        """Gives up the weights in RAM; a later `drop` leaves the module without weights.
+        """Drops this object's references to the weights in RAM, so that they are freed if the module has a copy.
 
-        It is meant for a module with a copy on the device. Any other module still holds its weights itself.
+        A module without a copy on the device keeps its weights in RAM alive. A module with a copy computes with it
+        until `drop`, which then leaves the module without weights.
         """
         for index, weight in enumerate(self._weights):
             blanks = tuple(home.new_empty(0) for home in weight.homes)

@@ -107,7 +107,7 @@ class CpuDevice:
         allocator.keep_small_blocks()
 
     def total_bytes(self) -> int:
-        """Returns the machine's RAM in bytes, or its container's limit."""
+        """Returns the machine's RAM in bytes, or its container's limit if smaller."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -121,7 +121,7 @@ class CpuDevice:
         return host_free_bytes()
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns 0, the bytes of RAM that copies take: on the CPU the loaded module computes, without a copy."""
+        """Does nothing and returns 0: on the CPU the loaded module itself computes, and no copy takes more RAM."""
         del host, nbytes, room
         return 0
 
@@ -195,7 +195,7 @@ class CudaDevice:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Returns the GPU's memory in bytes, as the driver reports it; a page that only shows it needs no torch."""
+        """Returns the GPU's memory in bytes, as the driver reports it; imports torch only if the driver does not."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -212,8 +212,8 @@ class CudaDevice:
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
         """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
-        Otherwise they stay where they are. Returns the bytes of RAM that the weights take and that the system cannot
-        reclaim by itself.
+        Otherwise they stay where they are. Returns the bytes of RAM that the weights then take; pages of a mapped file
+        do not count, because the system can drop them. `nbytes` is not used.
         """
         del nbytes
         return self._movers.keep(host, room)
@@ -239,7 +239,7 @@ class CudaDevice:
         self._movers.drop(placed)
 
     def reclaim(self) -> None:
-        """Collects garbage, and gives the memory that torch's allocator caches back to the driver."""
+        """Collects garbage, and returns to the driver the memory that torch's allocator caches."""
         gc.collect()
         self._cuda.empty_cache()
 

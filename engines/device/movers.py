@@ -28,8 +28,8 @@ class Movers:
     def keep(self, host: Loaded, room: int) -> int:
         """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
-        Otherwise they stay where they are, such as in the pages of their file. Returns the bytes of RAM that they take
-        and that the system cannot reclaim by itself.
+        Otherwise they stay where they are, such as in the mapped pages of their file. Returns the bytes of RAM that
+        they then take; pages of a mapped file do not count, because the system can drop them.
         """
         arena = self._arena(host)
         if arena is None:

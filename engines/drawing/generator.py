@@ -88,7 +88,7 @@ class TextToPicture(ABC):
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
         """Returns the prompts to encode for a picture: first its own, then any others, such as the negative prompt.
 
-        Pictures share a batch only where these others are equal.
+        Pictures share a batch only where their other prompts are equal.
         """
         return (item.prompt,)
 

@@ -16,10 +16,10 @@ _TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are a whole number
 
 
 def leaner(stage: Stage, *ways: Way) -> Stage:
-    """Returns a stage with its variants that need less memory, as a chain through the field `leaner`.
+    """Returns a stage together with variants of it that need less memory, linked by the field `leaner`.
 
-    `ways`: functions that make such a variant of a stage, each applied to the result of the one before it. A variant
-    that needs no fewer bytes is left out.
+    The stage's `leaner` is the first variant, whose `leaner` is the next, and so on. `ways`: functions that make a
+    variant of a stage, in order; each gets the variant before its own. A variant that saves no memory is left out.
     """
     if not ways:
         return stage

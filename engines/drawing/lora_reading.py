@@ -273,9 +273,10 @@ class PeftScales:
 
     @classmethod
     def of(cls, text: str, name: str) -> PeftScales:
-        """Reads a LoraConfig from the JSON that diffusers and peft write; with no text every scale is 1.
+        """Creates PeftScales from the JSON of a LoraConfig, as diffusers and peft write it.
 
-        `name`: the LoRA file's name in errors. Raises: LoraMismatch.
+        `text`: the JSON; "" for a file that has none, whose scales are all 1. `name`: the LoRA file's name in errors.
+        Raises: LoraMismatch.
         """
         try:
             settings: Json = json.loads(text) if text else {}

@@ -22,8 +22,8 @@ ENOUGH_STEPS = 2  # for any schedule
 def dynamic_shift(config: Config, image_tokens: int) -> float:
     """Returns the μ of resolution-dependent shifting, which is linear in the number of image tokens.
 
-    `config`: the scheduler's configuration; `image_tokens`: the picture's packed tokens. Source: `calculate_shift` in
-    diffusers' pipeline_flux.py.
+    `config`: the scheduler's configuration; `image_tokens`: the number of the picture's packed tokens. Source:
+    `calculate_shift` in diffusers' pipeline_flux.py.
     """
     base_tokens, max_tokens = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base_shift, max_shift = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
@@ -47,7 +47,7 @@ def demand_steps(scheduler_config: Config, steps: int) -> None:
 def sigmas(scheduler_config: Config, steps: int, image_tokens: int) -> Tensor:
     """Returns the noise levels from 1 to 0, (steps + 1,) float32, shifted as the model's scheduler shifts them.
 
-    `image_tokens`: packed tokens of the picture to generate, references not counted.
+    `image_tokens`: the number of packed tokens of the picture to generate, without those of reference pictures.
     """
     return shifted_sigmas(scheduler_config, steps, dynamic_shift(scheduler_config, image_tokens))
 

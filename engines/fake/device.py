@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeWeights:
-    """Stands for the weights of a fake component; `device` is "host", the device's name for a copy, or "dropped"."""
+    """Stands for the weights of a fake component; `device` is "host" (in RAM), a device's name, or "dropped"."""
 
     key: str
     device: str = "host"
@@ -146,7 +146,10 @@ class FakeCard(FakeDevice):
         return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns the bytes of a component's weights in RAM that no mapped file holds, and adds them to `held`."""
+        """Returns the bytes of RAM that a component's weights take, and counts them in `held` until `release`.
+
+        Pages of a mapped file do not count. `nbytes` and `room` have no effect.
+        """
         return super().keep(host, self._movers.keep(host, room), room)
 
     def release(self, host: Loaded) -> None:
