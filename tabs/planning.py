@@ -44,10 +44,10 @@ PLAN_ROWS = 40
 
 
 def fill_editors(desk: Desk, chosen: str | None) -> Any:
-    """Returns a Gradio update of the dropdown of editors: the one in use, every version, every model without a LoRA.
+    """Returns a Gradio update of the dropdown in which a person chooses the editor, the model that makes the edits.
 
-    A version's label tells its rates of accepted edits (see `worth`). `chosen` is the value selected now; it stays
-    selected where it is still a choice, else the editor in use is selected.
+    The choices are the editor in use, each LoRA version of an editor, and each editor model without a LoRA. `chosen` is
+    the value selected now; it stays selected where it is still a choice, else the editor in use is selected.
     """
     store, labels = desk.store, {spec.name: spec.label for spec in desk.workplace.registry.role("editor")}
     used = enrich.adopted(store, store.character.editor)
@@ -64,8 +64,8 @@ def fill_editors(desk: Desk, chosen: str | None) -> Any:
 def worth(store: Store, version: Version) -> str:
     """Returns the label of an editor version: its name, and its rates of accepted edits as in `v1 (56 → 89 %)`.
 
-    The rates are those of the held-out edits, made without and with the version's LoRA. Without these rates the label
-    is the name alone.
+    Both rates are those of the same held-out edits, which were not trained on: made first without, then with the
+    version's LoRA. The label is the name alone where nothing was compared yet.
     """
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or edits.before.accepted is None or edits.after.accepted is None:
@@ -74,10 +74,10 @@ def worth(store: Store, version: Version) -> str:
 
 
 def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
-    """Returns the model's name and the version's id that `chosen`, a value of the dropdown of editors, stands for.
+    """Returns an editor model's name and a LoRA version's id, for a value of the dropdown of editors.
 
-    `chosen` is a version's id, a model's name or IN_USE; None and "" count as IN_USE. The returned version is None for
-    the adopted version, and "" for the model without a LoRA.
+    `chosen` is a version's id, a model's name, or IN_USE, which None and "" also mean. The returned version is "" where
+    `chosen` is a model's name: no LoRA. It is None for IN_USE: the adopted version, where there is one.
     """
     if chosen in (None, "", IN_USE):
         return desk.store.character.editor, None
@@ -141,10 +141,10 @@ def make_plan(
 ) -> EnrichPlan:
     """Returns the plan of edits that the values of the widgets ask for, without queueing it.
 
-    `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of seeds for each edit.
-    `aim` is GAPS, MISSED or VARIETY: what the edits are to fill or to vary. `picked` holds the sources' ids as a JSON
-    list, `editor` is the value of the dropdown of editors. `knobs` are the values of the widgets in KNOBS, for every
-    row. Raises: BadInput.
+    `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of results of each edit.
+    `aim` is GAPS (first edits that show what no picture shows yet), MISSED (only what the model card failed at) or
+    VARIETY. `picked` holds the sources' ids as a JSON list, `editor` is the value of the dropdown of editors. `knobs`
+    are the values of the widgets in KNOBS, used for all edits. Raises: BadInput.
     """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")

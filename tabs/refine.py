@@ -197,9 +197,10 @@ def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns a Gradio update of the checkboxes of the smaller sizes that can be trained beside `resolution`.
+    """Returns a Gradio update of the checkboxes of further training sizes, all of them smaller than `resolution`.
 
-    All sizes are in pixels. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
+    At a size of n, pictures are trained at about n × n pixels. `chosen` are the sizes ticked now; those smaller than
+    `resolution` stay ticked.
     """
     return training.smaller_sizes(resolution, chosen)
 
@@ -262,7 +263,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 def draw_versions(desk: Desk) -> Markup:
     """Returns the editor's versions as HTML, newest first.
 
-    Each has its export buttons, and a comparison of held-out edits without and with its LoRA.
+    Each has its export buttons, and a comparison of edits without and with its LoRA; no training used these edits.
     """
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
@@ -278,8 +279,8 @@ def draw_versions(desk: Desk) -> Markup:
 def before_after(store: Store, version: Version) -> Markup:
     """Returns as HTML the held-out edits of a version, made without and with its LoRA on the same seeds.
 
-    Edits that improved come first, then those that got worse, then the others. Where nothing was compared yet, a note
-    says so.
+    Held-out edits were not trained on. Those that the LoRA improved come first, then those that it made worse, then the
+    others. Where nothing was compared yet, the HTML says so.
     """
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
@@ -291,7 +292,8 @@ def before_after(store: Store, version: Version) -> Markup:
 def pair_card(store: Store, each: Redone) -> Markup:
     """Returns one held-out edit as HTML: its source, and its results without and with the version's LoRA.
 
-    Each result has a mark that tells whether the edit was done as asked. `each` holds the ids of both results.
+    Each result has a mark that tells whether the edit was done as asked. `each` holds the ids of the two results and
+    their marks.
     """
     redone = store.images.peek(each.after)
     shots = [

@@ -71,11 +71,11 @@ def draw(
 ) -> Markup:
     """Returns as HTML the picture to decide, with its source, instruction and buttons, and the next pictures.
 
-    `opened` is the id of a picture that a person opened again; "" shows the first of the queue. `skipped` are the ids
-    of skipped pictures, `reasons` the names of the reasons for the next verdict. `heard` is the token of the browser's
-    page and the number of its last handled message of keys; `said` are the errors of these keys as text. `mending` is
-    the id of a picture that is being corrected, which the browser then shows instead; "" is none, and the id of another
-    character's picture counts as "".
+    `opened` is the id of a picture that a person opened again; "" shows the first of the queue. `skipped` are ids of
+    pictures, `reasons` the names of the reasons for the next verdict. `heard` names the last handled message of key
+    presses: the id of the browser's page, and the message's number. `said` is the text of this message's errors.
+    `mending` is the id of a picture that is being corrected, which the browser then shows instead; "" is none, and the
+    id of another character's picture counts as "".
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -136,7 +136,7 @@ def _files(store: Store, pictures: list[ImageRecord]) -> str:
 
 
 def standing(store: Store) -> list[ImageRecord]:
-    """Returns the pictures of the owner's latest verdicts that can be undone, the latest verdict last."""
+    """Returns the pictures of the owner's latest verdicts, the latest last; verdicts that were undone are left out."""
     last = [each for each in store.decisions.all() if not each.undone and each.reviewer == review.OWNER]
     found = [store.images.peek(each.image) for each in last[-AHEAD:]]
     return [each for each in found if each is not None]
@@ -159,7 +159,7 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 
 
 def tally(desk: Desk) -> Markup:
-    """Returns as HTML the number of pictures left, the verdicts a minute, and the number of each verdict."""
+    """Returns as HTML the number of pictures left, the verdicts a minute, and the number of verdicts of each kind."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter({each.image: each.verdict for each in decisions}.values())
     speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
@@ -295,12 +295,12 @@ class Hearing:
         heard: tuple[str, int],
         said: str,
     ) -> tuple[Any, ...]:
-        """Handles the keys of one message in their order, each for the picture that was shown when it was pressed.
+        """Handles the keys of one message in order, each for the picture that was shown when it was pressed.
 
-        `data` is the message, the other arguments are the page's state (see `draw`). Returns that state, changed: the
-        id of the opened picture, the skipped ids, the reasons for the next verdict, the id of the picture being
-        corrected, the message's token and number, and the errors as text. A key that fails does not stop the keys after
-        it.
+        `data` is the message, the other arguments are the page's state (see `draw`). Returns the changed state, in this
+        order: the id of the opened picture, the skipped ids, the reasons for the next verdict, the id of the picture
+        being corrected, `heard` for this message, and the errors as one text. A key that fails does not stop the keys
+        after it.
         """
         token, number = str(data.get("token", "")), int(data.get("n", 0))
         hand, refused = (opened, skipped, reasons, mending), []
@@ -358,8 +358,8 @@ def act(
 def undo(desk: Desk, meant: str) -> str:
     """Undoes the owner's last verdict in the store and returns the id of its picture.
 
-    `meant` is the id of the picture that the user saw as the last decided one, "" for any. Raises: NotFound where there
-    is no verdict, BadInput where the last verdict is on another picture than `meant`.
+    `meant` is the id of the picture whose verdict the user wants to undo, "" for any. Raises: NotFound where there is
+    no verdict, BadInput where the last verdict is on another picture than `meant`.
     """
     store = desk.store
     with store.transaction():

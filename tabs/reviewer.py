@@ -83,7 +83,7 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
 
 def is_call(body: bytes) -> bool:
-    """Returns whether an HTTP request's body is a call of one of the page's two handlers, with their two inputs."""
+    """Returns whether the body of an HTTP request calls one of the guest page's two event handlers with two inputs."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -103,8 +103,9 @@ def closed() -> str:
 def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Markup:
     """Returns as HTML the guest's page: pictures that show the character, the next picture to judge, and the buttons.
 
-    The page also tells what the picture to judge was asked to show. `reviewer` is the guest's name in the records.
-    `hand` is the state of the guest's page, `heard` its token and the number of its last handled message.
+    The page also tells what the picture to judge was asked to show. `reviewer` is the guest's name in the records,
+    `hand` the state of the guest's page. `heard` holds the id of the browser's page and the number of its last handled
+    message; the HTML repeats both, which tells the browser what was handled.
     """
     return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, hand))
 
@@ -182,10 +183,10 @@ def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
 def vote(
     desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...], reasons: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Handles one vote, skip or undo of a guest and returns the ids of the pictures that are skipped afterwards.
+    """Stores or undoes a guest's vote, or skips a picture; returns the ids of the pictures that are skipped afterwards.
 
-    `reviewer` is the guest's name in the records, `data` holds the act and the picture's id. Only a picture in the
-    queue can be voted on; a vote on another picture is ignored, and so are all expected errors.
+    `reviewer` is the guest's name in the records. `data` holds the act and the picture's id. A vote or skip for a
+    picture outside the queue changes nothing. A guest sees no errors: after one, `skipped` is returned.
     """
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:
