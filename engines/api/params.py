@@ -177,8 +177,8 @@ class GenerateParams(Params):
     `negative`: the negative prompt, for models with true classifier-free guidance.
     `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the output of the first transformer
     block changes by at most this fraction, the step skips the other blocks and reuses their last result.
-    `strength`: the weight of the character's own LoRA. The studio adds that LoRA with this weight to `loras`, the list of
-    all LoRAs to apply; engines do not read `strength`.
+    `strength`: the weight of the character's own LoRA. The studio adds that LoRA with this weight to `loras`, the LoRAs
+    to apply; engines do not read `strength`.
     """
 
     worded: ClassVar[str] = "prompt"
@@ -245,7 +245,7 @@ class TrainParams(Params):
     `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
     epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes the model's default.
+    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes the one in which the model is installed.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.

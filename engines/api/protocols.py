@@ -272,7 +272,7 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class Embedding:
-    """Holds a unit vector by which pictures are compared; `kind` tells whether it is of the face or the picture."""
+    """Holds a unit vector by which pictures are compared; `kind`: face, or image for the whole picture."""
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
@@ -302,8 +302,8 @@ class TrainItem:
 
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
-    `source_crop`: the part of the first reference, the picture that was edited, that was given to the editor. The
-    training cuts out this part first, and then its part `crop`.
+    `source_crop`: the first reference is the picture that was edited; this is the part of it that the editor was given.
+    A training cuts out this part, and then the part `crop` of it.
     """
 
     image: Path
@@ -390,7 +390,7 @@ class Trainer(Protocol):
         """Returns the stages, with their memory, that the training takes."""
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes on disk of a checkpoint and of an encoded picture, in a training with these parameters."""
+        """Estimates the bytes on disk of a checkpoint and of an encoded picture, for a training with `params`."""
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""

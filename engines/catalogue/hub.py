@@ -87,8 +87,8 @@ def is_intact(path: Path, file: RemoteFile) -> bool:
 def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
     """Returns the folder of a repository's main branch in Hugging Face's local cache; None where it is not there.
 
-    `cache`: the cache's folder. None takes the one that HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME gives, or the default;
-    these are read here, because importing huggingface_hub is slow.
+    `cache`: the cache's folder. None takes the one that HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME gives, or the default.
+    The variables are read without huggingface_hub, because importing that is slow.
     """
     if cache is None:
         home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")

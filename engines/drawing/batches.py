@@ -40,8 +40,8 @@ class Progress:
     def chunk(self, count: int) -> Tick:
         """Returns the callback that reports the denoising steps of the next batch.
 
-        `count`: the number of pictures in the batch. Whoever denoises calls the callback after each step, with the
-        number of steps done in this batch and the number of steps that it has.
+        `count`: the number of pictures in the batch. The sampling loop calls the callback after each step as
+        tick(done, steps): the steps done for each picture of the batch, and the steps that each picture takes.
         """
         base, first = self._steps, self._drawn + 1
         self._drawn += count

@@ -79,8 +79,8 @@ class AdapterFiles:
 def touches_modulation(use: LoraUse) -> bool:
     """Returns whether a LoRA file changes the transformer's modulation layers or its time embedding.
 
-    Some transformers are loaded without these layers, with a table of outputs computed beforehand in their place; such
-    a transformer cannot take such a LoRA. Raises: NotFound, LoraMismatch.
+    Some transformers are loaded with a precomputed table of outputs in place of these layers, and cannot take a LoRA
+    that changes them. Raises: NotFound, LoraMismatch.
     """
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping
