@@ -245,7 +245,7 @@ class TrainParams(Params):
     `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
     epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes the one in which the model is installed.
+    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the installed model.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
