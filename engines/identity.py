@@ -55,7 +55,7 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """Returns the cosine above which two pictures show the same person; None where the model does not state one."""
+        """Returns the cosine similarity above which two pictures show one person; None where the model states none."""
         threshold = self._settings.get("verification_threshold")
         return None if threshold is None else float(threshold)
 

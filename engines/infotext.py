@@ -78,8 +78,9 @@ def read_parameters(text: str) -> Told:
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
     """Returns the text for a PNG's `parameters` chunk: both prompts, and a line of `Key: value` pairs.
 
-    `provenance`: the picture's record, of which `model` (a name) and `loras` are used. `params`: of a generation or an
-    edit; for other kinds the result is their own text. `size`: the picture's (width, height) in pixels.
+    `provenance`: the picture's record, of which `model` (a name) and `loras` are used. `params`: the parameters of a
+    generation or an edit; for other parameters, such as those of a training, the text is only `params.to_text()`.
+    `size`: the picture's (width, height) in pixels.
     """
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()

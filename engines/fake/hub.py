@@ -54,14 +54,15 @@ class FakeHub(FolderHub):
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns None always, as if no file were on this machine before it is fetched."""
+        """Returns None always: no file counts as already downloaded to this machine."""
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends the rest of a file to `into`, or fails as the constructor's options ask.
+        """Appends to `into` the bytes of `file` that it does not hold yet, or fails as the constructor's options ask.
 
-        `into`: an open file that may hold the beginning of the download already. `on_bytes`: called with the number of
-        bytes that were appended. Raises: ModelGated, Unreachable.
+        `listing`: the listing of the file's repository. `into`: an open file, which may hold the beginning of the
+        download already. `on_bytes`: called with the number of bytes that were appended. Raises: ModelGated where the
+        option `refused` is set, Unreachable where `cut` breaks the download off.
         """
         self.asked.append((file.path, into.tell()))
         if self._refused:

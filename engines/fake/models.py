@@ -239,18 +239,19 @@ class FakeTrainer(_Fake):
         )
 
     def disk(self, params: Params) -> DiskUse:
-        """Returns the bytes that a training writes: those of one fake checkpoint, and 0 for each encoded picture."""
+        """Returns the bytes on disk of one fake checkpoint and of one encoded picture, which is 0; ignores `params`."""
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions of more than 77 words, as if CLIP read one token for each word."""
+        """Returns the indices of the captions that CLIP would truncate if each word were one token."""
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Trains from the run's last checkpoint, or from the start; yields events: steps, checkpoints, previews.
 
-        A run that is already finished yields only its last checkpoint, and that checkpoint's previews if they were not
-        made before. When the user cancels, a checkpoint is saved first. Raises: BadInput, Cancelled.
+        A run that is already finished yields only its last checkpoint; that checkpoint's previews follow if they were
+        not made before. When the user cancels, a checkpoint is saved before Cancelled is raised. Raises: BadInput where
+        the run has no pictures, Cancelled.
         """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")

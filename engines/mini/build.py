@@ -94,16 +94,16 @@ class Build:
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the path in the cache of the file `name` for tensors made from the training pictures.
+        """Returns the path of a cache file for tensors that were made from the training pictures.
 
-        The file name includes the data set's hash, so that a file made from other pictures is not reused.
+        Its name is `name` and the data set's hash, so that a file made from other pictures is not reused.
         """
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
         """Draws the training pictures and the sample character, and writes the model files that need no training.
 
-        Returns the number of training pictures.
+        Returns for the manifest the number of training pictures, as `pictures`.
         """
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
@@ -158,7 +158,7 @@ class Build:
     def judge(self) -> Figures:
         """Trains the judge, an identity encoder that only measures results and never trains another model.
 
-        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
+        Returns for the manifest steps, loss, AUC, the equal error rate, and the cosine similarity that gives this rate.
         """
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -169,7 +169,7 @@ class Build:
     def identity(self) -> Figures:
         """Trains the identity encoder with which users' pictures are scored.
 
-        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
+        Returns for the manifest steps, loss, AUC, the equal error rate, and the cosine similarity that gives this rate.
         """
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -238,20 +238,20 @@ class Build:
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
     def vae(self, kind: str) -> Model:
-        """Loads a trained autoencoder, "flux" or "qwen", from `out`."""
+        """Loads a trained autoencoder, "flux" or "qwen", from the output folder."""
         if kind == "flux":
             return diffusers.AutoencoderKL.from_pretrained(self.out / "flux" / "vae").eval()
         vae = diffusers.AutoencoderKLQwenImage.from_pretrained(self.out / "qwen_edit" / "vae").eval()
         return train_vae.for_still_pictures(vae)
 
     def text_encoder(self) -> Model:
-        """Loads the trained captioner, which is the editor's text encoder, from `out`."""
+        """Loads the trained captioner, which is also the editor's text encoder, from the output folder."""
         folder = self.out / "qwen_edit" / "text_encoder"
         model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return model.eval()
 
     def editor(self) -> Model:
-        """Loads the editor's trained transformer from `out`."""
+        """Loads the editor's trained transformer from the output folder."""
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
     def edit(self) -> Figures:
@@ -298,7 +298,7 @@ class Build:
         return info
 
     def trained_flux(self) -> Flux:
-        """Loads the generator's trained transformer, CLIP and T5 from `out`."""
+        """Loads the generator's trained transformer, CLIP and T5 from the output folder."""
         folder = self.out / "flux"
         return Flux(
             diffusers.FluxTransformer2DModel.from_pretrained(folder / "transformer").eval(),
@@ -328,12 +328,12 @@ class Build:
         return figures | {"of_step": self.records.read("edit")["steps"]}
 
     def oracle(self, net: N, name: str) -> N:
-        """Loads the weights of a measuring net ("reader" or "judge") from `out` into `net`, and returns it."""
+        """Loads the trained weights of the net `name`, "reader" or "judge", from the output folder into `net`; returns `net`."""
         net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes `out`/manifest.json: all stages' records, library versions, seeds, thresholds and the models' size."""
+        """Writes manifest.json to the output folder: all stages' records, versions, seeds, thresholds and the models' size."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
@@ -370,9 +370,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the training stages that the arguments name; without names it runs all.
+    """Runs the training stages that the options `--stage` name, or all if there are none.
 
-    `arguments`: as on the command line; None takes those of the command line.
+    `arguments`: the command line, such as ["--stage", "edit"]; None takes that of this process.
     """
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)

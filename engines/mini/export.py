@@ -71,7 +71,7 @@ def save_model(model: Any, folder: Path) -> None:
 def save_frame(out: Path) -> None:
     """Writes the toy models' files that need no training: model indexes, tokenizers, schedulers, the image processor.
 
-    `out`: the folder of both models.
+    `out`: the folder that has or gets the model folders `flux` and `qwen_edit`.
     """
     version = {"_diffusers_version": diffusers.__version__}
     write_whole(out / "flux" / "model_index.json", json.dumps(FLUX_INDEX | version, indent=2))
@@ -88,7 +88,7 @@ def save_frame(out: Path) -> None:
 def save_identity(encoder: Model, threshold: float, folder: Path) -> None:
     """Saves the identity encoder's weights and its picture settings into a folder.
 
-    `threshold`: the cosine above which two pictures show one person; it is saved in the settings.
+    `threshold`: the cosine similarity above which two pictures show one person; it is saved in the settings.
     """
     save_model(encoder, folder)
     settings = {
@@ -111,9 +111,10 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
-    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration.
+    """Computes the mean and standard deviation of raw latents (N, 16, h, w); sets them in the autoencoder's configuration.
 
-    Qwen's autoencoder has one pair for each channel, FLUX's a single pair (`shift_factor`, `scaling_factor`).
+    Qwen's autoencoder gets one pair for each channel. FLUX's gets a single pair, as `shift_factor` (the mean) and
+    `scaling_factor` (1 / the standard deviation).
     """
     latents = latents.float()
     if configs.is_causal(vae):

@@ -81,8 +81,8 @@ def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, 
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
     """Returns how well an identity encoder tells whether two pictures show the same person.
 
-    `auc`: the area under the ROC curve. `threshold`: the cosine at which the share of different people that are taken
-    for the same equals the share of same people that are taken for different ones. `equal_error`: this share.
+    `auc`: the area under the ROC curve. `threshold`: the cosine similarity at which both errors are equally frequent:
+    two people are taken for one, one person is taken for two. `equal_error`: the share of pairs with such an error.
     """
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
@@ -129,8 +129,10 @@ def generator_figures(
 ) -> dict[str, Any]:
     """Returns for each attribute the share of generated pictures that show what their caption says.
 
-    `draw`: generates pictures from captions; `reader`: classifies them. The captions describe `count` people whom no
-    model was trained on, one scene of each; `first`: the number of the first scene.
+    The dictionary also has `expression_in_head_shots`, the share for the expression in pictures of heads alone, and
+    `captions`, the number of captions. `draw`: generates pictures from captions; `reader`: classifies them. The
+    captions describe `count` people whom no model was trained on, one scene of each; `first`: the number of the first
+    scene.
     """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
@@ -185,12 +187,12 @@ def editor_figures(
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Returns for each kind of edit three shares, each from 0 to 1.
+    """Edits drawings of people whom no model was trained on; returns three shares, 0 to 1, for each kind of edit.
 
-    `done`: how often the change is made; `person_kept`; `rest_kept`: how often other attributes stay. `edit`: edits
-    pictures by instructions. For each kind, `per_task` scenes of people whom no model was trained on are edited;
-    `first`: the number of the first scene. `threshold`: the cosine of the judge's vectors from which two pictures show
-    one person.
+    `done`: how often the change is made; `person_kept`: how often the person stays recognisable; `rest_kept`: how often
+    each other attribute stays. `edit`: edits pictures by instructions; `reader`: classifies attributes. `judge`:
+    recognises people, by vectors; from the cosine similarity `threshold` on, two show one person. `per_task`: the
+    number of scenes edited for each kind, which is also returned; `first`: the number of the first scene.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

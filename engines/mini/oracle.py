@@ -23,7 +23,7 @@ Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 class Oracle:
     """Holds two nets that measure drawings: `reader` classifies the scene's attributes, `judge` embeds the person.
 
-    `threshold`: the cosine of the judge's vectors above which two pictures show one person.
+    `threshold`: the cosine similarity of the judge's vectors above which two pictures show one person.
     """
 
     def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:

@@ -12,8 +12,8 @@ from engines.mini.export import write_whole
 def write_sample(folder: Path, seed: int = 11, trigger: str = "ohwx", name: str = "Robin") -> None:
     """Writes a sample character into a folder: twelve drawings, their captions, and character.json.
 
-    The latter holds the true attributes of each drawing. `seed` chooses the person, who is one whom no model was
-    trained on. `trigger`: the trigger word of the captions; `name`: the character's name.
+    character.json holds the true attributes of each drawing. `seed`: chooses the person, whom no model was trained on.
+    `trigger`: the trigger word of the captions; `name`: the character's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = []

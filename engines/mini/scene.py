@@ -26,7 +26,11 @@ _TRAITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Describes a drawn person by the traits that all pictures of one character share; lengths are in head radii."""
+    """Describes a drawn person by the traits that all pictures of one character share.
+
+    Lengths are in head radii, and `eye_size` is a factor. `jaw`: how square the lower face is; `fringe`: a number in
+    0…1 that chooses one of three fringes.
+    """
 
     hair_style: str = "short"
     hair_colour: str = "brown"
@@ -104,7 +108,8 @@ def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
 def is_held_out(person: Person) -> bool:
     """Returns whether a person is held out from all training.
 
-    The named traits decide this: one in eight of their combinations is held out.
+    Only the traits with named values, such as the hair colour, decide this: one in eight of their combinations is held
+    out.
     """
     index = 0
     for name, values in PERSON_VALUES.items():

@@ -31,7 +31,7 @@ CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{vocab.DRAWN.caption_request}<|im_
 def edit_prompt(instruction: str) -> str:
     """Returns the chat prompt that QwenImageEditPlusPipeline makes of an instruction and one picture.
 
-    It already has one image token for each token of the picture.
+    The image token in it is already repeated, once for each token that the picture takes.
     """
     return text_tokenizers.QWEN_TEMPLATE.format(EDIT_PREFIX + instruction)
 
@@ -182,7 +182,7 @@ def train_captioner(
     """Trains the captioner to caption all pictures and, at every second step, the results of edits.
 
     A result is captioned from the picture before the edit and the instruction. `folder`: gets the checkpoint. Returns
-    the model, then its steps, loss and number of parameters.
+    the model, and a dictionary with its steps, loss and number of parameters.
     """
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()

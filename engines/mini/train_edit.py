@@ -24,10 +24,10 @@ NEGATIVE = " "
 class EditSet:
     """Holds the training data of N edits.
 
-    `before`, `after`: the normalised latents of the pictures (N, 16, 16, 16). `embeds`, `lengths`: the instructions'
-    hidden states, and their numbers of tokens. `negative_embeds`, `negative_length`: the same of the negative prompt,
-    encoded with the pictures of the first M edits. `weights` (N,): how often an edit is drawn, relative to others; more
-    often for kinds that are hard to learn.
+    `before`, `after`: the normalised latents of the pictures (N, 16, 16, 16). `embeds` (N, L, 192), `lengths` (N,): the
+    hidden states of the instructions, and their numbers of tokens. `negative_embeds` (M, l, 192), `negative_length`:
+    the same for the negative prompt, encoded with the pictures of the first M edits. `weights` (N,): how often an edit
+    is drawn, relative to others; more often for kinds that are hard to learn.
     """
 
     before: Tensor
@@ -79,7 +79,7 @@ def changed(clean: Tensor, reference: Tensor) -> Tensor:
 def train_edit(
     data: EditSet, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains the editor's transformer; returns it, then its steps, loss and number of parameters.
+    """Trains the editor's transformer; returns it, and a dictionary with its steps, loss and number of parameters.
 
     `folder`: gets the checkpoint; `compiled`: use torch.compile. One edit in ten gets the negative prompt in place of
     its instruction, so that true classifier-free guidance works.

@@ -28,10 +28,10 @@ class Flux(TextToPicture):
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """Encodes prompts with T5 and CLIP; returns a Conditioning of one row for each prompt, in CPU memory.
+        """Encodes prompts with T5 and CLIP; returns a list with one Conditioning (of one row) for each prompt.
 
         `parts`: the text encoders by component name. T5 gives a vector for each token, CLIP one pooled vector for each
-        prompt.
+        prompt. The results are in CPU memory.
         """
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]

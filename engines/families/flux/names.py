@@ -25,9 +25,9 @@ _SINGLE: Names = {
 
 
 def flux_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout; None for a module that has none.
+    """Returns which module of Black Forest Labs' layout has the weights of a diffusers FLUX.1 module; None if none has.
 
-    `module`: a path such as "transformer_blocks.0.attn.to_q". The place is the name of a module there and, where that
-    fuses several of ours (as `qkv`), which of its outputs is meant.
+    `module`: a path such as "transformer_blocks.0.attn.to_q". Black Forest Labs' layout fuses some modules, such as q,
+    k and v into `qkv`; the result then also says which part of the fused module belongs to `module`.
     """
     return bfl_slot(module, _DOUBLE, _SINGLE)

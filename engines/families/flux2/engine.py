@@ -20,8 +20,8 @@ class Flux2(TextToPicture):
     """Generates pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
     With guidance above 1 the negative prompt is encoded, too. The class attributes that end in `_per_token` and
-    `_per_pixel` estimate memory. They are computed, not measured: bytes in use during one forward pass in bfloat16,
-    counted on meta tensors, and a margin for weights at full precision and for the allocator's losses.
+    `_per_pixel` estimate a stage's working memory in bytes. They were not measured: the tensors of one forward pass in
+    bfloat16 were counted on meta tensors, and a margin was added.
     """
 
     maths: ClassVar[Any] = flux2
@@ -35,9 +35,9 @@ class Flux2(TextToPicture):
         return (item.prompt, item.negative) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
-        """Encodes prompts with three layers of Qwen3; returns a tensor (1, text_tokens, 3 × width) for each prompt.
+        """Encodes prompts as the hidden states of three Qwen3 layers; returns a tensor for each prompt, in CPU memory.
 
-        `parts`: holds the text encoder as `text_encoder`. The tensors are in CPU memory.
+        Each tensor is (1, text_tokens, 3 × width). `parts`: holds the text encoder as `text_encoder`.
         """
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others

@@ -36,8 +36,8 @@ class Flux2Adapter(CaptionedFamily):
     """Adapts the training loop to FLUX.2 [klein], which learns from captioned pictures.
 
     A LoRA is trained on the attention and MLP layers of double and single blocks, never on modulation layers. Latents
-    are (B, 32, h, w), packed tokens (B, n, 128). The noise density `resolution_shift` shifts training's noise levels as
-    musubi-tuner's flux2_shift does, which is less than the shift at inference.
+    are (B, 32, h, w), packed tokens (B, n, 128). With the timestep density `resolution_shift`, training shifts its
+    noise levels as musubi-tuner's flux2_shift does, which is less than FLUX.2 shifts them at inference.
     """
 
     targets: ClassVar = {
@@ -58,7 +58,7 @@ class Flux2Adapter(CaptionedFamily):
         return components.tokenizer(self.folder, "tokenizer")
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption with three layers of Qwen3; returns `prompt_embeds` (1, text_tokens, 3 × width).
+        """Encodes a caption as the hidden states of three Qwen3 layers: `prompt_embeds` (1, text_tokens, 3 × width).
 
         `parts`: holds the text encoder as `text_encoder`; `references`: ignored.
         """
@@ -109,9 +109,9 @@ class Flux2Adapter(CaptionedFamily):
 
 
 def flux2_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout; None for a module that has none.
+    """Returns which module of Black Forest Labs' layout has the weights of a diffusers FLUX.2 module; None if none has.
 
-    `module`: a path such as "transformer_blocks.0.attn.to_q". The place is the name of a module there and, where that
-    fuses several of ours (as `qkv`), which of its outputs is meant.
+    `module`: a path such as "transformer_blocks.0.attn.to_q". Black Forest Labs' layout fuses some modules, such as q,
+    k and v into `qkv`; the result then also says which part of the fused module belongs to `module`.
     """
     return bfl_slot(module, _DOUBLE, _SINGLE)

@@ -33,8 +33,9 @@ _PIXELS_PER_TOKEN = 28 * 28
 class QwenCaptioner:
     """Captions pictures with an editor's own Qwen2.5-VL text encoder, by greedy decoding, so always in the same way.
 
-    `spec`: the model's row in the registry. It names the vocabulary that has the request's wording, and its options may
-    have `caption_template` (the chat around the request), `batch` (pictures at once) and picture sizes (see `Sizes`).
+    `spec`: the model's row in the registry. Its field `wording` chooses the sentence that asks for a caption. Its
+    options may have `caption_template` (the chat around that sentence), `batch` (the number of pictures captioned at
+    once) and the picture sizes of `Sizes`.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -57,7 +58,8 @@ class QwenCaptioner:
     ) -> Iterator[Caption]:
         """Yields a caption for each picture, in order; each begins with the trigger word of `params`.
 
-        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
+        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done, their total, and
+        a message to the user.
         """
         shown = [self._sizes.vision(image) for image in images]
         done = 0

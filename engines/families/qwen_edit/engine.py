@@ -69,9 +69,9 @@ class QwenEdit:
     def plan(self, items: Sequence[EditItem]) -> Plan:
         """Checks the edits; returns the stages encode (text encoder, VAE), denoise (transformer, LoRAs), decode (VAE).
 
-        The registry row can ask for a table that replaces the transformer's modulation layers. The stage denoise has
-        that table, unless a LoRA changes modulation layers; then it has the layers, which take more memory. Raises:
-        ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
+        To save memory, the model's registry row may ask for a transformer whose modulation layers are replaced by a
+        table of precomputed outputs. If a LoRA changes modulation layers, the complete transformer is used all the
+        same. Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)

@@ -126,9 +126,9 @@ def processor(folder: Path) -> Any:
 def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
     """Returns the keyword arguments of Qwen2.5-VL's forward or generate for prompts and their pictures.
 
-    `images`: the pictures of all prompts, in the order of their marks in `texts`. The tensors are on the model's
-    device. They include `mm_token_type_ids`: without it, transformers 5 gives image tokens no 3-D positions, and does
-    not warn.
+    `texts`: the prompts, with an image placeholder for each picture; `images`: the pictures of all prompts, in the
+    order of these placeholders. The tensors are on the model's device. They include `mm_token_type_ids`: without it,
+    transformers 5 gives image tokens no 3-D positions, and does not warn.
     """
     inputs = dict(processor(text=list(texts), images=list(images) or None, padding=True, return_tensors="pt"))
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).to(torch.int32)
@@ -144,7 +144,7 @@ def conditioning(
     *,
     picture_label: str = Sizes.picture_label,
 ) -> Conditioning:
-    """Encodes one instruction with its pictures; returns one row, without the tokens of the system prompt.
+    """Encodes one instruction with its pictures as a Conditioning of one row, without the system prompt's tokens.
 
     `images`: scaled by `Sizes.vision`; `picture_label`: the text before each picture, with {} for its number.
     """

@@ -32,7 +32,8 @@ class QwenEditAdapter(Family):
     """Adapts the training loop to Qwen-Image-Edit, which learns from edits: pairs of pictures with an instruction.
 
     A LoRA is trained on the attention and (unless attention alone is chosen) the MLP layers of all blocks, never on
-    modulation layers. As these depend on the timestep alone and stay frozen, a table can replace them.
+    modulation layers. Since modulation layers stay frozen and depend on the timestep alone, a table of precomputed
+    outputs can replace them.
     """
 
     targets: ClassVar = {
@@ -56,9 +57,9 @@ class QwenEditAdapter(Family):
     ) -> Tensors:
         """Encodes a training pair: the result of an edit, and the reference pictures that it was made from.
 
-        Returns `latents` of the result and `reference_0` and so on, (1, 16, h, w) each. `image`: the result, sampled
-        from the VAE's posterior with `generator`. All pictures are scaled as in editing, to at most `resolution`²
-        pixels, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
+        Returns `latents` of the result and `reference_0` and so on, (1, 16, h, w) each. `image`: the result, whose
+        latents are drawn from the VAE's posterior with `generator`. All pictures are scaled as in editing, to at most
+        `resolution`² pixels, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
@@ -86,11 +87,11 @@ class QwenEditAdapter(Family):
         return dict(zip(_WORDS, cond, strict=True))
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes a preview, an edit to make during training; returns tensors by name.
+        """Encodes a preview, which is an edit to make during training; returns tensors by name.
 
-        These are the tensors of `encode_words`, and the latents of the pictures as `reference_0` and so on. Only where
-        true_cfg is above 1, the encoded negative prompt is added, under names with the prefix `negative_`. Raises:
-        BadInput for a preview that is no edit.
+        These are the tensors that `encode_words` returns for the instruction, and the latents of the pictures, source
+        first, as `reference_0` and so on. If true_cfg is above 1, the encoded negative prompt is added, under names
+        with the prefix `negative_`. Raises: BadInput for a preview that is no edit.
         """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
@@ -139,17 +140,18 @@ class QwenEditAdapter(Family):
         return qwen.to_images(parts["vae"], latents)[0]
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options that change the encoding of the same files; they become part of the cache's keys.
+        """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
 
-        To the options of the base class it adds the model's picture sizes and label (`Sizes`).
+        These are the options of every family, and the sizes to which the model's pictures are scaled (`Sizes`).
         """
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
         """Returns the descriptions of the components called `names`, in that order, for a stage of the plan.
 
-        Where the registry row asks for it, the transformer has a table instead of modulation layers, since no LoRA
-        trained here changes them. `base`: the transformer's precision (nf4, int8); "" takes that of the row.
+        If the registry row asks for it, the transformer's modulation layers are replaced by a table of precomputed
+        outputs; no LoRA trained here changes these layers. `base`: the transformer's precision (nf4, int8); "" takes
+        that of the row.
         """
         parts = dict(zip(names, super().components(names, base), strict=True))
         if modulation.wanted(self.spec) and "transformer" in parts:
@@ -161,8 +163,8 @@ class QwenEditAdapter(Family):
     ) -> Tensor:
         """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 64) float32.
 
-        `sigma` (B,): noise levels. Where a table replaces the modulation layers, each is first moved to the nearest
-        level of the table. `guidance` is ignored.
+        `sigma` (B,): noise levels. If a table of precomputed outputs replaces the modulation layers, each noise level
+        is first moved to the nearest one that the table has. `guidance` is ignored.
         """
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
