@@ -17,7 +17,8 @@ class Settings:
     """Holds the settings with which a studio is started.
 
     `data_root` is the data folder, `assets` the folder of the program's own files, `models_dir` that of the models'
-    weights. `budget_gib` is the GPU memory that models may use; `fake_gib` is the memory of a simulated GPU.
+    weights. `budget_gib` is the GPU memory that models may use; `fake_gib` is the memory of the simulated GPU that
+    the device `fake` stands for. `compile` names the backend for torch.compile, "" compiles nothing.
     """
 
     data_root: Path
@@ -32,11 +33,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
-        """Returns settings from the environment variables `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`.
+        """Returns settings with the data folder and device that two environment variables name.
 
-        `assets` is the folder of the program's own files. `home` is the data folder; None takes that of
-        `FLENWHEEL_HOME`, and where it is not set, one in the user's home folder. Raises: NotFound when the folder lies
-        in a home folder that does not exist.
+        They are `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's own files. `home` is
+        the data folder to use instead; None takes the variable, and where that is not set, a folder in the user's home
+        folder. Raises: NotFound when a home folder is needed and the user has none.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)

@@ -321,9 +321,9 @@ class _Forms:
 def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
     """Opens the review link, by which others review this character's pictures, and returns its state as JSON.
 
-    `hours` is how long it stays open, None for a day. With `network` only devices in the local network can reach it,
-    otherwise anyone where a public tunnel can be made. The state is what `ReviewLink.state` returns. Raises: BadInput
-    for a length that is not allowed, and without a local network.
+    `hours` is how long it stays open, None for a day. With `network` only devices in the local network can reach it;
+    otherwise it is public, or for this machine alone where no public tunnel can be made. The state is what
+    `ReviewLink.state` returns. Raises: BadInput for `hours` that are not allowed, and where there is no local network.
     """
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 

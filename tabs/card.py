@@ -71,8 +71,8 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
     """Returns four updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
 
     `which` and `against` are the ids of the chosen model cards; `awaited` is the id of a job that makes a model card,
-    "" for none. Once this model card exists, it is chosen and its sub-tab opens. When the job has ended, its id is
-    replaced by "".
+    "" for none. Once that model card exists, it is chosen and the sub-tab of model cards opens. When the job has ended,
+    its id is replaced by "".
     """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]
@@ -134,8 +134,9 @@ def start(desk: Desk, version: str | None) -> str:
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
     """Returns a model card as HTML: its first-try rate, the rate of each axis such as identity, and all its pictures.
 
-    `which` is the id of the model card, None for none; `against` is the id of another one to compare with, "" for none.
-    A button to run a version's model card stands above it where that is the user's next step.
+    The first-try rate is the share of right pictures among those of the first seed. `which` is the id of the model
+    card, None for none; `against` is the id of another one to compare with, None or "" for none. Above it stands a
+    button that makes the model card of a version, where that is the user's next step.
     """
     store, step = desk.store, next_step(desk)
     wanted = store.versions.peek(step.version)

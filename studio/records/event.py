@@ -79,7 +79,7 @@ class RanShort(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Event):
-    """Holds an event of a kind that only another version of FLENwheel knows; `told` is its log line as parsed JSON."""
+    """Holds an event of a kind that only another version of the program knows; `told` is its log line as JSON."""
 
     at: str = field(default="", metadata=UNLESS_DEFAULT)
     told: Json = field(default_factory=dict)

@@ -92,5 +92,5 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the similarity to the originals by the scorer stored last; None without a score or a face."""
+        """Returns the last similarity to the originals in `scores`; None where there is no score or no face."""
         return list(self.scores.values())[-1] if self.scores else None

@@ -44,7 +44,7 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """Holds a picture that a job left out, an original that it did not compare with, or a result stored before.
+    """Holds a picture that a job reports with a reason; `Without` names the three cases, such as left out.
 
     `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is the number of the
     job's items that this concerns.
@@ -93,7 +93,7 @@ class Advised(Part):
 class Artifacts(Part):
     """Holds the results that a job has so far, such as the ids of its pictures, its checkpoints or its LoRA version.
 
-    A field is None as long as the job has no such result, and in all jobs of a kind that makes none.
+    A field is None while the job has no such result, and always in a kind of job that never has one.
     """
 
     images: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -125,10 +125,11 @@ class Artifacts(Part):
 
 
 class Without(StrEnum):
-    """Names the three lists of pictures that a job reports with a reason.
+    """Names the three lists of pictures that a job reports, each picture with a reason.
 
-    They are pictures that it left out, originals that it did not compare its results with, and results that had been
-    stored before. Each value is the name of the field of `Artifacts` that holds the list.
+    `LEFT_OUT` are pictures that the job could not use, `NOT_COMPARED` originals that it did not compare its results
+    with, `AGAIN` results that are identical to a stored picture. Each value is the name of the field of `Artifacts`
+    that holds the list.
     """
 
     LEFT_OUT = "left_out"
@@ -182,7 +183,7 @@ class Job(Record):
     def omissions(self, what: Without) -> tuple[Omission, ...]:
         """Returns the pictures that the job reports in one of its three lists; an empty tuple where there are none.
 
-        `what` chooses the list: left out, not compared with, or drawn again.
+        `what` chooses the list: pictures left out, originals not compared with, or results that were not new.
         """
         found = {
             Without.LEFT_OUT: self.artifacts.left_out,
@@ -192,9 +193,10 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns a text for the user on the pictures that a finished job left out or drew again; "" for none.
+        """Returns a text for the user on the pictures that a finished job reports, with reasons; "" for none.
 
-        It gives the reasons, and also names originals that could not be compared with.
+        They are pictures that it left out, originals that it did not compare with, and results that are identical to a
+        stored picture. Of each of these lists the text names only the first few.
         """
         words = []
         for what, done in WITHOUT_WORDS.items():

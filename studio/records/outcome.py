@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 class Goal(StrEnum):
     """Names whether a rate reaches its target: met, missed, or open.
 
-    It is open where the outcomes that could not be judged would decide it.
+    It is open where the outcomes that could not be judged could still make the rate reach or miss the target.
     """
 
     MET = "met"
@@ -60,9 +60,9 @@ class Rate(Part):
 class Paired(Part):
     """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair.
 
-    Of the `pairs`, both outcomes of `judged` could be judged; the other figures count only these. `rate_a` and `rate_b`
-    are the pass rates of the lists, None without a judged pair. `only_a` pairs passed in list a alone, `only_b` in list
-    b alone. `p` is the p-value of McNemar's test.
+    `pairs` counts all pairs, `judged` those in which both outcomes could be judged, `unknown` the rest. The other
+    figures count only judged pairs: `rate_a` and `rate_b` are the pass rates of the two lists, None without a judged
+    pair; `only_a` pairs passed in list a alone, `only_b` in list b alone. `p` is the p-value of McNemar's test.
     """
 
     pairs: int

@@ -17,7 +17,7 @@ from studio.records.review import Triplet
 class Payload(Part):
     """Holds the parameters of a job; each kind of job has its own subclass.
 
-    Names that the class does not know are ignored when a stored payload is read.
+    Parameters that the class does not have are ignored when a stored payload is read.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
@@ -30,7 +30,11 @@ class Payload(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportPayload(Payload):
-    """Holds the parameters of an import: the paths of files and folders, and limits of size and number by name."""
+    """Holds the parameters of an import of pictures.
+
+    `paths` are the paths of the files and folders to import. `limits` maps names of limits, such as `files` and
+    `total_bytes`, to the most that is accepted.
+    """
 
     paths: tuple[str, ...]
     limits: Mapping[str, int]
@@ -52,10 +56,10 @@ class CaptionPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPayload(Payload):
-    """Holds the parameters that all jobs share which generate pictures or train.
+    """Holds the parameters that are common to all jobs that edit pictures, generate pictures or train.
 
     `model` is the name of the model. `version` is the id of the LoRA version that is used with it; "" and None stand
-    for the base model. `notes` are texts for the user on the parts of LoRA files that are not used.
+    for the base model alone. `notes` are texts for the user on the parts of LoRA files that are not used.
     """
 
     model: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -91,8 +95,8 @@ class PlanRow(Part):
     """Holds one planned edit: the source picture's id, the EditParams as JSON, and the tags the result should have.
 
     `asked` maps a tag's axis to its value; `task` names the kind of edit, such as background. `mends` is the id of an
-    earlier wrong result that this edit tries to do better, "" for none. `area` is the file of a mask: only the masked
-    part of that wrong result is then redone; "" redoes the whole picture.
+    earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask file, relative to
+    the character's folder: only the mask's white part of the wrong result is redone; "" redoes the whole picture.
     """
 
     source: str
@@ -114,7 +118,7 @@ class EnrichPayload(ModelPayload):
 class DrawPayload(ModelPayload):
     """Holds the parameters of a job that generates pictures; `items` has one GenerateParams as JSON for each picture.
 
-    `seeds` are the seeds of a model card; None for any other job.
+    `seeds` are the seeds of a model card (the evaluation of a LoRA version); None where the job makes no model card.
     """
 
     items: tuple[Json, ...] = ()
@@ -125,10 +129,9 @@ class DrawPayload(ModelPayload):
 class TrainPayload(ModelPayload):
     """Holds the parameters of a LoRA training.
 
-    `params` are TrainParams as JSON, `dataset` is the id of the frozen dataset. `start` is the id of the LoRA version
-    that the training begins from; None or "" for a new LoRA. `held_out` are the edits, as triplets of source,
-    parameters and result, that an editor's training does not see and is measured by; None for a training of the
-    character.
+    `params` are TrainParams as JSON, `dataset` is the id of the dataset to train on. `start` is the id of the LoRA
+    version that the training begins from; None or "" for a new LoRA. `held_out` are example edits (source, parameters,
+    result) that are kept out of an editor's training to measure it; None for a training of the character.
     """
 
     params: Json = field(default_factory=dict)

@@ -13,9 +13,9 @@ from studio.records.image import Verdict
 class Triplet(Record):
     """Holds a training example for the editor model: a source picture, the edit's parameters, and the accepted result.
 
-    `source`, `result` and `wrong` are ids of pictures; `wrong` is the rejected result that a better one replaced, ""
-    for none. `golden` is true where a human corrected the result. A `held_out` triplet is not trained on: it measures
-    the training.
+    `source`, `result` and `wrong` are ids of pictures; `wrong` is an earlier, wrong result of the edit, "" for none.
+    `golden` is true where a human corrected the pixels, masked an area to redo or changed the words of the prompt. A
+    `held_out` triplet is not trained on: it measures the training.
     """
 
     source: str
@@ -31,8 +31,8 @@ class Triplet(Record):
 class Before(Part):
     """Holds the review of a picture as it was before a decision, from which an undo restores it exactly.
 
-    `triplet` is the training example that the picture made then, None for none. `correction` is the id of the corrected
-    picture that came with the decision, "" for none.
+    `triplet` is the editor's training example that was stored for the picture, None for none. `correction` is the id of
+    the corrected picture that came with the decision, "" for none.
     """
 
     state: Verdict = Verdict.PENDING
@@ -75,7 +75,7 @@ class Throw(Record):
 class Recrop(Record):
     """Holds one change of the crop of the picture with the id `image`; `before` is the crop that was replaced.
 
-    A crop is left, top, right and bottom in shares of the picture; an empty one is the whole picture.
+    A crop is left, top, right and bottom as fractions of the picture's size; an empty one is the whole picture.
     """
 
     image: str
@@ -84,7 +84,7 @@ class Recrop(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Notes(Part):
-    """Holds what can be noted on a picture: its caption and who wrote it, its tags by axis, and its star."""
+    """Holds what can be noted on a picture: caption, who wrote the caption, tags by axis, and whether it has a star."""
 
     caption: str = ""
     caption_by: str = ""
@@ -94,7 +94,7 @@ class Notes(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Noted(Part):
-    """Holds the notes of one picture before and after a change: `image` is the picture's id."""
+    """Holds the caption, tags and star of the picture with the id `image`, before and after a change."""
 
     image: str
     before: Notes
@@ -105,7 +105,7 @@ class Noted(Part):
 class Batch(Record):
     """Holds one change of the captions, tags or stars of many pictures, so that it can be undone.
 
-    `words` describes the change to the user; `pictures` has the notes of each picture before and after it.
+    `words` describes the change to the user. `pictures` has the values of each picture before and after the change.
     """
 
     words: str

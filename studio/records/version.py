@@ -28,11 +28,11 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """Holds how the edits that were kept out of an editor's training turned out, either without or with its LoRA.
+    """Holds how test edits turned out on one side of a comparison: either without or with an editor's new LoRA.
 
-    `outcomes` has the outcomes of each edit by axis. `accepted` is the share of passed edits among the `judged` ones,
-    with its 95 % interval `low` to `high`. `unknown` edits could not be judged. `identity_median` is the median
-    similarity to the originals.
+    The test edits were kept out of the training. `outcomes` maps axes such as identity to outcomes, for each edit.
+    `accepted` is the share of edits that passed among the `judged` ones, with its 95 % interval from `low` to `high`;
+    `unknown` edits could not be judged. `identity_median` is the median similarity to the imported pictures.
     """
 
     identity_median: float | None = None
@@ -60,11 +60,11 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """Holds how `n` edits that were kept out of an editor's training turned out before and after it, pair by pair.
+    """Holds how `n` edits that were kept out of an editor's training turned out without and with the new LoRA.
 
-    Of the `judged` pairs, `better` were accepted only after the training, `worse` only before it; `p` is the p-value of
-    McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
-    comparisons. `note` is a text for the user.
+    `before` and `after` are the figures without and with it. Of the `judged` pairs, `better` were accepted only with
+    the LoRA, `worse` only without it; `p` is the p-value of McNemar's test. `originals` is the number of imported
+    pictures that identity was judged by, None in older comparisons. `note` is a text for the user.
     """
 
     n: int = 0
@@ -83,8 +83,8 @@ class Comparison(Part):
 class Metrics(Part):
     """Holds the figures of a version's training: steps, final smoothed loss, seconds, and number of pictures.
 
-    `real_share` is the share of originals among the pictures, 0…1, counted with repeats. `edits` compares edits without
-    and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
+    `real_share` is the share of imported pictures, 0…1, where a picture that an epoch repeats counts each time. `edits`
+    compares edits without and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
     """
 
     steps: int | None = None

@@ -20,8 +20,8 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # co
 def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
     """Raises BadInput when a JSON value is nested too deep or holds control characters or lone surrogates.
 
-    `what` is the name of the value in the error message, which also says where in the value the fault is. `room` is how
-    many levels of lists and objects are still allowed.
+    `what` names the value in the error message; the message also says where in the value the fault is. `room` is how
+    many levels of lists and objects may still lie in one another.
     """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):

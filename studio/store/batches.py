@@ -30,10 +30,10 @@ class Batches:
         self._batches = Collection(database, "batches", Batch)
 
     def change(self, words: str, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes captions, tags or stars of pictures and returns the new records of those that really changed.
+        """Changes captions, tags or stars of pictures, and returns the new records of the pictures that really changed.
 
         `changes` maps a picture's id to its new values by field name. `words` describes the change to the user who may
-        undo it. Raises: NotFound for an unknown picture, BadInput for an unknown field or text that no page can show.
+        undo it. Raises: NotFound for an unknown picture, BadInput for an unknown field or for control characters.
         """
         with self._database.transaction():
             before = {image: self._images.get(image) for image in changes}
@@ -48,14 +48,14 @@ class Batches:
             return [self._images.put(after[image]) for image in differ]
 
     def last(self) -> Batch | None:
-        """Returns the change that `undo` would undo; None without one."""
+        """Returns the change that `undo` would undo; None where there is no change to undo."""
         return self._batches.last(lambda batch: True)
 
     def undo(self) -> tuple[Batch, list[str]]:
         """Undoes the last change of many pictures; returns that change, and the ids of the restored pictures.
 
-        A caption, a picture's tags or a star that was changed again later is left as it is now. Raises: NotFound where
-        there is no change to undo.
+        What was changed again later stays: caption, tags and star of a picture are each restored only where they still
+        have the values of that change. Raises: NotFound where there is no change to undo.
         """
         with self._database.transaction():
             last = self.last()

@@ -139,39 +139,39 @@ class Store:
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a small WebP thumbnail of a picture or of a part of it; makes the file when missing.
 
-        `crop`: left, top, right, bottom in shares of it, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom as fractions, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a large file of a picture, which a browser shows upright and without transparency.
 
-        `crop`: left, top, right, bottom in shares of it, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom as fractions, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
         """Sets the training mask of a picture and returns its record; `mask` None removes the mask.
 
         White parts of the mask are trained, black parts are not. The picture's file does not change. Raises: NotFound;
-        BadInput for a mask of another size than the picture, and for a black one."""
+        BadInput for a mask of another size than the picture, and for an all-black mask."""
         return self.update_image(image_id, mask="" if mask is None else self.keep_area(image_id, mask))
 
     def keep_area(self, image_id: str, mask: Image.Image) -> str:
         """Stores a mask for a picture, without making it the picture's training mask.
 
         Returns the path of the mask's file relative to the character's folder. Raises: NotFound; BadInput for a mask of
-        another size than the picture, and for a black one."""
+        another size than the picture, and for an all-black mask."""
         image = self.images.get(image_id)
         return self._pictures.keep_mask(mask, (image.width, image.height))
 
     def set_crop(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
         """Sets the part of a picture that is trained, and returns the picture's record; its file does not change.
 
-        `crop` is left, top, right and bottom in shares of the picture, 0…1; an empty one is the whole picture. Raises:
-        NotFound; BadInput for a crop that is not within the picture or is too small."""
+        `crop` is left, top, right and bottom as fractions, 0…1; empty for the whole picture. Raises: NotFound; BadInput
+        for a crop that is not within the picture or is too small."""
         return self._crops.set(image_id, crop)
 
     def undo_crop(self, image_id: str) -> ImageRecord:
-        """Undoes the last change of a picture's crop and returns its record. Raises: NotFound when there is none."""
+        """Undoes the last change of a picture's crop and returns its record. Raises: NotFound without a change."""
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
@@ -181,10 +181,10 @@ class Store:
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
-        """Returns how much of a crop a mask leaves in training: 0 (black) to 1 (white everywhere).
+        """Returns the share of a picture's crop that a mask leaves for training: 0 (all black) to 1 (all white).
 
         `mask` is the path of the mask's file relative to the character's folder. `crop` is left, top, right and bottom
-        in shares of the picture; empty: all of it. Raises: NotFound, BadInput."""
+        as fractions, 0…1; empty for the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
@@ -211,7 +211,7 @@ class Store:
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
-        """Returns the records of all pictures of some origins and with some verdict, oldest first.
+        """Returns the records of the pictures with the given origins and verdict, oldest first.
 
         `kind` is one origin or several, `state` the verdict; None stands for any. With `trashed` only pictures in the
         trash are returned, otherwise only those outside it. Pictures whose files were deleted are never returned."""
@@ -226,7 +226,7 @@ class Store:
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
         """Returns the review queue: the records of pictures of the origins `kinds` without a verdict, oldest first.
 
-        Pictures that the identity filter set aside are not part of it."""
+        By default: edits, generated pictures, corrections. Pictures that the identity filter set aside are left out."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
@@ -314,8 +314,8 @@ class Store:
 
         `image_id` is the wrong picture, `corrected` are the mended pixels. `params` are the edit's parameters in the
         triplet, None keeps those of the wrong edit. `reason` says what was wrong, "" gives no reason. Raises: NotFound;
-        BadInput for a picture that no edit made, a corrected one of another size, or one that changes neither pixels
-        nor parameters."""
+        BadInput for a wrong picture that no edit made, for a correction of another size, and for one that changes
+        neither pixels nor parameters."""
         wrong, pixels = self.images.get(image_id), to_rgb(corrected)
         self._verdicts.demand_correction(wrong, self.open_whole(image_id), pixels, params)
         with self.transaction():
@@ -338,7 +338,7 @@ class Store:
     def case_of(self, image: ImageRecord) -> str:
         """Returns the id of the first wrong edit in the chain of new tries and corrections that led to a picture.
 
-        It is the picture's own id where the picture is neither a new try nor a correction."""
+        For a picture that is neither a new try nor a correction it is the picture's own id."""
         return self._verdicts.tried(image)[-1].id
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
@@ -370,8 +370,8 @@ class Store:
     def adopt(self, version_id: str, on: bool = True) -> Version:
         """Puts a version in use and retires the one in use so far; returns the version's new record.
 
-        `on=False` retires the version instead; where it was in use, its parent is put in use. Raises: NotFound,
-        BadInput for a version in the trash, and for `on=False` on a retired version."""
+        `on=False` retires it instead; if it was in use, its nearest ancestor (`parent`) not in the trash replaces it.
+        Raises: NotFound; BadInput for a version in the trash, and for `on=False` on a retired version."""
         return self._versions.adopt(version_id, on)
 
     def kept_versions(self, role: Role) -> list[Version]:

@@ -24,8 +24,8 @@ class Crops:
     def set(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
         """Sets the part of a picture that is trained, and returns the picture's record.
 
-        `crop` is left, top, right and bottom in shares of the picture, 0…1; an empty one is the whole picture. Raises:
-        NotFound; BadInput for a crop that is not within the picture or is too small.
+        `crop` is left, top, right and bottom as fractions, 0…1; empty for the whole picture. Raises: NotFound; BadInput
+        for a crop that is not within the picture or is too small.
         """
         with self._database.transaction():
             image = self._images.get(image_id)

@@ -31,7 +31,7 @@ _META = "_meta"
 
 
 class CorruptLine(ValueError):
-    """Reports that a line within a journal does not match its checksum, so that the file is damaged.
+    """Reports that a line of a database's journal does not match its checksum, so that the journal file is damaged.
 
     An incomplete last line is no damage: a crash during a write leaves one.
     """
@@ -108,10 +108,10 @@ class Journal:
         self._file: FileIO | None = None
 
     def load(self) -> tuple[Tables, int]:
-        """Reads the files; returns the tables after the last commit, and the number of their schema (0: new database).
+        """Reads the files; returns the tables after the last commit, and their schema's version (0: new database).
 
         Nothing is written before all data has been read and found valid. Raises: BadInput for a damaged file and for
-        one of a newer FLENwheel, UserError where the disk fails.
+        one that a newer version of the program wrote, UserError where the disk fails.
         """
         make_folder(self.path.parent, self._disk)
         try:
@@ -168,7 +168,7 @@ class Journal:
 
     @property
     def due(self) -> bool:
-        """Returns whether the journal should be compacted: it exceeds the compaction limit and the snapshot's size."""
+        """Returns whether the journal should be compacted: it is larger than the compaction limit and the snapshot."""
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:

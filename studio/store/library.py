@@ -290,7 +290,7 @@ class Library:
         return {key: int(value) for key, value in self._values("peaks").items()}
 
     def set_peak(self, key: str, peak: int) -> None:
-        """Stores a measured peak of GPU memory in bytes; `key` names what was measured, such as a model's step."""
+        """Stores a measured peak of GPU memory in bytes; `key` names the stage of work that was measured."""
         self._set_value("peaks", key, peak)
 
     def setting(self, key: str, kind: type[V]) -> V | None:

@@ -40,8 +40,8 @@ def version_lora_name(trigger: str, version: Version) -> str:
 def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Provenance:
     """Returns a copy of a provenance that can be published, because it holds no path of this machine.
 
-    Each LoRA file in its parameters is reduced to the file's name. `loras` become the LoRAs that it lists as used;
-    where they are empty, its own list stays.
+    In the copy's parameters, the path of each LoRA file is reduced to the file's name. The copy lists `loras` as the
+    LoRAs that were used; where `loras` is empty, it keeps the list of `provenance`.
     """
     named = tuple(LoraName(**asdict(lora)) for lora in loras)
     uses = stack_of(provenance)
@@ -51,9 +51,9 @@ def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Proven
 
 
 def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
-    """Returns the LoRA files, with weights, that the parameters in a picture's provenance name; () for none.
+    """Returns the LoRA files, each with its weight, from the parameters in a picture's provenance; () for none.
 
-    Raises: BadInput for parameters of another form.
+    Raises: BadInput where the parameters hold a malformed list of LoRAs.
     """
     return LoraUse.stack(provenance.params.get("loras"))
 
@@ -61,7 +61,7 @@ def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
 def as_it_leaves(file: Path) -> bytes:
     """Returns the bytes of a picture's file in a form that can be published: no paths of LoRA files in its metadata.
 
-    Files of earlier versions of the studio may hold such paths. A provenance chunk that cannot be read is left out,
+    Files of earlier versions of the program may hold such paths. A provenance that cannot be parsed is left out,
     because it may hold anything. Raises: BadInput for a file that is no picture.
     """
     data = file.read_bytes()
@@ -87,7 +87,7 @@ def _name(file: str) -> str:
 class LoraNames:
     """Finds the public names and hashes of LoRA files.
 
-    The hash of a file is kept, and computed again only when the file has changed.
+    The hash of a file is cached in memory, and computed again only when the file has changed.
     """
 
     def __init__(self) -> None:

@@ -80,7 +80,7 @@ class Pictures:
     def keep_result(self, picture: Image.Image, provenance: Provenance) -> Kept:
         """Stores pixels as a PNG that holds their provenance (see `png_info`), and returns its id, path and size.
 
-        Raises: BadInput where the provenance does not fit, UserError when writing fails.
+        Raises: BadInput where the provenance's parameters do not fit their class, UserError when writing fails.
         """
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
@@ -88,8 +88,8 @@ class Pictures:
     def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
         """Stores a mask as a grey PNG and returns its path relative to the character's folder.
 
-        `size` is the upright size of the mask's picture. Raises: BadInput for a mask of another size or a black one;
-        UserError when writing fails.
+        `size` is the width and height in pixels of the picture that the mask is for, when upright. Raises: BadInput for
+        a mask of another size and for an all-black mask; UserError when writing fails.
         """
         grey = to_grey(mask)
         if grey.size != size:
@@ -109,8 +109,9 @@ class Pictures:
     def counted_thumb(self, picture_id: str, file: str, mask: str, crop: Crop) -> Path:
         """Returns the path of a thumbnail of a picture's crop, in which the parts outside the mask are darkened.
 
-        `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. The thumbnail is made
-        when it is missing. Raises: NotFound, BadInput, UserError when writing fails.
+        `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. `crop` is left, top,
+        right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing. Raises:
+        NotFound, BadInput, UserError when writing fails.
         """
         path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
@@ -122,9 +123,10 @@ class Pictures:
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:
-        """Returns how much of a crop a mask leaves in training: 0 (black) to 1 (white everywhere).
+        """Returns the share of a picture's crop that a mask leaves for training: 0 (all black) to 1 (all white).
 
-        `mask` is the mask's path relative to the character's folder. Raises: NotFound, BadInput.
+        `mask` is the mask's path relative to the character's folder. `crop` is left, top, right and bottom as
+        fractions, () for the whole picture. Raises: NotFound, BadInput.
         """
         known = (mask, crop)
         if known not in self._shares:
@@ -134,7 +136,7 @@ class Pictures:
     def path(self, file: str) -> Path:
         """Returns the absolute path of a stored file, given its path relative to the character's folder.
 
-        Raises: NotFound, NotAllowed.
+        Raises: NotFound, NotAllowed where the system denies access.
         """
         path = self._folder / file
         try:
@@ -148,7 +150,8 @@ class Pictures:
     def read(self, file: str) -> bytes:
         """Returns the bytes of a stored file, given its path relative to the character's folder.
 
-        Raises: NotFound, NotAllowed; BadInput when the bytes do not fit the hash in the file's name.
+        Raises: NotFound, NotAllowed where the system denies access; BadInput when the bytes do not fit the hash in the
+        file's name.
         """
         path = self.path(file)
         try:
@@ -162,8 +165,8 @@ class Pictures:
     def trouble(self, file: str) -> UserError | None:
         """Returns the error when a stored file is missing, unreadable or changed; None when it is sound.
 
-        `file` is its path relative to the character's folder. A file is read again only where it has changed since the
-        last call.
+        `file` is its path relative to the character's folder. Its bytes are checked again only where the file has
+        changed since the last check.
         """
         try:
             told = self.path(file).stat()
@@ -178,17 +181,18 @@ class Pictures:
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
         """Returns the path of a thumbnail of a picture, or of its part `crop`; makes the thumbnail when missing.
 
-        `file` is the picture's path relative to the character's folder. When the thumbnail cannot be stored, the path
-        of the whole picture is returned. Raises: NotFound, NotAllowed, BadInput.
+        `file` is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as
+        fractions, () for the whole picture. When the thumbnail cannot be stored, the path of the picture's own file is
+        returned. Raises: NotFound, NotAllowed, BadInput.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a large file that shows a picture, or its part `crop`, in a browser as `open` returns it.
+        """Returns the path of a large file that shows a picture, or its part `crop`, upright and opaque in a browser.
 
-        That is the picture's own file, except for a part and for a transparent picture: for these a WebP is made. A
-        browser rotates a picture and applies its colour profile as `open` does, but shows the page through transparent
-        pixels. Raises: NotFound, NotAllowed, BadInput.
+        Without a crop and without transparent pixels that is the picture's own file; otherwise a WebP is made. `file`
+        is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as fractions, ()
+        for the whole picture. Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
         if file not in self._clear:
@@ -291,7 +295,7 @@ def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
 
     `parameters` is the text that other tools read, `flenwheel` the provenance as JSON. Both are published with the
     picture, so `provenance` must hold no path of this machine (see `lora_names.without_places`). `size` is width and
-    height in pixels. Raises: BadInput when `params_kind` names no class of parameters, or `params` do not fit it.
+    height in pixels. Raises: BadInput when the provenance's `params` do not fit the class named by `params_kind`.
     """
     info = PngInfo()
     told = provenance.to_json()

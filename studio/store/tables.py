@@ -57,7 +57,7 @@ class JournalStorage(Storage):
         return self._journal.sequence
 
     def read(self) -> Tables:
-        """Returns a copy of all tables for TinyDB; the documents in them are the stored ones and are not copied."""
+        """Returns a shallow copy of all tables for TinyDB: the documents in it are the stored objects themselves."""
         with self.lock:
             return {name: dict(self.documents(name)) for name in self._tables}
 
@@ -91,7 +91,7 @@ class JournalStorage(Storage):
     def documents(self, table: str) -> dict[str, Doc]:
         """Returns the stored documents of a table by id, in the order in which they were first written.
 
-        They are not copied, so the caller must not change them, and has to hold `lock` while it reads them.
+        They are not copied, so the caller must not change them, and has to hold the storage's `lock` while reading.
         """
         docs = self._tables.get(table, {})
         touched = (key for level in self._open for name, key in level if name == table)

@@ -85,10 +85,11 @@ class Verdicts:
     def demand_correction(
         self, wrong: ImageRecord, was: Image.Image, mended: Image.Image, params: Mapping[str, Any] | None
     ) -> None:
-        """Checks that a correction can teach the editor something.
+        """Raises BadInput when a correction teaches the editor model nothing.
 
-        `was` are the wrong edit's pixels, `mended` the corrected ones; `params` None keeps the edit's parameters.
-        Raises: BadInput for a picture that no edit made, another size, and the same pixels with the same parameters.
+        `wrong` is the record of the wrong edit, `was` its pixels, `mended` the corrected pixels; `params` are the new
+        parameters, None keeps those of the edit. The error is raised for a picture that no edit made, for pixels of
+        another size, and where neither pixels nor parameters change.
         """
         if self.source_of(wrong) is None:
             raise BadInput(
@@ -131,9 +132,9 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Stores or removes a picture's training example (triplet), so that it fits the record that is given.
+        """Stores or removes the training example (triplet) of a picture, as the given record `image` requires.
 
-        Only an edit with the verdict good and outside the trash has one; a triplet that is stored already is not
+        Only an edit with the verdict good and outside the trash has a triplet; one that is stored already is not
         changed.
         """
         wanted = self._triplet_of(image)
@@ -174,10 +175,10 @@ class Verdicts:
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
-        """Returns the results that led to a picture, newest first: the picture itself, then the wrong ones before it.
+        """Returns the records of a picture and of the earlier, wrong results that led to it, newest first.
 
-        A wrong result comes before a picture that is a new try at it or a correction of it. A picture that is neither
-        is the only one in the list.
+        From a new try or a correction the list goes on to the wrong result that it replaces, and so on. A picture that
+        is neither is the only one in the list.
         """
         chain = [image]
         while True:

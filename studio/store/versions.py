@@ -81,8 +81,8 @@ class Versions:
     def adopt(self, version_id: str, on: bool) -> Version:
         """Puts a version in use and retires the one in use so far; returns the version's new record.
 
-        With `on` false the version is retired instead; where it was in use, its parent is put in use. Raises: NotFound,
-        BadInput for a version in the trash, and for `on` false on a retired version.
+        With `on` false the version is retired instead; if it was in use, its nearest ancestor (`parent`) outside the
+        trash is put in use. Raises: NotFound; BadInput for a version in the trash, and for `on` false on a retired one.
         """
         with self._database.transaction():
             version = self._versions.get(version_id)

@@ -63,9 +63,9 @@ class Context:
     ) -> None:
         """Reports that `step` of `total` steps are done; it is also the callback that engines get for their progress.
 
-        `message` is a text for the user. `work` counts the progress on the remaining steps in finer units, such as
-        forward passes. With `repeats_count` false, time between two reports of the same step does not count in the time
-        per step. `unit` is what the steps count, "" for items. Raises: Cancelled when the job should stop.
+        `message` is a text for the user. `work` is the progress in forward passes, a finer unit than steps. With
+        `repeats_count` false, the time between two reports of the same step is left out of the time per step. `unit` is
+        the unit of the steps, such as bytes; "" for items. Raises: Cancelled when the job should stop.
         """
         if self.cancelled():
             raise Cancelled
@@ -139,8 +139,8 @@ class Context:
         """Stores a picture together with the job, model, LoRA version and parameters that made it; returns its record.
 
         `kind` is its origin, `parent` the id of the picture it was made from, "" for none. `item` holds the parameters,
-        `likeness` the similarity to the originals; `fields` are other fields of ImageRecord. Where the same picture was
-        stored before, its existing record is returned, and except for previews the job's results list it under `again`.
+        `likeness` the similarity to the originals; `fields` are other fields of ImageRecord. Where the same picture is
+        stored already, its existing record is returned; unless it is a preview, the job's results name it in `again`.
         """
         job = self.job
         asked = ModelPayload.of(job)
@@ -165,9 +165,9 @@ class Context:
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
         """Yields exclusive use of the GPU for the stages of `plan`, after a wait where another job has it.
 
-        The job's record tells what it waits for; cancelling the job ends the wait. Measured memory peaks are stored
-        under `key`; "" stores them under each stage's components. Raises: OutOfMemory when a stage can never fit,
-        Cancelled.
+        During the wait the job's record says what it waits for; cancelling the job ends the wait. Measured memory peaks
+        are stored under `key`; with "" under a key made from each stage. Raises: OutOfMemory when a stage can never
+        fit, Cancelled.
         """
         with self.workplace.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
             yield lease

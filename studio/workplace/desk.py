@@ -116,9 +116,10 @@ class Workplace:
         return spec
 
     def warm_up(self) -> None:
-        """Makes the engines of all models that characters use, so that no user waits for their imports later.
+        """Makes the engines of all models that characters use, so that no user waits for Python imports later.
 
-        Models whose weights are missing are skipped. It may run in a thread of its own.
+        An engine is the object that runs a model. Models whose weights are missing are skipped. It may run in a thread
+        of its own.
         """
         characters = self.library.characters()
         for name in dict.fromkeys(name for each in characters for name in (each.scorer, each.editor, each.generator)):
@@ -134,7 +135,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Desk:
-    """Gives access to one character: the shared workplace, the character's id, and its store."""
+    """Gives access to one character: its id, its store, and the workplace (settings, models, GPU and job queue)."""
 
     workplace: Workplace
     id: str
