@@ -40,7 +40,10 @@ _ROUNDING = 1  # difference of two colours of 0…255 that rounding makes
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Reads a picture file and returns it as `to_rgb` converts it: RGB, upright, sRGB. Raises: BadInput."""
+    """Reads a picture file and returns it as `to_rgb` converts it: RGB, upright, sRGB.
+
+    Raises: BadInput for a file that is missing, is no picture or is too large to open safely.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -26,11 +26,11 @@ _ADAPTER = "few_steps"
 
 @torch.no_grad()
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Returns the latents that the editor passes through while it denoises the first `count` edits with guidance.
+    """Denoises the first `count` edits of `data` with the editor and guidance; returns the latents on the way.
 
-    `model`: the editor. Between two noise levels of the few-step LoRA, which takes `STEPS` steps, it takes `FINER`
-    Euler steps. Returns packed latents at each level of the LoRA, from noise to the picture: (count, STEPS + 1, 64, 64)
-    bf16. `seed`: of the noise; `batch`: edits at a time.
+    `model`: the editor, which takes `FINER` Euler steps for each of the `STEPS` steps of the few-step LoRA. Returns its
+    packed latents at the noise levels of the LoRA's steps, from noise to the picture: (count, STEPS + 1, 64, 64) bf16.
+    `seed`: of the noise; `batch`: how many edits are denoised at a time.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))
@@ -63,8 +63,9 @@ def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor)
 def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule) -> dict[str, float]:
     """Adds a LoRA to `model` and trains it to take one step from each latent of `paths` to the next.
 
-    `paths`: what `teacher_paths` returned; `folder`: where the training's checkpoint lies. Returns the number of steps,
-    the final loss and the number of trained parameters, by name.
+    `paths`: what `teacher_paths` returned for the first edits of `data`; `folder`: for the checkpoint, from which an
+    interrupted training resumes; `schedule`: steps, batch size and learning rate. Returns a dict with the number of
+    `steps`, the final `loss` and the number of trained `parameters`.
     """
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)

@@ -83,8 +83,8 @@ class Flux:
 class Lesson:
     """Describes one stage of training the small FLUX model.
 
-    `stage`: its name; `repeats`: for each pose, how often a picture with that pose is in the data; `guided_from`: the
-    share of the steps after which the guidance input is trained.
+    `stage`: its name; `repeats`: for each pose, how often every picture with that pose is in the data; `guided_from`:
+    the guidance input is trained only after this share (0…1) of the steps.
     """
 
     stage: str
@@ -170,9 +170,9 @@ def train_flux(
     """Trains the small FLUX model on the pictures of one stage, `lesson`.
 
     `latents`: the normalised latents of all scenes, (N, 16, 16, 16). `faces`: for each token how much it shows of the
-    facial expression, (N, 64); such tokens get more weight in the loss, because they are few. `folder`: where the
-    checkpoint lies. `compiled`: whether to use torch.compile.
-    Returns the number of steps, the final loss and the number of parameters, by name.
+    facial expression, (N, 64); such tokens get more weight in the loss, because they are few. `folder`: for the
+    checkpoint, from which an interrupted training resumes. `compiled`: whether to use torch.compile.
+    Returns a dict with the number of `steps`, the final `loss` and the number of `parameters`.
     """
     captions = Captions.of(training_texts(scenes, schedule.seed))
     nothing = len(captions.clip) - 1

@@ -40,8 +40,8 @@ def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reader, dict[str, float]]:
     """Trains a classifier that reads the attributes of a drawing (such as pose and outfit) on all drawings of `data`.
 
-    `folder`: where the checkpoint lies. Returns the classifier, and the number of steps, the final loss and the number
-    of parameters, by name.
+    `folder`: for the checkpoint, from which an interrupted training resumes. Returns the classifier, and a dict with
+    the number of `steps`, the final `loss` and the number of `parameters`.
     """
     torch.manual_seed(schedule.seed)
     reader = Reader()
@@ -91,8 +91,9 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
     """Trains an encoder that distinguishes the persons in `data`.
 
     `kind`: "identity" for the encoder that the program uses, "judge" for one that only measures the program's results.
-    "identity" also learns to name the persons' traits. `folder`: where the checkpoint lies. Returns the encoder, and
-    the number of steps, the final loss and the number of parameters, by name.
+    "identity" also learns to name the persons' traits. `folder`: for the checkpoint, from which an interrupted training
+    resumes. Returns the encoder, and a dict with the number of `steps`, the final `loss` and the number of
+    `parameters`.
     """
     torch.manual_seed(schedule.seed)
     judge = kind == "judge"

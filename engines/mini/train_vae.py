@@ -116,9 +116,10 @@ def train_vae(
 ) -> tuple[Model, dict[str, float]]:
     """Trains a small autoencoder on pictures.
 
-    `kind`: "flux" or "qwen"; `folder`: where the checkpoint lies; `compiled`: whether to use torch.compile, with which
-    only "qwen" learns (torch 2.13, GroupNorm, CPU). Returns the autoencoder, and the number of steps, the final loss
-    and the number of parameters, by name.
+    `kind`: "flux" or "qwen"; `folder`: for the checkpoint, from which an interrupted training resumes; `compiled`:
+    whether to use torch.compile, which must be False for "flux": compiled, it learns nothing (torch 2.13, GroupNorm,
+    CPU). Returns the autoencoder, and a dict with the number of `steps`, the final `loss` and the number of
+    `parameters`.
     """
     torch.manual_seed(schedule.seed)
     vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
@@ -149,8 +150,9 @@ def polish_decoder(
     """Trains an autoencoder's decoder further, on `pictures` and their `latents` (N, 16, 16, 16).
 
     `latents`: as the encoder returns them, not normalised. The encoder does not change, so that latents which exist
-    already stay valid. `kind`: "flux" or "qwen", for the checkpoint's name in `folder`. Returns the number of steps,
-    the final loss and the number of parameters, by name.
+    already stay valid. `folder`: for the checkpoint, from which an interrupted training resumes; `kind`: "flux" or
+    "qwen", for the checkpoint's name. Returns a dict with the number of `steps`, the final `loss` and the number of
+    `parameters`.
     """
     modules = {name: part for name, part in vae.named_children() if name in ("decoder", "post_quant_conv")}
 

@@ -86,7 +86,10 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 
 
 def edit_options(scene: Scene, task: str) -> list[str]:
-    """Returns the values to which an edit of the kind `task` (such as "pose") can set the scene's attribute."""
+    """Returns the values that an edit of the kind `task` (such as "pose") can give to the attribute that it changes.
+
+    The attribute's present value is left out, except a pose that the framing of the scene does not show.
+    """
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
     return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]

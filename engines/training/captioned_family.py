@@ -90,7 +90,7 @@ class CaptionedFamily(Family):
     def encoding_options(self) -> tuple[object, ...]:
         """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
 
-        These are the options of every family, and the prompt's token limit.
+        These are the options that every family returns, and in addition the token limit of prompts.
         """
         return (*super().encoding_options(), self.text_tokens())
 

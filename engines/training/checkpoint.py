@@ -32,8 +32,8 @@ class Identity:
     """Holds all that must be unchanged for a training to resume from a checkpoint.
 
     `model`: its name; `weights`, `dataset`: hashes of the model's files and of the pictures with their captions;
-    `knobs`: the training parameters; `start`: hash of the LoRA file that the training began with, "" for a new LoRA;
-    `trigger`: the trigger word, "" if the loss does not depend on it.
+    `knobs`: the training parameters, except those that may differ when it resumes; `start`: hash of the LoRA file that
+    the training began with, "" for a new LoRA; `trigger`: the trigger word, "" if the loss does not depend on it.
     """
 
     model: str

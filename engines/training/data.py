@@ -58,11 +58,11 @@ class Source:
         return SourcePictures(self._cropped(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """Opens the reference pictures and returns them, cropped and flipped for training but not yet scaled.
+        """Opens the reference pictures, which an editor gets as input, and returns them cropped and flipped.
 
-        The first reference is the picture from which the result was made by an edit. It is cropped to the part that was
-        edited and then like the result, so that the LoRA does not learn to zoom. Other references are not cropped.
-        Raises: BadInput.
+        The first reference is the picture from which the training picture was made by an edit. It is cropped to the
+        same area as the training picture, so that the LoRA does not learn to zoom. Other references are not cropped.
+        Raises: BadInput for a file that is no picture, or an impossible crop.
         """
         opened = [open_picture(path) for path in self.item.references]
         edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
@@ -213,9 +213,9 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 class BatchOrder:
     """Decides which examples form each batch, from the seed and the batch's number alone.
 
-    So a resumed training needs no saved state. Each epoch is shuffled anew. A batch holds examples of one shape only,
-    and is always full: where examples of a shape run out, the batch is filled with that shape's first ones of the
-    epoch.
+    So a resumed training needs no saved state. Each epoch is shuffled anew. All examples of a batch have the same
+    shape. If too few of a shape are left for a full batch, examples of that shape from the start of the epoch are
+    repeated in it.
     """
 
     def __init__(self, shapes: Sequence[object], batch_size: int, seed: int) -> None:
@@ -259,7 +259,7 @@ def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
 
 
 def file_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hex. Raises: NotFound."""
+    """Returns the SHA-256 of a file, in hex. Raises: NotFound for a missing file."""
     if not path.is_file():
         raise NotFound(f"{path} is not there.", "Restore it from the trash, or leave it out of the data set.")
     with path.open("rb") as stream:

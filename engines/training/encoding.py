@@ -22,10 +22,10 @@ _LIBRARIES = ("diffusers", "transformers")  # other versions have made other emb
 
 @dataclass(frozen=True)
 class Encoded:
-    """Holds all that a training needs once the encoders are unloaded: the cache, and the keys of its entries.
+    """Holds what a training needs after the encoders are unloaded: the cache of encoded tensors, and its keys.
 
-    `examples`: the data set; `classes`: generated pictures of the class for prior preservation, empty without it;
-    `previews`: the cache keys of the encoded preview prompts.
+    `examples`: the training pictures with their captions; `classes`: generated pictures of the class (any person),
+    empty without prior preservation; `previews`: the cache keys of the encoded preview prompts, in order.
     """
 
     cache: Cache
@@ -42,11 +42,11 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Encodes those pictures, captions and previews of a run that are not in its cache yet, and returns the examples.
+    """Encodes the pictures, captions and previews of a run that its cache lacks, and returns the cache keys of all.
 
-    With prior preservation it also generates and encodes the missing pictures of the class. `sources`: the run's items
-    with their hashes; `lease`: gives access to the GPU, used only if something is missing; `on_step`: called with
-    progress; `version_of`: returns the version of a library, which is part of the cache keys.
+    With prior preservation it also generates and encodes the missing pictures of the class (any person). `sources`: the
+    run's items with their hashes; `lease`: gives access to the GPU, used only if something is missing; `on_step`:
+    called with progress; `version_of`: returns the version of a library, which is part of the cache keys.
     Raises: BadInput for a picture or mask that cannot be used, or if prior preservation is on and no caption has the
     trigger.
     """

@@ -16,11 +16,11 @@ Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: name
 
 @dataclass(frozen=True)
 class Example:
-    """Holds the cache keys of one training item at one size; "" where the item lacks a tensor.
+    """Holds the cache keys of one training item's tensors, for one picture size; "" for a tensor that it lacks.
 
-    `words`: of the encoded caption; `no_words`: of the encoded empty caption; `class_words`: of the encoded caption
-    with the class word (such as "person") in place of the trigger; `mirrored`: the keys of the item flipped left to
-    right.
+    `words`: of the encoded caption; `no_words`: of the encoded empty caption, or the same as `words` if captions are
+    never dropped; `class_words`: of the encoded caption with the class word (such as "person") in place of the trigger;
+    `mirrored`: the keys of the item flipped left to right, None if it is never flipped.
     """
 
     latents: str
@@ -31,7 +31,7 @@ class Example:
     mirrored: Example | None = None
 
     def needs(self) -> Iterator[str]:
-        """Yields all cache keys that this example uses, those of its mirrored example included."""
+        """Yields all cache keys that this example uses, including those of its mirrored example."""
         yield from filter(None, (self.latents, self.words, self.no_words, self.class_words, self.mask))
         if self.mirrored:
             yield from self.mirrored.needs()
@@ -61,11 +61,11 @@ class Examples:
         return row | {"mask": torch.ones(1, 1, *row["latents"].shape[-2:])} if self.masked else row
 
     def class_row(self, index: int, *, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns the tensors of one example by name, with a caption of the class (such as "person").
+        """Returns the latents of one example and its encoded caption of the class, by name.
 
-        These are its latents, and its encoded caption with the class word in the trigger's place.
-        `mirrored`: use the flipped picture, if it was encoded. Returns {} if that caption is not encoded: the item's
-        caption lacks the trigger, or the training does not need it.
+        In that caption the class word (such as "person") stands in the trigger's place. `mirrored`: use the flipped
+        picture, if it was encoded. Returns {} if that caption is not encoded: the item's caption lacks the trigger, or
+        the training does not need it.
         """
         example = self._example(index, mirrored)
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}

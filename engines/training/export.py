@@ -36,8 +36,8 @@ class Info:
     """Holds the facts about a LoRA that its file's metadata records.
 
     `family`, `base_model`: names; `step`: the training steps so far; `dataset`: hash of the training data; `targets`:
-    pattern of the names of the layers with a LoRA; `pictures`: the number of training pictures. A field that has its
-    default value is unknown.
+    pattern of the names of the layers with a LoRA; `pictures`: the number of training pictures. A default value means
+    that the fact is unknown.
     """
 
     family: str
@@ -180,11 +180,11 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 def export(source: Path, path: Path, form: str) -> None:
     """Writes a copy of a LoRA file that was trained here, in the format of another tool.
 
-    `source`: the file to read; `path`: the file to write; `form`: the format, which is diffusers, kohya or comfyui. At
-    equal strength the copy has the effect of the original. Many programs ignore the alpha in files of diffusers and
-    ComfyUI: there alpha / rank is multiplied into the tensors, and the metadata gives the rank as alpha.
+    `source`: the file to read; `path`: the file to write; `form`: the format: diffusers, kohya or comfyui. At equal
+    strength the copy has the effect of the original. In the formats diffusers and comfyui, where many programs ignore
+    alpha, alpha / rank is multiplied into the tensors, and the metadata then gives alpha as equal to the rank.
     The copy is checked by reading it before it gets its final name, so that an error leaves no file. Raises: BadInput
-    for an unknown form; LoraMismatch if the file was not trained here, the format has no name for a module, or the
+    for an unknown form; LoraMismatch if `source` was not trained here, the format has no name for a module, or the
     check fails.
     """
     if form not in FORMS:
@@ -259,7 +259,7 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
     """Returns a LoRA's tensors by kohya's or ComfyUI's names, with the alpha values that these tools expect.
 
     `state`, `info`: the tensors by peft's names, and the metadata; `form`: kohya or comfyui. ComfyUI's alphas equal the
-    rank; they are left out where diffusers' reader fails on them.
+    rank; they are left out for model families whose reader in diffusers fails on them.
     Where the tool has one fused layer for several layers of diffusers (such as q, k and v), the down matrices are
     stacked and the up matrices form a block diagonal. The product is the same, and the rank is the sum of the ranks.
     Raises: LoraMismatch for a module that the tool has no name for.

@@ -94,8 +94,8 @@ class Family(ABC):
     def encode_mask(self, parts: Parts, mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
         """Returns for each latent of a picture how much of its area is white in the mask, (1, 1, h, w) in 0…1.
 
-        `parts`: the loaded models, by component name; `resolution`, `latents`: those of the picture, to whose size the
-        mask is brought.
+        The mask is first scaled and cropped as the picture was. `parts`: the loaded models, by component name;
+        `resolution`: the picture is trained at about `resolution`² pixels; `latents`: the picture's latents.
         """
         fitted = self.fitted(parts, to_rgb(mask), resolution)
         covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
@@ -126,7 +126,7 @@ class Family(ABC):
         """Returns the parameters for generating a picture of the class (any person) for prior preservation.
 
         `words`: a caption with the class word (such as "person") instead of the character's trigger; `resolution`: the
-        picture's sides in pixels, which an editor ignores. The parameters become part of the picture's cache key.
+        picture's width and height in pixels, ignored by editors. The parameters are part of the picture's cache key.
         """
 
     @abstractmethod
@@ -134,8 +134,8 @@ class Family(ABC):
         """Returns the request for generating a picture of the class (any person) for prior preservation.
 
         `words`: a caption with the class word (such as "person") instead of the character's trigger; `references`: for
-        an editor, the input pictures of the item from which the caption comes; `resolution`: the picture's sides in
-        pixels, which an editor ignores.
+        an editor, the input pictures of the item from which the caption comes; `resolution`: the picture's width and
+        height in pixels, ignored by editors.
         """
 
     @abstractmethod
@@ -299,9 +299,9 @@ class Family(ABC):
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:
-    """Checks that a preview is of the class `kind`, and returns it, for the type checker as that class.
+    """Returns a preview unchanged if it is an instance of `kind`; this tells the type checker its class.
 
-    Raises: BadInput if it is of another class.
+    Raises: BadInput if it is an instance of another class.
     """
     if isinstance(preview, kind):
         return preview

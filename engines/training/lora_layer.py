@@ -17,9 +17,9 @@ def use_lean_layers(config: LoraConfig) -> LoraConfig:
 
 
 class LeanLinear(Linear):
-    """Replaces peft's LoRA layer by one with the same result that needs less memory.
+    """Represents a linear layer with LoRA adapters: it computes the same as peft's layer, in less memory.
 
-    peft's forward pass keeps a float32 copy of the input for the backward pass. This one computes in the type of the
+    peft's forward pass keeps a float32 copy of the input for the backward pass. This layer computes in the dtype of the
     base layer's output, and keeps only the input that the base layer keeps anyway. The LoRA's weights and their
     gradients stay float32.
     """

@@ -70,7 +70,7 @@ def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
 class FlowMatching:
     """Computes the flow-matching loss of pictures with their captions.
 
-    Over generated pictures of the class (such as any person) it is DreamBooth's prior preservation loss.
+    If its data are generated pictures of the class (such as any person), it is DreamBooth's prior preservation loss.
     """
 
     def __init__(self, family: Family, batches: _Batches, params: TrainParams, weight: float = 1.0) -> None:
@@ -88,7 +88,7 @@ class FlowMatching:
         return self._batches.captioned(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns each example's mean squared error, (B,), times the density's weight at its noise level."""
+        """Returns each example's mean squared error, (B,), times the loss weight of the example's noise level."""
         losses = self._family.losses(transformer, batch.tensors, batch.noise, batch.sigma, self._guidance)
         return losses * self._density.weight(batch.sigma)
 

@@ -20,10 +20,11 @@ FORMS = ("diffusers", "kohya", "comfyui")
 
 @dataclass(frozen=True)
 class Slot:
-    """Describes which module of another naming scheme holds the weights of one of diffusers' modules.
+    """Describes where another naming scheme has the weights of one diffusers module.
 
-    `module`: its name there. It may be a fused layer, such as q, k and v in one; `index` is then the place of the
-    diffusers module among its outputs, and `widths` are the widths of all its outputs, as multiples of the hidden size.
+    `module`: the name of the module there. If that is a fused layer, such as q, k and v in one, `index` (from 0) tells
+    which of its outputs belongs to the diffusers module; `widths`: the widths of all its outputs, as multiples of the
+    hidden size.
     """
 
     module: str
@@ -51,8 +52,8 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
     """Returns where Black Forest Labs' naming scheme has the weights of a diffusers module; None if nowhere.
 
-    `double`, `single`: tables for double-stream and for single-stream blocks, from the module's name in diffusers'
-    block to its place in theirs.
+    `module`: its full name in diffusers. `double`, `single`: tables for double-stream and for single-stream blocks;
+    each maps the name of a module within a diffusers block to its place within Black Forest Labs' block.
     """
     match = _BLOCK.fullmatch(module)
     if not match:
@@ -67,8 +68,8 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 def slot(family: str, module: str) -> Slot | None:
     """Returns where the weights of a diffusers module are in the naming scheme of the model's makers.
 
-    `family`: the name of the model family. If the makers use diffusers' names, it is the module itself. Returns None if
-    the makers' scheme does not have the module.
+    `family`: the name of the model family; `module`: the module's full name in diffusers, which is also the result's if
+    the makers use diffusers' names. Returns None if the makers' scheme has no such module.
     """
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)

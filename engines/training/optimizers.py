@@ -18,9 +18,9 @@ _WEIGHT_DECAY = 1e-4
 class OptimizerRow:
     """Describes one optimiser that a training can use.
 
-    `path`: its class as "module:Class", imported at its first use; `state_bytes`: memory for each trained weight;
-    `warmup`: the number of steps over which the learning rate rises linearly; `options`: keyword arguments of the
-    class.
+    `path`: its class as "module:Class", imported at its first use; `state_bytes`: the bytes of its state for each
+    trained weight; `warmup`: the number of steps over which the learning rate rises linearly; `options`: keyword
+    arguments of the class.
     """
 
     path: str

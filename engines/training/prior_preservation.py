@@ -39,8 +39,8 @@ class ClassPicture:
     """Describes a picture of the class (such as any person) that the base model generates for prior preservation.
 
     `words`: its caption; `source`: the training item from which the caption comes, and for an editor the input
-    pictures; `drawing`: the cache key of the encoded prompt; `example`: the cache keys of the picture's latents and
-    caption.
+    pictures; `drawing`: the cache key of the encoded prompt by which the picture is generated; `example`: the cache
+    keys of the picture's latents and caption, for training.
     """
 
     words: str
@@ -84,8 +84,8 @@ def encode_class_words(
 ) -> None:
     """Encodes the captions of the class pictures into the cache, both for training and for generating the pictures.
 
-    `parts`: the loaded encoders, by component name; `resolution`: the pictures' sides in pixels, which an editor
-    ignores.
+    `parts`: the loaded encoders, by component name; `resolution`: the pictures' width and height in pixels, ignored by
+    editors.
     """
     for each in pictures:
         references = each.source.open_references()

@@ -63,8 +63,8 @@ def peak_memory(device: torch.device) -> int:
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
     """Yields a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
 
-    `begun`: the last step before these events, 0 for a new run. A resumed training repeats the steps after it, so
-    TensorBoard ignores these steps in older files.
+    `begun`: the step from which the training resumes, 0 for a new one. If older files have later steps, TensorBoard
+    ignores them there, since the resumed training takes these steps again.
     """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:

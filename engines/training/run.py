@@ -118,7 +118,7 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
 class RunLease:
     """Gives a training access to a device that no other job uses.
 
-    Between two stages, only those components are unloaded that the next stage does not need.
+    A component that is needed in two successive stages stays on the device between them.
     """
 
     def __init__(self, plan: Plan, device: Device) -> None:

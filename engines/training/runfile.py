@@ -56,9 +56,9 @@ def write(file: RunFile) -> Path:
 
 
 def read(folder: Path) -> RunFile:
-    """Reads the `run.json` in a folder.
+    """Reads the `run.json` in a run's folder and returns its content, with absolute paths.
 
-    Raises: NotFound; BadInput for a file that cannot be read or is of another version.
+    Raises: NotFound for a folder without this file; BadInput if the file is damaged or of another version.
     """
     file = folder / RUN
     if not file.is_file():

@@ -92,10 +92,10 @@ class LoraTrainer:
         """Trains a run to its end and yields its events: steps, previews and checkpoints.
 
         It resumes from the run's last checkpoint if there is one; otherwise it begins with the LoRA file `run.start`,
-        or with a new LoRA. `lease`: gives access to the GPU; `on_step`: called with progress. When it is cancelled, it
-        saves a checkpoint first.
-        Raises: BadInput, NotFound; UserError if the loss is not finite; Busy if another process trains in the folder;
-        Cancelled.
+        or with a new LoRA. `lease`: gives access to the GPU; `on_step`: called with progress, and may raise Cancelled
+        to stop the training, which then saves a checkpoint.
+        Raises: BadInput for a run that cannot be trained or resumed; NotFound for a missing file; UserError if the loss
+        is not finite; Busy if another process trains in the folder; Cancelled.
         """
         workers, params = self._workers, run.params
         with checkpoint.locked(run.folder) if workers.main else nullcontext():

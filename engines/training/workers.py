@@ -44,14 +44,14 @@ class Workers(Protocol):
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
         """Sums the gradients of `weights` over all processes, in place, and returns the sum of their `figures`.
 
-        `figures`: this process's sums of a LossTally.
+        `figures`: the sums of losses and noise levels of this process, as `LossTally` has them.
         """
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
         """Returns a context manager whose block one process of each machine runs before the others.
 
-        So that process fills the cache, and the others only read it.
+        So that process fills the cache of encoded pictures and captions, and the others only read it.
         """
         ...
 
@@ -120,8 +120,8 @@ class DistributedWorkers:
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
         """Sums the gradients of `weights` over all processes, in place, and returns the sum of their `figures`.
 
-        `figures`: this process's sums of a LossTally. Requests to stop are exchanged in the same message. A weight
-        without a gradient counts as zeros.
+        `figures`: the sums of losses and noise levels of this process, as `LossTally` has them. Requests to stop are
+        exchanged in the same message. A weight without a gradient counts as zeros.
         """
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
         extra = torch.cat([figures, figures.new_tensor([float(self.stop_requested)])]).to(gradients[0].device)
@@ -137,7 +137,7 @@ class DistributedWorkers:
     def encoding(self) -> AbstractContextManager[None]:
         """Returns a context manager whose block the first process of each machine runs before the others.
 
-        So that process fills the cache, and the others only read it.
+        So that process fills the cache of encoded pictures and captions, and the others only read it.
         """
         first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
         return first

@@ -41,9 +41,9 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
     """Returns the precision in which a component of a model is loaded: "bf16", "nf4" or "int8".
 
-    `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision that `holding`
-    set comes first, then the one chosen when the model was downloaded, then the registry row's. A component that the
-    row does not quantise is "bf16", unless `holding` set its precision.
+    `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision set by `holding`
+    takes precedence. Without it, a component that the row does not quantise is "bf16"; any other has the precision
+    chosen when the model was downloaded, or else that of the row.
     """
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)
@@ -62,7 +62,7 @@ def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
 def row_key(spec: ModelSpec, name: str) -> str:
     """Returns the part of a component's key that names the model, such as "mini-flux" or "mini-flux@int8".
 
-    The precision is in it only if `holding` set one for the component `name`.
+    Equal keys mean equal weights. The precision is part of the key only if `holding` set one for the component `name`.
     """
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
@@ -81,8 +81,8 @@ def in_form(spec: ModelSpec, form: str) -> ModelSpec:
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     """Returns the description of one component of a model: key, bytes on the GPU, and how to load it. Reads no weights.
 
-    The bytes come from the registry row; else from the record of the quantising; else from the shapes in the files'
-    headers or in the config. `folder`: the model's folder. Raises: ModelMissing.
+    The bytes are those in the registry row. If it has none, they are those recorded when the component was quantised,
+    or else are computed from the shapes of its weights. `folder`: the model's folder. Raises: ModelMissing.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -94,9 +94,9 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
     """Returns the bytes of GPU memory that a component needs if its blocks are copied to the GPU one at a time.
 
-    These are the weights outside the blocks, at `itemsize` bytes each, and two blocks, because the memory of one is not
-    free yet when the next is copied. `folder`: the component's files; `size`: its bytes when it is loaded whole.
-    Returns 0 if the component has no blocks or this saves nothing.
+    This memory holds all weights outside the blocks, and two blocks: the second is copied before the first is freed.
+    `folder`: the component's files; `size`: its bytes when it is loaded whole; `itemsize`: the bytes of one weight
+    outside the blocks. Returns 0 if the component has no blocks, or if copying them one at a time saves no memory.
     """
     outside, blocks = 0, Counter[str]()
     for file in sorted(folder.glob("*.safetensors")):
@@ -140,7 +140,8 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
     """Returns the folder from which `load` reads a component of a model.
 
-    It is that of the quantised files if they exist, and else that of the original files. `folder`: the model's folder.
+    This is the folder of the quantised files if it exists, otherwise that of the original files. `folder`: the model's
+    folder; `name`: the component.
     """
     held = folder / held_name(name, form_of(spec, folder, name))
     return held if store.held_bytes(held) else folder / name
@@ -166,7 +167,7 @@ def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
     """Checks that the weights which a user gives have the names and shapes of this model. Reads no weights.
 
     `folder`: the folder with the model's configurations; `source`: the given weights, a model's folder or the file of a
-    transformer. Raises: ModelMissing, BadInput.
+    transformer. Raises: BadInput for weights that do not fit; ModelMissing for a missing or damaged file.
     """
     small = {name for form in FORMS for name in spec.options.get(form, ())}
     for name in sorted({"transformer"} if source.is_file() else small):
@@ -190,7 +191,7 @@ def bare(folder: Path, name: str, source: Path) -> Loaded:
     """Builds the module that a component's config describes, without weights (on the meta device).
 
     Tied weights are tied. `folder`: the model's folder; `name`: the component; `source`: the folder with the
-    component's config. If `source` is a file, the config in `folder` is used. Raises: ModelMissing.
+    component's config, or a file of weights; for a file, the config in `folder` is used. Raises: ModelMissing.
     """
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name

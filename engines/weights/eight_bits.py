@@ -16,7 +16,7 @@ _LARGEST = 127
 
 
 class Linear8bit(nn.Linear):
-    """Replaces `nn.Linear` by a layer whose frozen weight is int8, with one scale for each output.
+    """Represents a linear layer whose frozen weight is int8, with one scale for each output.
 
     `weight`: (out, in) int8; `scale`: (out,) in the compute dtype.
     """
@@ -40,8 +40,8 @@ class Linear8bit(nn.Linear):
 def as_multiplied(input: Tensor) -> Tensor:
     """Returns the input in autocast's dtype, as `nn.Linear` converts it; unchanged without autocast.
 
-    Otherwise the float32 output of a norm would stay float32, and all that is kept for the backward pass would take
-    twice the bytes.
+    Without this conversion the float32 output of a norm would stay float32, and the tensors that autograd keeps for the
+    backward pass would take twice the memory.
     """
     device = input.device.type
     return input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input

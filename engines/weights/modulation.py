@@ -65,10 +65,10 @@ def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
 
 
 def grid_bytes(config: Config, dtype: torch.dtype) -> int:
-    """Returns the bytes of RAM that the table of modulation outputs takes in a training, for batches of one size.
+    """Returns the bytes of RAM that the table of modulation outputs takes in a training with one batch size.
 
-    The table has a row for each noise level of `GRID` and, in models that modulate clean references, one for these.
-    `config`: the transformer's config.json; `dtype`: the compute dtype.
+    The table has a row for each noise level of `GRID`, and one for level 0 in models that use it for reference
+    pictures. `config`: the transformer's config.json; `dtype`: the compute dtype.
     """
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
@@ -76,9 +76,10 @@ def grid_bytes(config: Config, dtype: torch.dtype) -> int:
 
 
 def load(spec: ModelSpec, folder: Path) -> Loaded:
-    """Loads the transformer to RAM, and replaces its modulation layers by an empty table of their outputs.
+    """Loads the transformer to RAM, and replaces its modulation layers by a table of their outputs.
 
-    `folder`: the model's folder. Raises: ModelMissing.
+    The table is empty; before the transformer computes, `cover` must fill it. `folder`: the model's folder. Raises:
+    ModelMissing.
     """
     source = components.held_in(spec, folder, "transformer")
     form = components.form_of(spec, folder, "transformer")
@@ -89,8 +90,8 @@ def load(spec: ModelSpec, folder: Path) -> Loaded:
 def tabled(transformer: Loaded, layers: Layers) -> Loaded:
     """Removes a transformer's modulation layers, puts an empty table of their outputs in their place, and returns it.
 
-    Before the transformer can compute, `cover` must fill the table for the noise levels to come. `layers`: called with
-    a layer's path and a device, reads that modulation layer from the disk.
+    Before the transformer can compute, `cover` must fill the table for the noise levels of the forward passes.
+    `layers`: a function that takes a modulation layer's path and a device, and reads that layer from the disk.
     """
     inner = start = transformer.inner_dim
     width = _SIXFOLD * inner
@@ -133,10 +134,10 @@ def cover(transformer: Loaded, calls: Collection[Call]) -> None:
 
 
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
-    """Returns noise levels (B,), each moved to the nearest level of `GRID`.
+    """Returns noise levels (B,), each moved to the nearest level of `GRID`, and fills the table for these levels.
 
-    `GRID`: the levels for which a training's table of modulation outputs has rows. Rows that are missing for B pictures
-    are computed. If the transformer has no table, the noise levels are returned unchanged.
+    A training's table of modulation outputs has rows for the levels of `GRID` only. Those that are missing for batches
+    of B pictures are computed. If the transformer has no table, the noise levels are returned unchanged.
     """
     if not is_tabled(transformer):
         return sigma
@@ -160,7 +161,7 @@ class Table:
         return sum(row.nbytes for row in self._rows.values())
 
     def append(self, embedder: nn.Module, args: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        """Appends the table's row to each time embedding: (M, D) → (M, D + 12·blocks·D). It is a forward hook.
+        """Appends the row of its timestep to each time embedding: (M, D) → (M, D + 12·blocks·D). It is a forward hook.
 
         `embedder`: the hooked module, not used; `args`: the module's inputs, timesteps (M,) first; `embedding`: the
         module's output. Raises: LookupError for a timestep whose row `cover` did not compute.

@@ -36,8 +36,8 @@ Read = Callable[[Mapped, str], Tensor]
 def shards(folder: Path) -> list[Path]:
     """Returns the paths of a component's safetensors files.
 
-    They are the files that its index names; without an index, all but variants such as .fp16. `folder`: the component's
-    folder. Raises: ModelMissing if there are none.
+    These are the files that the component's index file names; without an index, all except variants such as .fp16.
+    `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         if not _is_variant(index):
@@ -61,7 +61,8 @@ def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def demand_fitting(source: Path, model: nn.Module) -> None:
     """Checks that the files in `source` have all weights of `model`, each in its shape. Reads no weights.
 
-    `source`: a component's folder or one safetensors file. Raises: ModelMissing, BadInput.
+    `source`: a component's folder or one safetensors file. Raises: BadInput for weights that do not fit; ModelMissing
+    for a missing or damaged file.
     """
 
     def outline(mapped: Mapped, key: str) -> Tensor:
@@ -160,7 +161,8 @@ def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[
     """Yields the weights of a checkpoint as pairs (diffusers' name, tensor), converted block by block to save memory.
 
     `kind`: the name of diffusers' model class, whose own converter is used; `state`: the checkpoint's tensors by their
-    original names; `file`: the checkpoint's file name, for error messages. Raises: BadInput.
+    original names; `file`: the checkpoint's file name, for error messages. Raises: BadInput for tensors that are not
+    those of this model class.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 

@@ -107,7 +107,7 @@ def place(model: nn.Module, tensors: Mapping[str, Tensor], form: str) -> None:
 def check_whole(model: nn.Module, where: str) -> None:
     """Checks that all weights of a model are loaded, so that none is still on the meta device.
 
-    `where`: from what the weights were loaded, for the error message. Raises: ModelMissing, which names the first
+    `where`: what the error message names as the source of the weights. Raises: ModelMissing, which names the first
     missing weight.
     """
     missing = [name for name, weight in model.named_parameters() if weight.is_meta]

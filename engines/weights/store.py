@@ -42,8 +42,8 @@ def write(
 
     `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, tensor); `form`: the
     precision, nf4 or int8; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
-    `device`: where the quantising is computed; `shard_bytes`: size of the files. It never holds more than one file and
-    one weight in memory. Raises: ModelMissing, BadInput.
+    `device`: where the quantising is computed; `shard_bytes`: the size from which a new file is begun. It never holds
+    more than one file and one weight in memory. Raises: ModelMissing, BadInput.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)

@@ -15,7 +15,7 @@ VOCABULARIES: Mapping[str, Vocabulary] = {"photographs": PHOTOGRAPHS, "drawn": D
 def vocabulary(name: str) -> Vocabulary:
     """Returns the vocabulary with this name: the templates of prompts and captions for one kind of model.
 
-    The name is that in `wording` of a model's registry row. Raises: NotFound.
+    A model's registry row has this name in its field `wording`. Raises: NotFound for an unknown name.
     """
     try:
         return VOCABULARIES[name]
