@@ -237,7 +237,7 @@ def _switch(workplace: Workplace) -> Callable[[str], str]:
 
 
 def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the status strip, the bar with the GPU and the jobs: cancels, resumes, moves or dismisses one.
+    """Handles a click in the status strip (the bar with GPU and jobs): cancels, resumes, moves or dismisses a job.
 
     `data` comes from the clicked button: `act` names the action, `job` is the job's id. Returns a notice where the
     effect takes a while, None where the status strip shows it at once.

@@ -31,7 +31,7 @@ class JobState(StrEnum):
 class JobError(Part):
     """Holds why a job failed: `code` names the kind of error, `message` is the cause, `hint` what to do about it.
 
-    All three are empty where there is no error; the object is then false.
+    All three are empty where there is no error; `bool` of the object is then False.
     """
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)

@@ -230,7 +230,7 @@ class Store:
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
-        """Changes fields of a picture's record and returns the new one. Raises: NotFound, BadInput for its fields."""
+        """Changes fields of a picture's record and returns it. Raises: NotFound, BadInput for an unknown field."""
         return self.update_images({image_id: changes})[0]
 
     def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
@@ -296,9 +296,9 @@ class Store:
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:
-        """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
+        """Undoes a reviewer's last verdict that is not undone yet, and returns the undone decision.
 
-        `reviewer` None means the last verdict of anyone. Raises: NotFound where there is none."""
+        `reviewer` is a name; None means the last verdict of anyone. Raises: NotFound where there is no such verdict."""
         return self._verdicts.undo(reviewer)
 
     def correct(
@@ -363,8 +363,8 @@ class Store:
         """Copies a LoRA file into the store and returns the record of the new version, which is not in use yet.
 
         `role` tells what it is for: the character or the editor. `fields` are other fields of Version; without a `name`
-        it is called `v` and the next number. Raises: NotFound where there is no such file, UserError when writing
-        fails."""
+        the version is named `v` and the next number. Raises: NotFound where there is no such file; UserError when
+        writing fails."""
         return self._versions.add(adapter_file, role, **fields)
 
     def adopt(self, version_id: str, on: bool = True) -> Version:

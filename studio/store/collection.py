@@ -75,7 +75,7 @@ class Collection(Generic[R]):
     def last(self, where: Callable[[R], bool]) -> R | None:
         """Returns the newest record for which `where` is true; None where there is none.
 
-        Records count in the order in which they were first stored.
+        The newest is the record that was added last; later changes of a record do not count.
         """
         with self._journal.lock:
             for key, doc in reversed(self._journal.documents(self._name).items()):

@@ -31,7 +31,7 @@ def sweep(folder: Path) -> None:
 
 
 class Disk:
-    """Makes the system calls of durable writes; tests put another object in its place to observe their order."""
+    """Makes the system calls of durable writes; tests use another object instead, to observe the order of the calls."""
 
     def sync(self, handle: int) -> None:
         """Flushes to the disk what was written to an open file or folder; `handle` is its file descriptor."""

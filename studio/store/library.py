@@ -169,7 +169,7 @@ class Library:
         return self.root / "trash" / character_id
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
-        """Creates a character and returns its record, with an id that is made from the name and fits a folder.
+        """Creates a character and returns its record, with an id that is made from the name and is a valid folder name.
 
         `trigger` is the word that stands for the character in prompts, `subject` the plain word for what it is.
         `fields` are other fields of Character. Raises: BadInput without a name or a trigger word.
@@ -323,9 +323,9 @@ def _move(source: Path, target: Path) -> None:
 
 
 def named(given: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the fields `name`, `trigger` and `subject` that are in `given`, stripped and checked.
+    """Returns the fields `name`, `trigger` and `subject`, as far as `given` has them, checked and stripped.
 
-    An empty subject becomes person. Raises: BadInput for an empty name or trigger word, for text of several lines, and
+    An empty subject becomes `person`. Raises: BadInput for an empty name or trigger word, for text of several lines, and
     for control characters.
     """
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}

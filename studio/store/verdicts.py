@@ -108,10 +108,10 @@ class Verdicts:
             )
 
     def undo(self, reviewer: str | None) -> Decision:
-        """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
+        """Undoes a reviewer's last verdict that is not undone yet, and returns the undone decision.
 
-        `reviewer` None means the last verdict of anyone. A corrected picture that came with it goes into the trash.
-        Raises: NotFound where there is no such verdict.
+        `reviewer` is a name; None means the last verdict of anyone. Where a corrected picture was stored together with
+        the verdict, it goes into the trash. Raises: NotFound where there is no such verdict.
         """
         with self._database.transaction():
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))

@@ -33,8 +33,8 @@ class Versions:
     def add(self, adapter_file: Path, role: Role, **fields: Any) -> Version:
         """Copies a LoRA file into the character's folder and returns the record of the new version, not in use yet.
 
-        `fields` are other fields of Version; without a `name` it is called `v` and the next number. Raises: NotFound
-        where there is no such file, UserError when writing fails.
+        `fields` are other fields of Version; without a `name` the version is named `v` and the next number. Raises:
+        NotFound where there is no such file, UserError when writing fails.
         """
         if not adapter_file.is_file():
             raise NotFound(f"The adapter {adapter_file} is not there.", "Train again, or choose another checkpoint.")
