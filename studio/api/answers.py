@@ -156,7 +156,7 @@ def queue_position(jobs: list[Job], job_id: str) -> int:
 
 
 class Answering:
-    """Holds the workplace that the functions of the scripted API work on; the base class of their classes.
+    """Holds the workplace for the classes of the scripted API's functions, which inherit from this class.
 
     The workplace gives access to all characters, the queue of jobs, the models and the GPU.
     """

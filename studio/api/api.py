@@ -130,7 +130,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Returns what train_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
+        """Returns the memory, disk and time that train_submit needs with these arguments, and checks with remedies."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -146,7 +146,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a LoRA training; `phase`: all, head, body; drawn `scenes`: best, all, none; `start`: version or ""."""
+        """Queues a LoRA training; `phase`: all, head, body shots; drawn `scenes`: best, all, none; `start`: version."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -184,7 +184,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt; without prompts, of preset scenes or (`gaps`) of failed card cells."""
+        """Queues `count` pictures per prompt; None: of preset scenes or, with `gaps`, of failed model card cells."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -231,7 +231,7 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """Returns what refine_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
+        """Returns the memory, disk and time that refine_submit needs to train the editor, and checks with remedies."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
@@ -294,7 +294,7 @@ class Api(PictureApi):
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Writes the training set of `role`, character or editor, as a zip for trainer `layout`; returns its path."""
+        """Writes `role`'s training set (character, editor) as a zip and returns its path; `layout`: such as kohya."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
@@ -329,7 +329,7 @@ class Api(PictureApi):
 
     @answers
     def gpu_status(self) -> Answer:
-        """Returns the model parts on the GPU, in RAM and on disk, the bytes used and allowed, and what uses the GPU."""
+        """Returns the models on the GPU, in RAM and on disk, the GPU bytes used and allowed, and the job that runs."""
         status = dataclasses.asdict(self._studio.gpu.status())
         where = {name: status[name] for name in ("residents", "masters", "on_disk")}
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}

@@ -151,7 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns a picture, and ids of its sources, edits, `twins` (by other LoRAs) and versions trained on it."""
+        """Returns a picture; ids of its sources, edits, `twins` (same prompt, other LoRA), versions trained on it."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -175,7 +175,7 @@ class PictureApi(Answering):
 
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
-        """Sets a caption as written by hand; returns `leaks`, its words for constant traits that the LoRA learns."""
+        """Sets a caption as written by hand; returns also `leaks`, its words for constant traits such as hair."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
 
@@ -217,7 +217,7 @@ class PictureApi(Answering):
         overwrite_human: bool = False,
         key: Id = "",
     ) -> Answer:
-        """Queues captions and tags by a model for pictures; None: those that neither a person nor a model captioned."""
+        """Queues captioning and tagging of pictures; None: those that neither a person nor a model has captioned."""
         return self._queued(
             captions.submit_caption(
                 self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
@@ -252,7 +252,7 @@ class PictureApi(Answering):
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Counts pictures per angle and expression, framing and pose; returns also what is missing, and a checklist."""
+        """Returns picture counts per (angle, expression), framing and pose, what is missing, and a checklist."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),
@@ -274,7 +274,7 @@ class PictureApi(Answering):
         params: Knobs | None = None,
         missed: bool = False,
     ) -> Answer:
-        """Plans edits of `sources` (None: all originals) for coverage gaps or `missed` card cells; queues nothing."""
+        """Returns planned edits of `sources` (None: originals) for coverage gaps or, if `missed`, failed card cells."""
         return enrich.plan(
             self._studio.desk(character_id),
             sources=sources,
@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns the next `count` pictures to review, the hardest to predict first, and how many wait in all."""
+        """Returns the next `count` pictures to review, the least predictable verdict first, and how many wait."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
@@ -330,7 +330,7 @@ class PictureApi(Answering):
         reviewer: Line = "owner",
         reasons: Lines | None = None,
     ) -> Answer:
-        """Sets a picture's verdict: good, needs_correction or reject; returns it with the number of pictures left."""
+        """Sets a picture's verdict: good, needs_correction or reject; returns it and the number left to review."""
         decision = review.decide(
             self._studio.desk(character_id),
             image_id,

@@ -49,9 +49,9 @@ def submit(
 ) -> Job:
     """Queues the job that draws and judges a model card of a version, and returns the job.
 
-    A model card is a grid of standard cells, each of which is drawn once with every seed in `seeds`; the first seed
-    alone counts as the first try. `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by
-    name, used for every picture. A second call with the same `key` returns the first job.
+    A model card is a grid of cells, each a standard test prompt. Every cell is drawn once with every seed in `seeds`;
+    the first seed alone counts as the first try. `version` is a LoRA version's id, "" the base model. `knobs` are
+    GenerateParams by name, used for every picture. A second call with the same `key` returns the first job.
 
     Raises: BadInput without seeds, for invalid parameters or a version of the editor; NotFound; ModelMissing;
     LoraMismatch for a LoRA that does not fit.
@@ -84,8 +84,8 @@ def card_items(
 ) -> list[GenerateParams]:
     """Returns the parameters of all pictures of a model card: every cell with the first seed, then with the next one.
 
-    `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by name, used for every picture.
-    Raises: BadInput, NotFound.
+    A cell is a standard test prompt. `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by
+    name, used for every picture. Raises: BadInput, NotFound.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
@@ -160,8 +160,8 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
 def get(store: Store, card_id: str) -> CardRun:
     """Returns a model card by its id. Raises: NotFound.
 
-    On old model cards, an identity that was judged by too few originals is returned as unknown; the stored model card
-    does not change.
+    On old model cards, an identity verdict that rests on too few originals is returned as unknown; the stored model
+    card does not change.
     """
     return _as_judged(store, store.cards.get(card_id))
 
@@ -228,8 +228,8 @@ def _newest(store: Store, version: str) -> CardRun | None:
 def misses(run: CardRun) -> list[Tags]:
     """Returns the tags that each failed cell of a model card asked for, the worst cell first.
 
-    A cell has failed if it failed with at least one seed. Cells that failed with more seeds are worse, and among equals
-    those with more seeds that could not be judged.
+    A cell, a standard test prompt, has failed if it failed with at least one seed. Cells that failed with more seeds
+    come first; among equals, those with more seeds that could not be judged.
     """
     verdicts = Counter((cell.cell, cell.headline) for cell in run.cells)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
@@ -239,11 +239,11 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """Returns the tags of a model card's failed cells, and after these the tags of passed cells that show the contrast.
+    """Returns the tags that failed cells of a model card asked for, and then those of similar cells that passed.
 
-    For each failed cell at most one passed cell is added: one that differs from it on a single axis, which the failed
-    cell did not pass. Without the contrast, a version trained on T-poses alone would draw T-poses even where the prompt
-    says standing.
+    For each failed cell at most one passed cell is added: one that asked for the same except for a single axis, such as
+    the pose, on which the failed cell did not pass. Without this contrast, a version trained on T-poses alone would
+    draw T-poses even where the prompt says standing.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
@@ -260,8 +260,8 @@ def lessons(run: CardRun) -> list[Tags]:
 def summary(card: CardRun) -> Summary:
     """Computes the figures of a model card: pass rates, whether they meet the goal, the median identity, and remarks.
 
-    The rates are those of the first seed, of all seeds, of the machine's verdicts alone, and of each axis. Pictures
-    that could not be judged do not count in a rate.
+    The pass rates are of the first seed (in all, for each axis, and by the machine's verdicts alone) and of all seeds.
+    Pictures that could not be judged do not count. `agreement` is the share of human verdicts that equal the machine's.
     """
     first = [cell for cell in card.cells if cell.seed == card.seeds[0]]
     axes = sorted({axis for cell in card.cells for axis in cell.axes})

@@ -80,7 +80,7 @@ def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[J
 
 
 def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
-    """Returns the payload, the stored parameters, of the job that would draw a drawing; queues nothing.
+    """Returns the parameters that the job of `drawing` would be stored with; queues nothing.
 
     Checks the drawing's model, version, parameters and LoRAs. Raises: as `submit`.
     """
@@ -116,7 +116,7 @@ def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
 def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
     """Returns the (width, height) in pixels nearest to the given ones that the model draws.
 
-    Both sides are multiples of the number that the model requires, within the bounds of a side.
+    Both sides are multiples of `spec.multiple`, and neither below the smallest nor above the largest allowed side.
     """
     least, most = GenerateParams.bounds("width")
     unit = spec.multiple
@@ -272,10 +272,10 @@ def chosen_threshold(desk: Desk) -> float | None:
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
-    """Sets the identity filter's threshold for this character, and filters its pictures without a verdict again.
+    """Sets the identity filter's threshold for this character, and returns the ids of all drawn pictures below it.
 
-    `value` None removes the user's threshold. Returns the ids of all drawn pictures below the new threshold, including
-    those with a verdict.
+    Pictures without a verdict are filtered again: those below the threshold are set aside, the others can be reviewed.
+    `value` None removes the threshold that the user set for this character.
     """
     store = desk.store
     scorer = desk.workplace.scorer(store.character.scorer).version

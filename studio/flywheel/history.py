@@ -71,14 +71,15 @@ class Group(Part):
 class Chapter(Part):
     """Holds what is known of one LoRA version of the character, or of the base model where `version` is None.
 
-    `card` is its newest model card. `faces` are the model card's pictures with `seed` in the cells that FACES names;
-    without a model card they are samples of the training. `first_try` is the pass rate of the model card's first seed.
+    `card` is its newest model card. `faces` are the model card's pictures with `seed`, one for each head angle; without
+    a model card they are samples of the training. `first_try` is the pass rate of the model card's first seed.
 
     `likeness` is the similarity of the model card's pictures to the originals, measured by `scorer`. `copies` is the
     share of these pictures that are closer to an original than the originals are to one another.
 
-    `real` is the share of originals in what the version was trained on, and `groups` are the pictures. `parent` names
-    the version that was in use when this one was made, `start` the version that its training started from; "" is none.
+    `groups` are the pictures that the version was trained on, `real` the share of originals, repeats counted. `parent`
+    is the name of the version that was in use when this one was made, `start` the name of the version that its training
+    started from; "" is none.
     """
 
     version: Version | None
@@ -120,7 +121,7 @@ def story(desk: Desk) -> list[Chapter]:
 def newest_card(store: Store, version: Version | None) -> CardRun | None:
     """Returns the newest model card of a version, None where it has no model card.
 
-    `version` None is the base model; of it only model cards that the character's present generator drew are considered.
+    `version` None is the base model, whose model cards count only if the character's present generator drew them.
     """
     for run in reversed(store.cards.all()):
         drawn = store.images.peek(run.cells[0].image) if run.cells else None
@@ -206,7 +207,7 @@ def spread(values: tuple[float, ...]) -> Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Twin(Part):
-    """Holds one cell and seed of the model card as two versions drew it: `before` by one, `after` by the later one."""
+    """Holds one model card cell and seed as two versions drew it: `before` by the earlier, `after` by the later one."""
 
     cell: str
     seed: int
@@ -232,7 +233,7 @@ class Difference(Part):
     """Holds the comparison of two model cards: the pictures of equal cells and seeds in pairs, and the paired test.
 
     `likeness` is the mean change of likeness over the pairs that the same scorer measured, None without such a pair.
-    `seeds` are those that both model cards have; `first` is the seed of the second one that counts as the first try.
+    `seeds` are those that both model cards have; `first` is the later model card's first seed, its first try.
     """
 
     twins: tuple[Twin, ...]

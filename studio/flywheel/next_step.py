@@ -38,8 +38,9 @@ class Stop(Part):
 class NextStep(Part):
     """Holds what the person should do next with a character.
 
-    `step` is its name and `words` the reason. `stops` are all stages of the work; `at` is the index of the one to which
-    the step belongs. `version` is the id of the version whose model card is to be run next, "" in every other step.
+    `step` is the step's name, such as "Train", and `words` the reason. `stops` are all stages of the work, and `at` is
+    the index of the step's stage. `version` is the id of the version whose model card is to be run next, "" in every
+    other step.
     """
 
     step: str
@@ -70,7 +71,7 @@ def is_next(desk: Desk, step: str) -> bool:
 def trains_next(desk: Desk, role: Role) -> bool:
     """Returns whether the next step is to train a LoRA of this role, for the character or for the editor.
 
-    Returns False while a new version of the role waits to be adopted or left.
+    Returns False while a newly trained version of the role is neither adopted nor retired.
     """
     seen = _look(desk.store)
     step, candidate = (TRAIN, seen.candidate) if role is Role.CHARACTER else (REFINE, seen.editor_candidate)

@@ -33,9 +33,9 @@ class Placed:
 class About:
     """Holds what is known of one picture beyond its own record.
 
-    `version` drew it. `parents` are the pictures that it was made from: its source, the source's source, up to the
-    original. `children` were made from it; those in the trash are left out. `taught` are the versions that were trained
-    on it. `nearest` is the original that is most similar to it.
+    `version` is the LoRA version that drew it. `parents` are the pictures that it was made from: its source, the
+    source's source, up to the original. `children` were made from it; those in the trash are left out. `taught` are the
+    versions that were trained on it. `nearest` is the original that is most similar to it.
 
     `twins` have the same words, seed and source, but were drawn by other versions or models, one picture for each.
     `words` are its prompt or instruction, `params` its other parameters as (name, value) texts. `cells` are its places
@@ -89,10 +89,11 @@ def settings(picture: ImageRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def twins(store: Store, picture: ImageRecord, among: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Returns the pictures with the same words, seed and source that other versions or models drew, one of each.
+    """Returns the pictures with the same prompt, seed and source that other versions or models drew, one of each.
 
-    `among` are the pictures to search. The base model's picture comes first, then those of the versions in their order.
-    Of several pictures by one version the newest is taken. Samples of a training are left out.
+    An edit's prompt is its instruction. `among` are the pictures to search. The base model's picture comes first, then
+    those of the versions in their order. Of several pictures by one version the newest is taken. Samples of a training
+    are left out.
     """
     words, _ = settings(picture)
     if not words or picture.kind is Kind.CORRECTION:

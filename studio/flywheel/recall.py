@@ -115,7 +115,7 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
 
 
 def of_file(desk: Desk, file: Path) -> Recalled:
-    """Returns the settings in a PNG's text chunks, as FLENwheel or AUTOMATIC1111 and Forge write them.
+    """Returns the settings in a PNG's text chunks, as this studio, AUTOMATIC1111 or Forge writes them.
 
     Raises: NotFound for a missing file; BadInput for a file that is no picture or an edit, or carries no settings.
     """
@@ -301,7 +301,7 @@ def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
 def lora_name(store: Store, file: str) -> str:
     """Returns the name of a LoRA for the page, given the path of its file.
 
-    It is that of the character's version or checkpoint to which the file belongs, else the file's own name.
+    For the file of one of the character's versions or checkpoints that is their name, else the file's own name.
     """
     path = Path(file)
     for each in _versions(store):

@@ -130,7 +130,7 @@ def undo(desk: Desk) -> tuple[str, int]:
 def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
     """Moves pictures to the trash and returns the ids of those that were not in it before.
 
-    The stored advice on duplicates is recomputed for the pictures that stay. Raises: NotFound.
+    The duplicate warnings that are stored with the other originals are recomputed. Raises: NotFound.
     """
     with desk.store.transaction():
         here = [image for image in dict.fromkeys(ids) if not desk.store.images.get(image).trashed]
@@ -142,8 +142,8 @@ def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
 def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
     """Takes pictures out of the trash and returns the ids of those taken out.
 
-    Pictures whose file has been deleted stay in the trash. The stored advice on duplicates is recomputed. Raises:
-    NotFound.
+    Pictures whose file has been deleted stay in the trash. The duplicate warnings that are stored with the originals
+    are recomputed. Raises: NotFound.
     """
     with desk.store.transaction():
         thrown = [image for image in dict.fromkeys(ids) if desk.store.images.get(image).trashed]
@@ -155,7 +155,7 @@ def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
 def undo_throw(desk: Desk) -> list[str]:
     """Undoes the last move to the trash and returns the ids of the restored pictures; [] where there is none.
 
-    The stored advice on duplicates is recomputed.
+    The duplicate warnings that are stored with the originals are recomputed.
     """
     with desk.store.transaction():
         back = desk.store.undo_trash()

@@ -199,7 +199,7 @@ def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
 
 
 def demand_trigger(character: Character) -> None:
-    """Raises BadInput for a character without a trigger word, which scripts could create in earlier versions."""
+    """Raises BadInput for a character without a trigger word; earlier versions of the studio let scripts create one."""
     if not character.trigger.strip():
         raise BadInput(
             f"{character.name} has no trigger word, so no caption and no prompt can name the character.",

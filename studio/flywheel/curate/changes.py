@@ -85,9 +85,9 @@ def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
 
 
 def recaptioned(store: Store, after: Character) -> dict[str, str]:
-    """Returns the captions that change, as picture id -> new caption, when a character takes the words of `after`.
+    """Returns the captions that would change with a new trigger or subject, as picture id -> new caption.
 
-    These words are the trigger and the subject. Nothing is stored.
+    `after` is the character's record with the new words. Nothing is stored.
     """
     before = store.character
     was, now = (before.trigger, before.subject), (after.trigger, after.subject)

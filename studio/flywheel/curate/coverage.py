@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Holds how many of the pictures that may be trained on show each angle with each expression, framing and pose.
+    """Holds counts of the pictures that may be trained on: by angle and expression, by framing, and by pose.
 
     `cells` maps (angle, expression) to a number of pictures. `missing` lists the pairs (angle, expression), and
     `missing_poses` the poses, that no picture shows. `checklist` checks the number of pictures, their head angles and
@@ -128,10 +128,10 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
 
 
 def ensure_sample(workplace: Workplace) -> Character | None:
-    """Creates the sample character at the studio's first start, and returns it; None where there is no sample.
+    """Returns the sample character, and creates it at the studio's first start; None where there is none.
 
-    Later starts return the character that exists. It is not created where other characters exist, nor again after the
-    user removed it. A creation that was interrupted is completed at the next start.
+    The sample is not created where other characters exist, nor again after the user removed it. A creation that was
+    interrupted is completed at the next start.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.setting(_SAMPLE, str)

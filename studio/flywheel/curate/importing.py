@@ -75,7 +75,7 @@ def run_import(ctx: Context) -> None:
 
 @dataclass(frozen=True)
 class Wording:
-    """Holds the caption from a picture's sidecar, and the tags that were read from the caption."""
+    """Holds the caption from a picture's caption file, and the tags that were read from the caption."""
 
     caption: str
     tags: Mapping[str, str]
@@ -85,9 +85,9 @@ class Wording:
 class Report:
     """Holds the results of an import so far, file by file.
 
-    `imported` are the ids of the new pictures, `masked` of the pictures that got a mask. `duplicates` are files whose
-    picture the character has already, `refused` the files that were not imported, and `advice` hints on imported
-    pictures.
+    `imported` are the ids of the new pictures, `masked` those of the pictures that got a mask. `duplicates` are files
+    whose picture the character has already, `refused` the files that were not imported, and `advice` warnings about
+    imported pictures.
     """
 
     imported: list[str] = field(default_factory=list)
@@ -240,7 +240,7 @@ class Intake:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def name_twins(self) -> None:
-        """Recomputes the stored advice on originals that look alike, and adds the changed advice to the report."""
+        """Recomputes the duplicate warnings that are stored with originals, and adds the changed ones to the report."""
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))

@@ -101,9 +101,9 @@ def _is_latin_word(word: str) -> bool:
 def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
     """Returns the caption in the text of a caption file, on one line.
 
-    A placeholder such as [trigger] is replaced by the trigger word. Lines that all contain the trigger word are taken
-    as alternative captions, and the first one is kept; otherwise all lines are joined. A note is added to `told` for
-    each such decision.
+    A placeholder such as [trigger] is replaced by the trigger word. Where every line contains the trigger word, the
+    lines are alternative captions, and the first one is kept; otherwise all lines are joined. A note is added to `told`
+    where a placeholder was replaced or lines were dropped.
     """
     named, count = _PLACEHOLDER.subn(lambda _: trigger, text) if trigger else (text, 0)
     if count:

@@ -19,10 +19,10 @@ _STORED = re.compile(r"masks/[0-9a-f]{2}/[0-9a-f]+\.png")
 
 
 def demand_stored(row: PlanRow) -> None:
-    """Raises BadInput where a planned edit has an `area` that is no stored mask, or that belongs to no result.
+    """Raises BadInput where a planned edit has an area that is no stored mask, or has an area but no earlier result.
 
-    The area is the file of a mask: only this part of an earlier result, `row.mends`, is redone. A row without an area
-    passes.
+    `row.area` is the path of a mask, `row.mends` the id of an earlier result; only the masked area of that result is
+    edited again. A row without an area passes.
     """
     if row.area and not (row.mends and _STORED.fullmatch(row.area)):
         raise BadInput("An area is a stored mask of the result that the row mends.", "Paint it in Review.")
@@ -39,8 +39,8 @@ def crop_of(store: Store, row: PlanRow) -> Crop:
 def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
     """Returns the picture to store for a planned edit, given `result`, which the editor drew.
 
-    For a row without an area that is `result`. For a row with an area it is the earlier picture to be mended, with
-    `result` pasted inside the area.
+    For a row without an area that is `result`. For a row with an area it is the earlier result that is edited again,
+    with `result` pasted inside the area.
     """
     if not row.area:
         return result
@@ -50,8 +50,9 @@ def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
 def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.Image:
     """Returns the picture `wrong` with the pixels of `redone` inside an area; `area` is a grey mask, white inside.
 
-    The edge is blended inside the area only, so that no pixel outside the area changes; a narrow stroke counts fully
-    along its middle. `redone` is scaled where its size differs from that of `wrong`.
+    The edge is blended inside the area only, so that no pixel outside the area changes. In a narrow area the blend is
+    narrower, so that the middle is taken from `redone` alone. `redone` is scaled to the size of `wrong` where it has
+    another.
     """
     painted = (np.asarray(area) >= 128).astype(np.uint8)
     walled = np.pad(painted, 1, mode="edge")  # the picture's own border is no edge of the area

@@ -39,9 +39,10 @@ class Round:
     _used: Counter[str] = field(default_factory=Counter)
 
     def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
-        """Assigns an edit to one of the `candidates`, counts the use, and returns both; None without candidates.
+        """Assigns an edit to one of the source pictures in `candidates`, and returns both; None without candidates.
 
-        The least used candidate is taken, first of those of which this edit has not been requested before.
+        Pictures of which this edit has not been requested before are preferred. Among equals, the one with the fewest
+        edits so far is taken.
         """
 
         def worn(image: ImageRecord) -> tuple[bool, int]:

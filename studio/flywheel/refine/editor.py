@@ -198,16 +198,16 @@ def _held_out(desk: Desk) -> list[Triplet]:
 def adopt(desk: Desk, version_id: str) -> Version:
     """Puts a LoRA version of the editor in use for the next edits, and returns the version.
 
-    Raises: NotFound, BadInput for a version of the character.
+    Raises: NotFound, BadInput for a version of the character or one in the trash.
     """
     return desk.store.adopt(_editor_version(desk, version_id).id)
 
 
 def roll_back(desk: Desk, version_id: str) -> Version:
-    """Retires the LoRA version of the editor that is in use, and puts its parent in use; returns the retired version.
+    """Retires a LoRA version of the editor and, if it was in use, puts its parent in use; returns the retired version.
 
-    The parent is the version that was in use when this one was made. A candidate, a version not decided on yet, is only
-    retired. Raises: NotFound, BadInput for a version of the character or one that is retired already.
+    The parent is the version that was in use when this one was made. Raises: NotFound; BadInput for a version of the
+    character, one that is retired already, or one in the trash.
     """
     return desk.store.adopt(_editor_version(desk, version_id).id, on=False)
 
@@ -335,7 +335,7 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Returns an editor's version, with its comparison of edits corrected where that is an old one.
+    """Returns a version of the editor; where its comparison of held-out edits is an old one, it is judged anew.
 
     Old comparisons counted edits that could not be judged as refused, and passed every identity where there were too
     few originals. The stored version does not change.
