@@ -60,9 +60,9 @@ def draw_story(desk: Desk) -> Markup:
 def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Markup:
     """Returns the row of one version, or of the base model, as HTML.
 
-    The row holds sample pictures, figures, the pictures that the version was trained on, and buttons. `chapter` is the
-    version or base model, with the evaluation pictures of its model card. `chapters` are all of them, newest first; the
-    row offers to compare its version with one of them.
+    The row shows sample pictures, the version's key numbers, and pictures that it was trained on. One of its buttons
+    compares the version with another one. `chapter` is the row's version or base model; `chapters` are all versions and
+    the base model, newest first.
     """
     store, version = desk.store, chapter.version
     in_use = store.adopted(Role.CHARACTER)
@@ -135,12 +135,12 @@ def name_of(record: ImageRecord | None, image: str) -> str:
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
-    """Returns the version to compare with the version of `chapter`, as a `Chapter`; None where there is none.
+    """Returns the version to compare with the version in `chapter`; None where there is none.
 
-    It is the version in use, or else the next older one, or else any other. Only versions that have a model card, that
-    is evaluation pictures, are taken; without one of its own, `chapter` has nothing to compare with. The base model
-    counts as a version. `chapters` are all, newest first. `in_use` is the id of the version in use, "" for the base
-    model.
+    It is the LoRA version in use, or else the next older version, or else any other; the base model counts as the
+    oldest version. Both need a model card, that is evaluation pictures: versions without one are skipped, and if
+    `chapter` has none the result is None. `chapters` are all, newest first. `in_use` is the id of the version in use,
+    "" for the base model.
     """
     others = [each for each in chapters if each.card and each is not chapter]
     older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
@@ -152,10 +152,10 @@ def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter
 
 
 def draw_opened(desk: Desk, opened: str) -> Markup:
-    """Returns as HTML the details that the user opened: of a training, or of the pictures a version was trained on.
+    """Returns as HTML the details that the user opened: those of one training, or the training pictures of one version.
 
     `opened` is `run:JOB`, with a job's id, for a training's loss curve, samples and checkpoints. It is
-    `learned:VERSION`, with a version's id, for the pictures. It is "" for nothing; then the HTML is empty.
+    `learned:VERSION`, with a version's id, for the pictures that the version was trained on. For "" the HTML is empty.
     """
     what, _, name = opened.partition(":")
     if what == RUN and any(job.id == name for job in desk.workplace.jobs.list(desk.id)):
@@ -174,7 +174,7 @@ def draw_opened(desk: Desk, opened: str) -> Markup:
 
 
 def draw_runs(desk: Desk, opened: str) -> Markup:
-    """Returns as HTML the list of all trainings of the character's LoRA and of its editor's LoRA, newest first.
+    """Returns as HTML the list of all trainings of the character's LoRA and of the editor model's LoRA, newest first.
 
     Cancelled and failed ones are included. `opened` is `run:JOB`, with a job's id, for the training to mark as open.
     """
@@ -185,9 +185,9 @@ def draw_runs(desk: Desk, opened: str) -> Markup:
 
 
 def draw_editors(desk: Desk) -> Markup:
-    """Returns the versions of the editor's LoRA as HTML, newest first; empty where there are none.
+    """Returns the versions of the editor model's LoRA as HTML, newest first; empty where there are none.
 
-    Each version shows its held-out edits, which it was not trained on, made without and with its LoRA.
+    With each version its held-out edits are shown, made without and with the LoRA. The version was not trained on them.
     """
     store = desk.store
     rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
@@ -195,7 +195,7 @@ def draw_editors(desk: Desk) -> Markup:
 
 
 def editor_row(store: Store, version: Version) -> Markup:
-    """Returns one version of the editor's LoRA as HTML: its figures, its buttons, and its held-out edits."""
+    """Returns one version of the editor model's LoRA as HTML: its key facts, its buttons, and its held-out edits."""
     state, tone = run.STATES[version.state]
     return view(
         "character",
@@ -215,8 +215,8 @@ def editor_row(store: Store, version: Version) -> Markup:
 def edit_pair(store: Store, each: Redone) -> Markup:
     """Returns one held-out edit as HTML: its source picture, its result without and with the LoRA, and its instruction.
 
-    A held-out edit is one that the editor was not trained on. Each of the two results is marked right, wrong or
-    unknown. `each` names the pictures and their marks.
+    A held-out edit is one that the editor model was not trained on. Each of the two results is marked right, wrong or
+    unknown. `each` holds the ids of the pictures, and the two marks.
     """
     triplet = store.triplets.peek(each.triplet)
     record = store.images.peek(each.after)
@@ -234,7 +234,7 @@ def edit_pair(store: Store, each: Redone) -> Markup:
 
 
 def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
-    """Handles a click on a version's row: chooses two versions to compare, or does what `act` does.
+    """Handles a click on a button of a version's row: chooses two versions to compare, or passes the click on to `act`.
 
     `data` is what the clicked button sent. `opened` names the details that are open, such as `run:JOB`, "" for none.
     Returns four values: the new `opened`, a note on a written file as HTML, and the ids of the two versions to compare,
@@ -248,11 +248,11 @@ def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
 
 
 def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
-    """Handles a click on one of the page's buttons; returns the new value of `opened`, and a note as HTML.
+    """Handles a click on a button of the character's page, such as those that adopt, export or trash a version.
 
-    `data` is what the button sent. `opened` names the details that are open, such as `run:JOB`, "" for none. Where the
-    page does not show the effect itself, a notice is returned as well. Raises: BadInput for an unknown button; other
-    UserErrors come from the called functions.
+    `data` is what the button sent. `opened` names the details that are open, such as `run:JOB`, "" for none. Returns
+    the new value of `opened`, and a note as HTML; where the page does not show the effect itself, a notice as well.
+    Raises: BadInput for an unknown button; other UserErrors come from the called functions.
     """
     what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
     if what in ("close", RUN, LEARNED):

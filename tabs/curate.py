@@ -109,10 +109,11 @@ def _editor() -> tuple[gr.Textbox, gr.Textbox, gr.HTML, list[gr.Dropdown], list[
 
 
 def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
-    """Returns an update of the drop zone, open for a character without pictures and else folded, and a new `place`.
+    """Returns an update that opens or folds the drop zone for new pictures, and the new `place`.
 
-    `place` is a text that names the character and says whether it has pictures; the page passes in the one from the
-    last call. While it is the same, the drop zone stays as the user left it.
+    The zone is opened for a character without pictures, else folded. `place` is a text that names the character and
+    says whether it has pictures; the page passes in the one from the last call. While it is the same, the zone stays as
+    the user left it.
     """
     store = desk.store
     here = bool(store.select(USABLE) or store.select(trashed=True))
@@ -125,16 +126,17 @@ def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
 def stale_notes(desk: Desk, told_of: str) -> list[Any]:
     """Returns the id of the desk's character, and updates of two notes on earlier actions.
 
-    `told_of` is the id of the character that the notes are about. If it is another character, the notes are emptied.
+    `told_of` is the id of the character that the notes are about. If that is not the desk's character, both notes are
+    emptied.
     """
     return [desk.id, *((gr.skip(), gr.skip()) if told_of == desk.id else ("", ""))]
 
 
 def offer(desk: Desk) -> list[Any]:
-    """Returns updates of two buttons: one writes captions, the other undoes the latest change of many pictures.
+    """Returns updates of two buttons: one queues captions, the other undoes the latest bulk change or move to trash.
 
-    Each is visible only while there is something to write or to undo. The first one is highlighted while the
-    character's next step is in Curate.
+    Each is visible only while there is something to caption or to undo. The first one is highlighted while captions are
+    missing and the character's next step is in Curate.
     """
     silent = [] if active_job(desk, "caption") else captions.uncaptioned(desk.store)
     bare = len(captions.missing_words(silent))
@@ -217,8 +219,8 @@ def draw_cover(desk: Desk) -> Markup:
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
     """Returns the open picture, large, and the facts about it, both as HTML.
 
-    `chosen` is its id, "" for none. `kind` is the gallery's choice of what it shows. A picture in the trash is shown
-    only if `kind` is `Trash` or "".
+    `chosen` is its id, "" for none. `kind` is the kind of pictures that the gallery shows; a picture in the trash is
+    shown only if it is `Trash` or "".
     """
     store = desk.store
     record = _opened(store, chosen, kind)
@@ -361,7 +363,7 @@ def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
 
 
 def undo_last(desk: Desk) -> Markup:
-    """Undoes the latest change of many pictures, or the latest move into the trash, whichever was later.
+    """Undoes the latest change of many pictures at once, or the latest move into the trash, whichever was later.
 
     Returns a line on what was undone as HTML.
     """

@@ -117,10 +117,10 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Handles a button of the disk use: frees disk space, or backs up, restores or deletes a character.
+    """Handles a click in the disk use: frees space, backs up a character, or restores or deletes one in the trash.
 
-    `data` holds the action and the character's id. Restored or deleted are characters in the trash; a backup is queued.
-    Returns a notice. Raises: UserError.
+    `data` holds the action and the character's id. A backup is queued as a job; anything else is done at once. Returns
+    a notice. Raises: UserError.
     """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:

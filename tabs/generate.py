@@ -201,8 +201,8 @@ def read_file(desk: Desk, file: str | None) -> list[Any]:
 def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
     """Stores the settings of an earlier picture as the tab's values; returns updates in the order of SETTINGS_WIDGETS.
 
-    A setting that equals the model's own gets the value that stands for it, 0 or "". The last update is a note as HTML;
-    `shown` is the picture as HTML, for the note.
+    A setting that equals the model's default becomes 0 or "", which stands for that default. The last update is a note
+    as HTML; `shown` is the picture as HTML, for the note.
     """
     params, store = recalled.params, desk.store
     spec = generate.model_spec(desk, recalled.version)
@@ -277,7 +277,7 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
     """Queues the pictures that the fields ask for; `values` are those of FIELDS.
 
-    Returns updates: the seed for the next job, the sub-tab to open, where the pictures will appear, and an empty note.
+    Returns three updates: the seed for the next job, the sub-tab that will show the pictures, and an empty note.
     Raises: BadInput, NotFound.
     """
     asked = Asked(*values)
@@ -368,10 +368,10 @@ def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
 
 
 def read_floor(desk: Desk) -> Any:
-    """Returns the threshold of the identity filter, a similarity of 0…1, for its slider.
+    """Returns the threshold of the identity filter for its slider: a similarity to the character, 0…1.
 
-    The filter sets pictures below it aside. The slider is not updated while there are no pictures to filter and the
-    user has set no threshold.
+    The filter sets pictures with a lower similarity aside. The slider is not updated while there are no pictures to
+    filter and the user has set no threshold.
     """
     if not desk.store.select(Kind.SYNTHETIC) and generate.chosen_threshold(desk) is None:
         return gr.skip()

@@ -88,10 +88,10 @@ def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
 
 
 def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
-    """Queues a job that makes a model's weights from files of this machine; returns a notice, and "" for the field.
+    """Queues a job that makes a model's weights from files of this machine.
 
     `name` is the model's name. `place` is the path of a folder or file, `form` the format to store the weights in, such
-    as nf4. Raises: UserError.
+    as nf4. Returns a notice, and "", which empties the field of the path. Raises: UserError.
     """
     if not name:
         raise NotFound("No model is chosen.", "Choose which model these files are.")

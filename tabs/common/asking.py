@@ -50,9 +50,9 @@ class Asked:
     """Holds the values of the Generate tab's fields, in their order on the page.
 
     `what` chooses the prompts: the user's own, new scenes, or scenes like those that failed in the evaluation. `plan`
-    holds the seeds of the scenes that are ticked. `version` generates; `against` is what to compare it with, "" for
-    nothing. `extra` is a second LoRA, a version's id or a file, "" for none. `steps`, `guidance` and `size` are 0 or ""
-    for the model's own.
+    holds the seeds of the scenes that are ticked. `version` is the choice of the LoRA version that generates; `against`
+    is the choice of another one to compare it with, "" for none. `extra` is a second LoRA, as a version's id or a
+    file's path, "" for none. A `steps` or `guidance` of 0 and a `size` of "" mean the model's own value.
     """
 
     what: str = OWN
@@ -87,9 +87,10 @@ KEPT = (*(name for name in FIELDS if name != "plan"), *GALLERY)  # what the fiel
 def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
     """Returns the id of the desk's character, then an update for each field in KEPT.
 
-    KEPT names the fields whose values are stored for each character. `whose` is the id of the character whose values
-    the page shows, "" for none; `values` are these values. If `whose` is another character, the stored values are
-    filled in; else what was typed stays, and only the choices of the drop-downs are renewed.
+    KEPT names the fields whose values are stored for each character. `values` are what these fields show now, and
+    `whose` is the id of the character that the shown values belong to, "" for none. If that is not the desk's
+    character, the values stored for the desk's character are filled in. Otherwise what was typed stays; only the
+    choices of the drop-downs are renewed.
     """
     fresh = whose != desk.id
     held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
@@ -183,11 +184,12 @@ def read_size(text: str | None) -> dict[str, int]:
 
 
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
-    """Returns a list of updates that show the fields for the chosen kind of prompts, and list the scenes to tick.
+    """Returns updates that show the fields for the chosen kind of prompts and list new scenes for the user to tick.
 
-    In order: a key that identifies the listed scenes; the visibility of the prompt, of the negative prompt and of the
-    list; the list. `planned` is the key that the last call returned. While it fits `values`, the list and its ticks
-    stay; else all scenes are listed anew and ticked. `values` are those of FIELDS.
+    A scene is a prompt with a seed. In order: a key that identifies the listed scenes; the visibility of the prompt, of
+    the negative prompt and of the list; the list. `values` are those of FIELDS, from which the key is made; `planned`
+    is the key that the last call returned. If the key is the same, the list and its ticks stay; else the scenes are
+    listed anew, all of them ticked.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)

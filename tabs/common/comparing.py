@@ -105,11 +105,12 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
 
 
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
-    """Returns the comparison of two versions in words, as a list of one or two sentences.
+    """Returns the comparison of two versions in words, as a list of one or two texts.
 
-    The first sentence is the result of the paired test in `seen`. The second says why the test counts more pictures
-    than the first-try rate does; it is left out where both versions were evaluated with only one seed in common. `was`
-    is the older version, `now` the newer.
+    The first says how often each version alone was right, and whether that may be chance, by the paired test in `seen`.
+    The second explains why the test counts the pictures of all seeds, while the rates elsewhere on the page count the
+    first seed only; it is left out where the two versions have only one seed in common. `was` is the older version,
+    `now` the newer.
     """
     pair, many = seen.paired, len(seen.twins)
     better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)
@@ -148,7 +149,7 @@ def _odds(p: float) -> str:
 class Dot:
     """Holds one point of a chart, with its coordinates in SVG units.
 
-    `name` is the version, `told` its value as text. `low` and `high` are the y coordinates of the ends of its
+    `name` is the version's name, `told` its value as text. `low` and `high` are the y coordinates of the ends of its
     confidence interval.
     """
 
@@ -162,7 +163,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Value:
-    """Holds a version's value in a chart, and the ends of its confidence interval; `name` is the version.
+    """Holds a version's value in a chart, and the ends of its confidence interval; `name` is the version's name.
 
     Without an interval `low` and `high` are the value itself.
     """
@@ -174,10 +175,11 @@ class Value:
 
 
 def draw_drift(desk: Desk) -> Markup:
-    """Returns as HTML how the versions changed: in words, and as up to four small charts with a point for each version.
+    """Returns as HTML how quality changed from version to version: in words, and as up to four small charts.
 
-    The charts show the first-try rate, the similarity to the originals, the share of near copies, and the share of
-    originals in training. The HTML is empty while there are fewer than two versions.
+    Each chart has a point for each version. They show the share of evaluation pictures of the first seed that are
+    right, the similarity to the originals, the share of near copies of an original, and the share of originals among
+    the training examples. The HTML is empty while there are fewer than two versions beside the base model.
     """
     chapters = history.story(desk)
     if sum(each.version is not None for each in chapters) < 2:

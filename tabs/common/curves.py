@@ -26,7 +26,7 @@ _ROWS = 12  # of the table of figures
 
 
 def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
-    """Returns as HTML a plot of the loss over steps, the last step's figures, and the curve as a table.
+    """Returns as HTML a plot of the loss over steps, the numbers of the last step, and the curve as a table.
 
     The lines are each step's loss, its running mean, and the running mean within each band of noise levels. `total` is
     the number of steps that the training will have; with 0 the axis ends at the last step so far.

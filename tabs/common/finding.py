@@ -105,8 +105,9 @@ def find(
     """Returns the pictures of a kind that match all words and pass the filters, sorted.
 
     `kind` is one of SHOWN and `order` one of SORTS. Each of the `words` has to occur in one of the picture's texts,
-    such as its caption, name, tags or model; case does not matter. `only` are names of FILTERS, None for no filter. A
-    picture has to pass one of the filters in each group, such as those of the verdict.
+    such as its caption, name, tags or model; case does not matter. `only` are names of FILTERS, None for no filter.
+    Filters of one group, such as those of the verdict, are alternatives: a picture has to pass one of them. It has to
+    do so in every group that occurs in `only`.
     """
     found = of_kind(store, kind)
     wanted = words.lower().split()

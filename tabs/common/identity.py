@@ -121,10 +121,10 @@ def draw_danger(desk: Desk) -> Markup:
 
 
 def delete(desk: Desk, data: dict[str, Any]) -> Said:
-    """Moves the character into the trash and returns a notice.
+    """Moves the character into the trash.
 
-    With it come the id of the character that the page shows next, and an offer to undo the deletion as HTML. Raises:
-    Busy, UserError.
+    Returns a notice, the id of the character that the page shows next, and as HTML an offer to undo the deletion.
+    Raises: Busy, UserError.
     """
     gone = changes.delete(desk.workplace, desk.id)
     words = f"{gone.name} is in the trash. You can take it back at the top of this page."

@@ -40,9 +40,9 @@ def number(label: str, **more: Any) -> Callable[..., Any]:
 
 
 def lay_out(rows: Rows, tab: str) -> list[Any]:
-    """Makes the widgets of settings, each inner sequence of `rows` as one row, and returns them in that order.
+    """Makes the widgets of settings and returns them in one list, row by row.
 
-    `tab` is the prefix of the widgets' element ids.
+    Each inner sequence of `rows` is one row of the page. `tab` is the prefix of the widgets' element ids.
     """
     made = []
     for row in rows:
@@ -63,8 +63,8 @@ def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
 def first_block_cache(elem_id: str) -> gr.Slider:
     """Returns the slider that sets the threshold of the first-block cache; 0 switches the cache off.
 
-    Where the first transformer block changed by a smaller share than the threshold since the last step, the other
-    blocks of the step are skipped.
+    The cache saves time: if the result of the first transformer block differs from that in the last step by a smaller
+    share than the threshold, the other blocks of the step are not computed.
     """
     least, most = GenerateParams.bounds("first_block_cache")
     return gr.Slider(

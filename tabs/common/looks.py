@@ -123,7 +123,7 @@ def amount(nbytes: float) -> str:
 
 
 def why(spec: ModelSpec, kind: type[Params]) -> Markup:
-    """Returns as HTML where a model's default values come from; empty where the registry does not say.
+    """Returns as HTML a note on the source of a model's default values; empty where the registry names no source.
 
     `kind` is the class of parameters whose defaults are meant, such as `TrainParams`.
     """

@@ -68,7 +68,7 @@ def upload(desk: Desk, chosen: str, file: str | None) -> None:
 
 
 def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
-    """Returns what opens the canvas for a mask: the picture's id, an update that shows it, and the picture to paint on.
+    """Returns three values: the picture's id, an update that shows the mask's canvas, and the picture to paint on.
 
     `chosen` is the id of the open picture. The page keeps the returned id with the canvas, because another picture may
     be opened while the user paints.

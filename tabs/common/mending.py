@@ -89,7 +89,7 @@ class Bench:
 
 
 def can_mend(record: ImageRecord) -> bool:
-    """Returns whether a picture can be corrected on Review's workbench: an edit can, and so can a correction."""
+    """Returns whether a picture can be corrected on Review's workbench: only an edit, or a correction of one, can."""
     return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
@@ -238,10 +238,10 @@ def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
 
 
 def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
-    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id; returns a notice.
+    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id.
 
-    With it come updates that empty the workbench and the upload button. `file` is the path of the upload. Raises:
-    BadInput.
+    Returns a notice, "", which empties the workbench, and None, which empties the upload button. `file` is the path of
+    the upload. Raises: BadInput.
     """
     if not file:
         raise BadInput("No picture was given.", "Drop the mended picture.")
@@ -249,9 +249,9 @@ def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
 
 
 def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
-    """Stores the wrong edit with the user's paint on it as its correction; returns a notice.
+    """Stores the wrong edit with the user's paint on it as its correction.
 
-    `mending` is the edit's id, `layer` the paint as a PNG in a data URL. With the notice comes "", which empties the
+    `mending` is the edit's id, `layer` the paint as a PNG in a data URL. Returns a notice, and "", which empties the
     workbench. Raises: BadInput.
     """
     wrong = desk.store.open_whole(mending)

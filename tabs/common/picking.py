@@ -23,7 +23,7 @@ def bar() -> Markup:
 
 
 def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
-    """Handles a click in the bar: changes the selected pictures, or queues captions for them.
+    """Handles a click in the bar for selected pictures: changes these pictures, or queues captions for them.
 
     `data` holds the action and the ids of the selected pictures, `chosen` is the id of the open picture. Returns a line
     on what was done, as HTML, and the id of the picture that stays open, "" for none. Raises: BadInput, NotFound.
@@ -66,10 +66,11 @@ def _asked(fields: Mapping[str, Any]) -> Find:
 
 
 def tell(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Handles a click in the bar's note, or a change in its fields; returns the new note as HTML.
+    """Handles an event of the note beside the bar for selected pictures; returns the new note as HTML.
 
-    The note tells how many captions a replacement would change, or what an undo did; it is empty once it was closed.
-    `data` holds the action; an undo is carried out.
+    `data` names the event. When the text to replace in captions was changed, the note says how many captions would
+    change. For a click on an undo button, the undo is carried out and the note says what it did. Any other event
+    empties the note.
     """
     name = data.get("act")
     if name == "count":
@@ -90,16 +91,17 @@ def tell(desk: Desk, data: dict[str, Any]) -> Markup:
 def done(words: str, undo: str = "") -> Markup:
     """Returns a line on what was done as HTML, with an undo button.
 
-    `undo` is the action that the button sends: `throw` undoes a move into the trash, `many` a change of many pictures;
-    with "" there is no button.
+    `undo` is the action that the button sends: `throw` undoes a move into the trash, `many` a change of many pictures
+    at once; with "" there is no button.
     """
     return view("picking", "done", words=words, undo=undo)
 
 
 def undoable(desk: Desk) -> tuple[str, str]:
-    """Returns the action that undoes the latest change of many pictures or move into the trash, and its button's label.
+    """Returns how the user can undo the latest change: the action that an undo button sends, and the button's label.
 
-    The action is `throw` for the trash, else `many`. Both texts are "" where nothing can be undone.
+    The action is `throw` after a move into the trash, `many` after a change of many pictures at once. Both texts are ""
+    where nothing can be undone.
     """
     batch, (thrown_at, thrown) = desk.store.batches.last(), desk.store.last_thrown()
     if thrown and (batch is None or thrown_at > batch.created):

@@ -103,9 +103,9 @@ def _ended(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep; returns a notice, or None for any other button.
+    """Cancels or resumes a training, or makes a version of its last checkpoint, as the clicked button says.
 
-    `data` holds the action and the id of the training's job.
+    `data` holds the action and the id of the training's job. Returns a notice, or None for any other button.
     """
     acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
@@ -138,7 +138,7 @@ def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
 
 
 def ended_as(store: Store, job: Job) -> tuple[str, str]:
-    """Returns a training's state as text, with the names of the versions made of it, and the colour of its label."""
+    """Returns two texts: a training's state, with the names of the versions made of it, and the colour of its label."""
     made = ", ".join(each.name for each in store.versions.find(job=job.id) if not each.trashed)
     if job.state is JobState.DONE:
         return (f"done: {made}" if made else "done"), "good"
@@ -151,9 +151,10 @@ def ended_as(store: Store, job: Job) -> tuple[str, str]:
 
 
 def decisions(store: Store, version: Version) -> Markup:
-    """Returns as HTML the buttons for a version that its state allows: take it into use, leave it, or go back from it.
+    """Returns as HTML the buttons for the decisions that a version's state allows.
 
-    Going back takes the version before it into use again.
+    A new version can be taken into use or left unused, a retired one can be taken into use again. The version in use
+    can be retired, which takes the version before it into use again.
     """
     parent = store.versions.peek(version.parent)
     while parent is not None and parent.trashed:
@@ -199,10 +200,10 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Returns updates: shows or hides the widgets that train a run for longer, and fills in their number of steps.
+    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets their number of steps.
 
-    They are visible while the newest job of `kind` is a finished training. `more` is the present number; one that was
-    typed stays, an empty field gets half of the run's steps.
+    They are visible while the newest job of `kind` is a finished training. `more` is the present number, which stays;
+    an empty field gets half of the run's steps.
     """
     job = finished_run(desk, kind)
     half = max(1, runs.asked_steps(job) // 2) if job else 0

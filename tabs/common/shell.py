@@ -178,9 +178,10 @@ def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outpu
 class Shell:
     """Holds what all tabs share, and connects handlers to events.
 
-    A handler is a function `(desk, *inputs)`; without a character its call is refused unless it was connected with
-    `anywhere`. `cid` is the hidden field with the id of the page's character, `said` the block for notices. `tick`
-    takes an event and makes the page look for changes in the store after it.
+    A handler is a function `(desk, *inputs)`, whose `desk` gives access to the page's character. While there is no
+    character, only handlers that were connected with `anywhere` are called; other calls are refused. `cid` is the
+    hidden field with the id of the page's character, `said` the block for notices. `tick` takes an event and makes the
+    page look for changes in the store after it.
     """
 
     workplace: Workplace

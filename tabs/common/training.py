@@ -38,8 +38,9 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 class Knob:
     """Holds one setting of a training: a field of `TrainParams` by `name`, and the function that makes its widget.
 
-    `told` turns a value into text; the value `off` is left out of such texts, None for no such value. An empty widget
-    means the model's own value, and so does 0, unless `zero` makes 0 a value of its own.
+    `told` turns a value into text. A value that equals `off` is left out of such texts; an `off` of None leaves out
+    none. An empty widget means the model's own value. 0 means the same, except where `zero` is True: there 0 is a value
+    too.
     """
 
     name: str
@@ -297,7 +298,7 @@ class Form:
         return STEPS.widget(elem_id=f"{self.tab}-steps")
 
     def fold(self) -> list[Any]:
-        """Makes the widgets of all other settings in titled groups of two columns, and returns them as a list."""
+        """Makes the widgets of all settings but the number of steps, in titled groups, and returns them as a list."""
         made = []
         for group in self.groups:
             gr.HTML(view("common", "group", title=group.title), apply_default_css=False)
@@ -358,7 +359,7 @@ class Form:
     def preset(self, spec: ModelSpec) -> list[Any]:
         """Returns a model's default values for the widgets, in the order of `knobs`.
 
-        For the additional sizes it is an update with the choices and the value.
+        For the widget of the additional resolutions the list holds an update, with its choices and its value.
         """
         params = spec.params(TrainParams)
         shown = {"resolutions": smaller_sizes(params.resolution, params.resolutions)}
@@ -384,9 +385,10 @@ class Form:
 
 
 def smaller_sizes(resolution: float | None, chosen: Sequence[int] = ()) -> Any:
-    """Returns an update of the widget for additional training sizes, which have to be smaller than `resolution`.
+    """Returns an update of the widget for additional training resolutions, which have to be smaller than `resolution`.
 
-    It offers some such sizes in pixels. Those of `chosen`, the present value, stay chosen if they are small enough.
+    All are in pixels, as the side of a square. Some are offered as choices; those of `chosen`, the present value, stay
+    chosen if they are small enough.
     """
     whole = int(resolution or 0)
     kept = [size for size in chosen if size < whole]

@@ -56,8 +56,8 @@ def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
 def version_id(store: Store, choice: str | None) -> str:
     """Returns the id of the version that a value of `version_choices` stands for; "" for the base model.
 
-    IN_USE, None and "" stand for the version in use. A checkpoint also gives "", because its LoRA is loaded on the base
-    model by `checkpoint_lora`.
+    IN_USE, None and "" stand for the version in use. A value of `checkpoint_choices` also gives "", because a
+    checkpoint's LoRA is loaded on the base model by `checkpoint_lora`.
     """
     if choice in (None, "", IN_USE):
         adopted = store.adopted(Role.CHARACTER)
@@ -66,9 +66,10 @@ def version_id(store: Store, choice: str | None) -> str:
 
 
 def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[LoraUse, ...]:
-    """Returns the LoRA of a checkpoint with its weight, as a tuple of one; empty where `choice` is no checkpoint.
+    """Returns the LoRA file of a checkpoint with its weight, as a tuple of one.
 
-    `choice` is a value of `checkpoint_choices` or `version_choices`. Raises: NotFound.
+    `choice` is a value of `checkpoint_choices`; for anything else, such as a version's id or "", the tuple is empty.
+    Raises: NotFound where the checkpoint's version is unknown.
     """
     version, _, step = str(choice or "").partition(_STEP)
     if not step:
@@ -80,7 +81,8 @@ def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[Lo
 def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:
     """Returns the second LoRA that was chosen, with its weight, as a tuple of one; empty for a `choice` of "".
 
-    `choice` is the id of a version, or the path of a LoRA file. Raises: NotFound.
+    `choice` is the id of a version, or the path of a LoRA file, which need not exist yet. Raises: NotFound where the
+    LoRA file of a version is missing.
     """
     if not choice.strip():
         return ()

@@ -26,16 +26,16 @@ def values(record: ImageRecord) -> Filled:
 
 
 def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
-    """Returns the line that confirms a change beside the caption field, as HTML.
+    """Returns as HTML the line beside the caption field that confirms a change.
 
-    `words` is its text. `number` is the number of the browser's message that it answers. `undo` is the HTML of an undo
-    button, `tone` the line's colour.
+    `words` is its text, `tone` its colour, and `undo` the HTML of its undo button. Each caption that the browser sends
+    has a number; `number` is that of the caption whose change the line confirms, 0 for no caption.
     """
     return view("common", "sign", words=words, number=number, undo=undo, tone=tone)
 
 
 def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
-    """Stores a caption that was typed, or undoes the change of a tag.
+    """Stores a caption that was typed, or undoes a change of the caption or of a tag.
 
     `data` is what the browser sent, `about` the id of the picture in the form. `filled` holds the form's values as last
     filled in. Returns the confirmation as HTML, the form's new values, and an update for the widget of each tag.
