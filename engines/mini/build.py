@@ -328,12 +328,12 @@ class Build:
         return figures | {"of_step": self.records.read("edit")["steps"]}
 
     def oracle(self, net: N, name: str) -> N:
-        """Loads the trained weights of the net `name`, "reader" or "judge", from the output folder into `net`; returns `net`."""
+        """Loads the weights of the net `name`, "reader" or "judge", from the output folder into `net`; returns it."""
         net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes manifest.json to the output folder: all stages' records, versions, seeds, thresholds and the models' size."""
+        """Writes manifest.json to the output folder: the stages' records, versions, seeds, thresholds, models' size."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {

@@ -111,7 +111,7 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
-    """Computes the mean and standard deviation of raw latents (N, 16, h, w); sets them in the autoencoder's configuration.
+    """Computes mean and standard deviation of raw latents (N, 16, h, w); sets them in the autoencoder's configuration.
 
     Qwen's autoencoder gets one pair for each channel. FLUX's gets a single pair, as `shift_factor` (the mean) and
     `scaling_factor` (1 / the standard deviation).

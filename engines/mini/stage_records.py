@@ -27,7 +27,7 @@ class StageRecords:
         return self.cache / f"{stage}.json"
 
     def has(self, stage: str) -> bool:
-        """Returns whether the cache has a record of a stage, even one that only marks it as stale."""
+        """Returns whether the cache has a record of a stage, even one that is marked as stale."""
         return self._path(stage).exists()
 
     def read(self, stage: str) -> dict[str, Any]:

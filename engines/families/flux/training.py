@@ -73,8 +73,8 @@ class FluxAdapter(CaptionedFamily):
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """Generates a preview with the LoRA in training, exactly as the engine would generate that picture.
 
-        `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that
-        is an edit.
+        `parts`: the transformer and the VAE by component name; `encoded`: what `encode_preview` returned; `tick`:
+        called after each step. Raises: BadInput for a preview that is an edit.
         """
         latents = flux.sample(
             parts["transformer"],

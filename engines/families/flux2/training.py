@@ -71,8 +71,8 @@ class Flux2Adapter(CaptionedFamily):
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
         """Encodes the prompt of a preview as `prompt_embeds`, and the empty prompt, for guidance, as `no_words`.
 
-        A preview is a picture to generate during training; its own negative prompt is not used. Raises: BadInput for a
-        preview that is an edit.
+        A preview is a picture to generate during training; its own negative prompt is not used. `parts`: holds the text
+        encoder as `text_encoder`. Raises: BadInput for a preview that is an edit.
         """
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
@@ -80,8 +80,9 @@ class Flux2Adapter(CaptionedFamily):
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """Generates a preview with the LoRA in training, as the engine would generate that picture.
 
-        Only the negative prompt differs: it is always empty. `encoded`: what `encode_preview` returned; `tick`: called
-        after each step. Raises: BadInput for a preview that is an edit.
+        Only the negative prompt differs: it is always empty. `parts`: the transformer and the VAE by component name;
+        `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that
+        is an edit.
         """
         latents = flux2.sample(
             parts["transformer"],

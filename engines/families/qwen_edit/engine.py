@@ -70,8 +70,8 @@ class QwenEdit:
         """Checks the edits; returns the stages encode (text encoder, VAE), denoise (transformer, LoRAs), decode (VAE).
 
         To save memory, the model's registry row may ask for a transformer whose modulation layers are replaced by a
-        table of precomputed outputs. If a LoRA changes modulation layers, the complete transformer is used all the
-        same. Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
+        table of precomputed outputs. If a LoRA changes modulation layers, the plan has the complete transformer
+        instead. Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)

@@ -216,8 +216,8 @@ def velocity(
     """Predicts the velocity (noise − x₀) of the target's packed latents (B, n, 64); returns (B, n, 64).
 
     The target is the picture to generate. `packed_refs`: the packed latents (B, m, 64) of all references, one after
-    another; None for none. `sigma`: the noise level 0…1, one number or (B,). `shapes`: the token grid of the target,
-    then that of each reference; every row of the batch has these grids.
+    another; None for none. `cond`: the encoded instructions. `sigma`: the noise level 0…1, one number or (B,).
+    `shapes`: the token grid of the target, then that of each reference; every row of the batch has these grids.
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
@@ -237,7 +237,8 @@ def velocity(
 def guided(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
     """Returns the classifier-free guided prediction, each token scaled to the norm of the positive prediction.
 
-    `positive`, `negative`: the predictions (B, n, c) for the instruction and for the negative prompt.
+    `positive`, `negative`: the predictions (B, n, c) for the instruction and for the negative prompt; `scale`: the
+    guidance scale.
     """
     combined = negative + scale * (positive - negative)
     length: Tensor = positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True)

@@ -122,8 +122,9 @@ class QwenEditAdapter(Family):
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """Makes a preview's edit with the LoRA in training, as the editor would; ignores the setting `few_steps`.
 
-        `encoded`: what `encode_preview` returned; `tick`: called after each step. The picture has the size of its
-        scaled source. Raises: BadInput for a preview that is no edit.
+        `parts`: the transformer and the VAE by component name; `encoded`: what `encode_preview` returned; `tick`:
+        called after each step. The picture has the size of its scaled source. Raises: BadInput for a preview that is no
+        edit.
         """
         references = _references(encoded)
         negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
@@ -163,8 +164,9 @@ class QwenEditAdapter(Family):
     ) -> Tensor:
         """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 64) float32.
 
-        `sigma` (B,): noise levels. If a table of precomputed outputs replaces the modulation layers, each noise level
-        is first moved to the nearest one that the table has. `guidance` is ignored.
+        `batch`: the encoded examples, by name; `sigma` (B,): noise levels. If a table of precomputed outputs replaces
+        the modulation layers, each noise level is first moved to the nearest one that the table has. `guidance` is
+        ignored.
         """
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
