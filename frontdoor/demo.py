@@ -51,10 +51,10 @@ REVIEWER = (
 class Scale:
     """Holds the numbers of pictures that one run of the demo draws, and the settings of its trainings.
 
-    `edits` are the first edits, `shown` edits that show what the first model card missed, `synthetic` generated
-    pictures, `practice` edits of the kinds at which the editor is weak, `later_edits` those that compare the editor
-    before and after its training. `train` and `refine` are changes to the parameters of LoRA and editor training. With
-    `control` the first LoRA is also trained longer on its own pictures.
+    `edits` are the first edits, `shown` edits of what the first model card (an evaluation grid) failed at, `synthetic`
+    generated pictures, `practice` edits of the kinds at which the editor is weak, `later_edits` those that compare the
+    editor before and after its training. `train` and `refine` are changes to the parameters of LoRA and editor
+    training. With `control` the first LoRA is also trained longer on its own pictures.
     """
 
     edits: int = 56
@@ -69,7 +69,7 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the demo and writes its report; with `--open` then opens the studio on it. Returns the exit code."""
+    """Runs the demo and writes its report; with `--open` it then opens the studio on the demo's data. Returns 0."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")

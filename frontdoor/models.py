@@ -12,8 +12,9 @@ _HEADS = ("model", "role", "state", "quantised", "gate", "licence")
 def table(registry: Registry, *, token: bool) -> str:
     """Returns as plain text a table of the models that do not ship with the project.
 
-    A line tells a model's state on this machine, its quantised forms, its access and its licence. Below it stands what
-    to do to get the model, where something is missing. `token`: whether this machine has a Hugging Face token.
+    A line tells a model's state on this machine, its quantised forms, whether its download is gated, and its licence.
+    Where something is missing, the next line says how to get it. `token`: whether this machine has a Hugging Face
+    token.
     """
     rows, remedies = [_HEADS], [""]
     for spec in (spec for role in ROLES for spec in registry.role(role) if not spec.toy):

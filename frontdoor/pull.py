@@ -21,7 +21,7 @@ _GIB = 1 << 30
 
 
 def main(options: argparse.Namespace) -> int:
-    """Gets a model from Hugging Face, or from a folder or file on this machine that `--from` names.
+    """Downloads a model from Hugging Face, or takes it from the folder or file that `--from` names, and quantises it.
 
     Returns the exit code of `pull`, and raises the errors of `pull`.
     """

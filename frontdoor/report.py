@@ -67,8 +67,9 @@ class Margin:
 class Identity:
     """Holds how similar the pictures of each version's model card are to the originals of the character.
 
-    `medians` maps a version's name to the median similarity, and `margin_v1_over_base` compares two of the versions.
-    `n` is the number of pictures of a model card, `threshold` the similarity from which two pictures show one person.
+    `medians` maps a version's name to the median similarity; `margin_v1_over_base` compares the first version with the
+    base model. `n` is the number of pictures of a model card, `threshold` the similarity from which two pictures show
+    one person.
     """
 
     medians: Mapping[str, float]
@@ -95,9 +96,9 @@ class EditRates:
 class EditorReport:
     """Holds the review results of the editor without and with its trained LoRA, on the same edits.
 
-    `base` are the rates without the LoRA, `v1` those with it. `never_asked_before` counts the edits that no earlier
-    step asked for. `triplets` maps "golden" and "positive" to the numbers of corrected and of approved edits that it
-    was trained on. `adopted` tells whether the LoRA is in use.
+    `base` are the rates without the LoRA, `v1` those with it. `never_asked_before` tells how many of these edits no
+    earlier step had asked for. `triplets` counts the training examples for the editor at the end of the run: "golden"
+    (corrected edits) and "positive" (approved ones). `adopted` tells whether the LoRA is in use.
     """
 
     never_asked_before: int

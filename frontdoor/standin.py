@@ -27,9 +27,9 @@ _READ = ("angle", "expression", "pose", "framing", "background", "light", "outfi
 
 
 class Oracle(Protocol):
-    """Describes the two nets with which the demo judges pictures: one reads attributes, the other embeds the person.
+    """Declares the two methods with which the demo judges pictures: one reads attributes, the other embeds the person.
 
-    They only judge: no other model was trained with them.
+    Each method runs a net that only judges: no other model was trained with it.
     """
 
     def read(self, images: Sequence[Image.Image]) -> list[dict[str, tuple[str, float]]]:
@@ -46,7 +46,10 @@ class Oracle(Protocol):
 
 @dataclass(frozen=True)
 class Original:
-    """Holds an original picture of the character, and the true attributes of the scene that it shows."""
+    """Holds an original picture of the character, and the values that it was drawn from.
+
+    `truth` maps names to these values, for example the person, the angle and the expression.
+    """
 
     truth: Truth
     picture: Image.Image
@@ -87,8 +90,8 @@ class StandIn:
     """Represents the demo's reviewer, a program that takes the part of a human.
 
     `oracle` are the nets that it judges with. `threshold` is the similarity from which a picture shows the character.
-    `truths` maps an original's id to the true attributes of its scene; `originals` are the unit vectors (N, D) of the
-    originals. `decisions` counts the verdicts given, by the name of the demo's step.
+    `truths` maps an original's id to the values that it was drawn from, such as angle and expression. `originals` are
+    the unit vectors (N, D) of the originals. `decisions` counts the verdicts given, by the name of the demo's step.
     """
 
     oracle: Oracle
@@ -101,8 +104,8 @@ class StandIn:
     def for_originals(cls, assets: Path, threshold: float, originals: Mapping[str, Original]) -> StandIn:
         """Returns a reviewer for the character that the originals show; reads its nets from the folder `assets`.
 
-        `originals` maps an original's id to its picture and its true attributes. `threshold` is the similarity from
-        which a picture shows the character.
+        `originals` maps an original's id to its picture and the values that it was drawn from. `threshold` is the
+        similarity from which a picture shows the character.
         """
         oracle: Oracle = _in_own_thread(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini/oracle"))
         truths = {image_id: original.truth for image_id, original in originals.items()}
@@ -137,9 +140,9 @@ class StandIn:
         self.decisions[stage] += 1
 
     def correct(self, source: str, asked: Mapping[str, str], size: int) -> Image.Image:
-        """Draws and returns the picture that an edit should have produced, `size` pixels wide.
+        """Draws and returns the picture that an edit should have produced, `size` × `size` pixels large.
 
-        It shows the scene of the original with the id `source`, with the attributes in `asked` changed.
+        `source` is the id of the edited original. Its scene is drawn again, with the attributes in `asked` changed.
         """
         scene = load_class("engines.mini.world:from_truth")({**self.truths[source], **asked})
         picture: Image.Image = load_class("engines.mini.world:draw")(scene, size)

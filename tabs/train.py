@@ -88,11 +88,11 @@ def build(page: Page) -> None:
 
 
 def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
-    """Returns a list: the character's id, a Gradio update of the dropdown of models, and an update for each setting.
+    """Returns a list: the character's id, a Gradio update of the dropdown of models, and one for each training setting.
 
-    The dropdown offers the generator models that can be trained. `whose` is the id of the character that the page's
-    values are for, "" for none. For another character the model and the training settings are reset to that character's
-    defaults; else the user's entries stay.
+    The dropdown offers the generator models that can be trained. `whose` is the id of the character that the widgets
+    were filled for, "" for none. Where `desk` is now on another character, the model and the settings are reset to the
+    new character's defaults; else the user's entries stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     stays = whose == desk.id and model in [value for _, value in choices]
@@ -124,7 +124,7 @@ def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -
 def preset(desk: Desk, model: str | None) -> list[Any]:
     """Returns a model's default training parameters as a list of values, one for each widget of the training settings.
 
-    `model` is the model's name; None is the character's generator.
+    `model` is the model's name; None means the generator that the character uses.
     """
     return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
@@ -147,9 +147,10 @@ def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns a Gradio update of the checkboxes of the smaller sizes that can be trained beside `resolution`.
+    """Returns a Gradio update of the checkboxes of further training sizes, all of them smaller than `resolution`.
 
-    All sizes are in pixels. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
+    At a size of n, pictures are trained at about n × n pixels. `chosen` are the sizes ticked now; those smaller than
+    `resolution` stay ticked.
     """
     return training.smaller_sizes(resolution, chosen)
 
@@ -200,9 +201,9 @@ def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model
 
 
 def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> str:
-    """Writes the pictures that a training would use as a zip for another tool; returns a download link as HTML.
+    """Writes a zip file of the pictures that a training would use, for another training tool; returns a download link.
 
-    `data` names the tool; `phase` and `scenes` as in `draw_preflight`.
+    The link is HTML. `data` names the tool; `phase` and `scenes` as in `draw_preflight`.
     """
     return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk, phase, scenes))
 
@@ -243,9 +244,9 @@ def open_run(desk: Desk, data: dict[str, Any]) -> str:
 def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
     """Returns the sample pictures of a training as an HTML table: a column for each prompt, a row for each step.
 
-    A row of a step with a checkpoint also has the checkpoint's figures and a button that makes a version of it. Such a
-    row is there even without samples. `drawn` are the samples, `choices` the checkpoints with their figures. Empty
-    without both.
+    `drawn` are the samples, `choices` the checkpoints with figures such as the likeness of their samples to the
+    originals. There is a row for each step that has samples or a checkpoint. Where it has a checkpoint, the row also
+    has the checkpoint's figures and a button that makes a version of it. Empty without samples and checkpoints.
     """
     if not (drawn or choices):
         return Markup()

@@ -125,20 +125,20 @@ def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
 
 
 def undo(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Undoes the owner's last verdict; returns a note.
+    """Undoes the owner's last verdict where it is on the picture with the id `image`; returns a note.
 
-    `image` is the id of the picture that has it; `data` is not used. Raises: NotFound without a verdict, BadInput where
-    the last verdict is on another picture.
+    `data` is not used. Raises: NotFound without a verdict, BadInput where the last verdict is on another picture.
     """
     undo_verdict(desk, image)
     return Note("The verdict is taken back.")
 
 
 def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Stores or removes the user's own verdict on a cell of a model card; returns a note.
+    """Stores or removes the user's own verdict on one picture of a model card; returns a note.
 
-    A cell shows one picture; `image` is its id. `data` names the card, the cell, its seed, and what the user says:
-    right, wrong, or the scorer's verdict. The note has an undo where the verdict has changed.
+    A model card is an evaluation grid: prompts, called cells, × seeds. `image` is the picture's id. `data` names the
+    card, the cell, the seed, and in `says` the verdict: right, wrong, or own, which removes the user's verdict, so that
+    the scorer's counts again. The note has an undo where the verdict has changed.
     """
     run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
     cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}
@@ -166,9 +166,9 @@ ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
 def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
     """Returns as HTML the viewer's content: a picture, what is known of it, and its buttons.
 
-    `beside` is the key of the picture to compare with, or the start of the key; "" for none. `number` is the number of
-    the browser's call, which the HTML repeats. `note` tells what was just done. `go` is the name of a tab to open
-    afterwards, "" for none.
+    `beside` is the key of the picture to compare with (see `Other`), or the first words of the key; "" for none.
+    `number` is the number of the browser's call; the HTML repeats it, so that the browser can drop outdated answers.
+    `note` tells what was just done. `go` is the name of a tab to open afterwards, "" for none.
     """
     store = desk.store
     try:
@@ -287,10 +287,11 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
 
 
 def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the data with which a template shows a cell of a model card: version, outcomes, and verdicts to choose.
+    """Returns the values for the template that shows a picture's place on a model card, an evaluation grid.
 
-    The verdicts are in `says`, as (name, label, chosen) for right, wrong, and as scored. `names` maps a version's id to
-    its name.
+    They are the place, the version's name, the picture's outcome with its colour, the outcome of each axis such as
+    identity, and the verdicts that a user can choose. Those verdicts are in `says` as (name, label, chosen): right,
+    wrong, and as scored. `names` maps a version's id to its name.
     """
     mark, tone = looks.MARKS[placed.cell.headline]
     own, _ = looks.MARKS[placed.cell.verdict]

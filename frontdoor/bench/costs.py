@@ -83,7 +83,7 @@ def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
 def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
     """Trains for `steps` steps and for `steps * times` steps; yields a row with the processor seconds of each.
 
-    The first step of each training is not counted, and both find the encodings of their pictures in a cache in
+    The seconds until the end of the first step are not counted; the encodings of the pictures come from a cache in
     `folder`. The ratio of the second row is 1 where the time grows in proportion to the steps.
     """
     items, cache = _items(folder / "pictures", 16), folder / "cache"

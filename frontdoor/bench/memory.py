@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """Computes the memory of the full-size models, and measures it where torch finds a GPU; returns the report's rows.
 
     The rows are in GiB: for the models' components, for the stages of their jobs, for trainings, and for training
-    steps. `options.peer` is the path of diffusers' training script, None to leave the script out.
+    steps. `options.peer` is the path of diffusers' training script; where it is None, the script is not measured.
     """
     rows = [*parts(), *stages(), *trainings(), *step_bytes()]
     if cuda_count():
@@ -60,8 +60,8 @@ def parts() -> Iterator[Row]:
 def stages() -> Iterator[Row]:
     """Yields a report row for each stage of each full-size model's jobs, at 1024 px and with quantised weights.
 
-    The row's value is the GPU memory in GiB as the planner of memory adds it up: the stage's weights, and the bytes
-    that it declares for computing.
+    A job runs in stages, for example text encoding and denoising. The row's value is the GPU memory in GiB that the
+    memory plan gives the stage: its weights, and the bytes that it declares for computing.
     """
     for spec in _real():
         for form in ("nf4", "int8"):
@@ -72,9 +72,9 @@ def stages() -> Iterator[Row]:
 def trainings() -> Iterator[Row]:
     """Yields report rows with the computed memory in GiB of trainings of the full-size models.
 
-    First comes the GPU memory of the stage that trains, for each model, form of weights and picture size that has a
-    goal. Then, for each model that has one, the host memory of a table with the outputs of its modulation layers, which
-    a training keeps.
+    The first rows are the GPU memory of the training steps, for each model, form of weights and picture size in
+    TRAINING. The last rows are the host memory of a table that holds the outputs of a model's modulation layers during
+    a training. They are for the models that are trained with such a table.
     """
     for (name, form), goals in TRAINING.items():
         spec = load_class("engines.weights.components:in_form")(_named(name), form)
@@ -120,7 +120,8 @@ def step_bytes() -> Iterator[Row]:
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
     """Returns a memory plan for each job of a model, as pairs (name of the job, plan).
 
-    The jobs are generate, or edit and caption; and train. Pictures have side × side pixels.
+    The jobs of a generator are generate and train, those of an editor are edit, caption and train. Pictures have `side`
+    × `side` pixels.
     """
     with tempfile.TemporaryDirectory() as folder:
         return list(_plans(spec, write_layout(LAYOUTS[spec.name], Path(folder)), side))

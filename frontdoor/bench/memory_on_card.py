@@ -47,10 +47,10 @@ _DISK = 50 * GIB
 
 @dataclass(frozen=True)
 class Bench:
-    """Holds a generator and an editor whose weights lie in folders, and the GPU with the manager of its memory.
+    """Holds a generator and an editor whose weights lie in folders, and the GPU that they are measured on.
 
-    `specs` and `folders` have the keys "generate" and "edit", for the two models. `side` is the side of all pictures in
-    pixels.
+    `gpu` loads and unloads the models on `device`. `specs` and `folders` have the keys "generate" and "edit", for the
+    two models. `side` is the side of all pictures in pixels.
     """
 
     device: Device
@@ -113,8 +113,8 @@ def measure(peer: Path | None) -> list[Row]:
     """Measures the GPU memory and the loading times of both full-size models, in 4 and 8 bits; returns report rows.
 
     The memory of this process on the GPU is capped at that of a 24 GiB card, and the weights are random. The rows are
-    those of `peaks`, `switches` and `trainings`, then those of diffusers' own FLUX training script, whose path is
-    `peer`; None leaves the script out. Needs about 45 GiB of temporary disk.
+    those of `peaks`, `switches` and `trainings`, then those of diffusers' own FLUX training script. `peer` is the
+    script's path; where it is None, the last row says so. Needs about 45 GiB of temporary disk.
     """
     import torch
 
@@ -223,9 +223,9 @@ def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:
     """Generates and edits by turns, `count` times in all, so that each model replaces the other on the GPU.
 
-    Yields report rows with the seconds in which each transformer is copied to the GPU, compared with a plain copy at
-    `bandwidth` bytes a second. Then yields the growth of GPU and host memory over all turns, in GiB. `form` is the form
-    of the weights: nf4 or int8.
+    The first report rows are the seconds in which each model's transformer is copied to the GPU, compared with a plain
+    copy at `bandwidth` bytes a second. The last rows are the growth of GPU and host memory over all turns, in GiB.
+    `form` is the form of the weights: nf4 or int8.
     """
     bench.generate(FEWEST)
     bench.edit(FEWEST)

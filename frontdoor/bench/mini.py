@@ -72,9 +72,9 @@ class EditFigures:
 
 @dataclass(frozen=True)
 class Workbench:
-    """Holds a workplace with the embedded models, and a folder for the LoRAs that its measurements train.
+    """Measures the small models that ship with the project; each method that yields report rows measures one of them.
 
-    Its methods measure one model each and yield rows of the report.
+    `workplace` runs these models, and `folder` is where the LoRAs are written that the measurements train.
     """
 
     workplace: Workplace
@@ -106,7 +106,7 @@ class Workbench:
     def encoders(self) -> Iterator[Row]:
         """Yields report rows with the AUC at which each identity encoder tells one person from another.
 
-        One encoder is the studio's own, the other only judges. The people were not in any training.
+        One encoder is the studio's own; the other is used only to judge results. The people were not in any training.
         """
         from transformers import AutoModel
 
@@ -151,7 +151,7 @@ class Workbench:
         yield one_by_one("editor: an edit", self.edit, self.single_edits(), SECONDS["edit"])
 
     def few_steps(self) -> Iterator[Row]:
-        """Yields report rows as `editor` does, for edits drawn in few steps with the distilled LoRA."""
+        """Yields report rows similar to those of `editor`, for edits drawn in few steps with the distilled LoRA."""
         figures = self.edits(few_steps=True)
         for task in vocab.TASKS:
             yield Row(name=f"few-step editor: {task} done", value=figures[task].done, unit="")
@@ -193,9 +193,9 @@ class Workbench:
         return EditItem(picture, self.params("mini-qwen-edit", EditParams, instruction=words, seed=seed, **knobs))
 
     def captioner(self) -> Iterator[Row]:
-        """Yields two rows: the share of attributes that captions name right, and the captions that leak identity.
+        """Yields two rows: the share of attributes that captions name right, and how many captions leak identity.
 
-        The second is a number; a caption leaks identity where it names a trait of the person.
+        A caption leaks identity where it names a trait of the person.
         """
         from transformers import Qwen2_5_VLForConditionalGeneration
 

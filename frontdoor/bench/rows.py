@@ -11,9 +11,9 @@ from dataclasses import dataclass
 class Row:
     """Holds one measured figure of a benchmark's report: its name, value and unit, a comparison, and its goal.
 
-    `peer` names what the figure is compared with, "" for nothing; `ratio` is the quotient of this comparison. `spread`
-    is the scatter of the measurements. `goal` is the goal as text; `ok` tells whether it is met, None without a goal or
-    where it is not checked.
+    `peer` names what the figure is compared with, "" for nothing. `ratio` is the result of the comparison, mostly the
+    value divided by the peer's value. `spread` is how far the measurements scatter, in the value's unit. `goal` is the
+    goal as text; `ok` tells whether it is met, None without a goal or where it is not checked.
     """
 
     name: str

@@ -31,9 +31,9 @@ def measure(
 ) -> list[Row]:
     """Measures the seconds a step of diffusers' FLUX training script on a GPU; returns a row for each picture size.
 
-    `peer` is the script's path. `layout` holds the configurations of the model's components; the keys of `sides` are
-    the sides of the pictures in pixels. Without the script (None), or without the memory or disk for it, the only row
-    says so.
+    `peer` is the script's path. `layout` holds the configurations of the model's components. The keys of `sides` are
+    the sides of the pictures in pixels; its values are not used. Without the script (None), or without the memory or
+    disk for it, the only row says so.
     """
     needed = sum(spec.component_bytes[name] for name in layout)
     with tempfile.TemporaryDirectory() as home:
@@ -52,9 +52,10 @@ def steps(
 ) -> Iterator[Row]:  # fmt: skip
     """Trains with diffusers' script at each picture size, on random weights; yields report rows with seconds a step.
 
-    `peer` is the script's path, `home` a folder for models and pictures. The keys of `sides` are the sides of the
-    pictures in pixels; `flags` are further arguments of the script. Each training runs in its own process, whose GPU
-    memory is not capped. Raises: RuntimeError when the script fails.
+    `peer` is the script's path, `home` a folder for models and pictures. `layout` holds the configurations of the
+    model's components. The keys of `sides` are the sides of the pictures in pixels; its values are not used. `flags`
+    are further arguments of the script. Each training runs in its own process, whose GPU memory is not capped. Raises:
+    RuntimeError when the script fails.
     """
     model: Path = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")

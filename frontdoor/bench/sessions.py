@@ -26,7 +26,7 @@ _CALL = "/gradio_api/call"
 def measure(options: argparse.Namespace) -> list[Row]:
     """Measures the memory that each API call, page and review link leaves in the server; returns the report's rows.
 
-    The measured studio runs in its own process, on stand-ins for the models. `options` is not used.
+    The measured server is a studio in its own process, with stand-ins for the models. `options` is not used.
     """
     del options
     with tempfile.TemporaryDirectory() as home, served(Path(home)) as (client, process):
@@ -34,11 +34,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
-    """Makes many API calls, pages and review links, and yields four rows of the report for each of the three kinds.
+    """Makes many API calls, then opens many pages, then many review links; yields four report rows after each kind.
 
-    The rows are: the server's memory afterwards in MiB, its growth over all, its growth in KiB for each one of the
-    second half, and the growth of its open files. `calls`, `pages` and `links` are how many of each kind are made.
-    `client` sends the requests; `process` is the server's.
+    The four rows are the server's memory in MiB, its growth in MiB since before the kind, its growth in KiB per call,
+    page or link in the second half of them, and the growth in the number of open files. `calls`, `pages` and `links`
+    tell how many are made. `client` sends the requests; `process` is the server's.
     """
     events = client.get("/config").raise_for_status().json()["dependencies"]
     at_load = next(each for each in events if any(event == "load" for _, event in each["targets"]))

@@ -53,12 +53,12 @@ def compiler_backend() -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds how much the benchmark of faster ways draws.
+    """Holds how much is drawn to compare faster ways of drawing, such as caches and batches, with the plain way.
 
     `rounds` is how often each way is timed, `pictures` how many are drawn in each round, `batch` how many in the
     comparison of batches. `steps` is the number of denoising steps, 0 for the models' own; `long` is their number in
     the comparisons of the first-block cache. `tiled` is the side in pixels of the pictures that the VAE decodes in
-    tiles, `backend` that of torch.compile.
+    tiles. `backend` is the name of torch.compile's backend.
     """
 
     rounds: int = 3
@@ -84,16 +84,19 @@ class Comparison:
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Compares every faster way of drawing with the plain way, on the embedded models; returns the report's rows.
+    """Compares each faster way of drawing, such as caches or batches, with the plain way; returns the report's rows.
 
-    `options` is not used.
+    The small embedded models draw. `options` is not used.
     """
     del options
     return list(rows(Scale()))
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Yields the three rows of each comparison (see `compare`), computed on one CPU thread."""
+    """Compares each faster way of drawing with the plain way, on one CPU thread; yields three report rows for each.
+
+    The rows are those of `compare`.
+    """
     with _one_thread():
         for comparison in comparisons(EmbeddedModels(), scale):
             yield from compare(comparison, scale.rounds)
@@ -188,9 +191,9 @@ def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
 
 
 class EmbeddedModels:
-    """Makes edits and prompts for the small embedded models, and functions that draw them.
+    """Prepares edits and prompts for the small models that ship with the project, and functions that draw them.
 
-    The people in them are people whom the models were not trained on.
+    The people in these edits and prompts are people whom the models were not trained on.
     """
 
     def __init__(self) -> None:
@@ -223,7 +226,7 @@ class EmbeddedModels:
     def edit(self, items: Sequence[EditItem], options: Mapping[str, object]) -> Draw:
         """Makes a new engine and returns a function that edits `items` with it and returns the pictures.
 
-        `options` are changes to the model's options in the registry, for example its caches or its batch size.
+        `options` replace options of the model for this engine alone, for example its caches or its batch size.
         """
         spec = self._row(EDITOR, options)
         engine: Editor = load_class(spec.engine)(spec, self._registry.folder(spec))
@@ -237,7 +240,7 @@ class EmbeddedModels:
     def generate(self, items: Sequence[GenerateParams], options: Mapping[str, object]) -> Draw:
         """Makes a new engine and returns a function that generates `items` with it and returns the pictures.
 
-        `options` are changes to the model's options in the registry, for example its caches or its batch size.
+        `options` replace options of the model for this engine alone, for example its caches or its batch size.
         """
         spec = self._row(GENERATOR, options)
         engine: Generator = load_class(spec.engine)(spec, self._registry.folder(spec))

@@ -33,7 +33,7 @@ threading.Event().wait()
 def measure(options: argparse.Namespace) -> list[Row]:
     """Measures the seconds from process start to the first page, of the studio and of an empty Gradio app.
 
-    Returns the report's rows, with the medians of several runs of each by turns. `options` is not used.
+    Both are started several times, by turns. Returns the report's rows, with the median of each. `options` is not used.
     """
     del options
     ours, empty = [], []

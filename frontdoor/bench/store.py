@@ -18,8 +18,8 @@ _DECISIONS = 30
 def measure(options: argparse.Namespace) -> list[Row]:
     """Measures the milliseconds to store a verdict and to read a page of the review queue; returns the report's rows.
 
-    Both are measured for several numbers of pictures in the store; a row's ratio compares it with the smallest number.
-    `options` is not used.
+    Both are measured with several numbers of pictures in the store. A row's ratio is its time divided by the time with
+    the smallest number. `options` is not used.
     """
     del options
     rows: list[Row] = []

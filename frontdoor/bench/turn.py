@@ -29,8 +29,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
     Each demo takes one character through all steps of the studio, with a program as the reviewer. The number of
     characters is `options.characters`; no model was trained on them. As many demos run at the same time as there are
-    CPU cores. `options.out` is a folder in which the reports stay, and a report that is there already is not made
-    again; None uses a temporary folder. Raises: UserError when a demo fails.
+    CPU cores. `options.out` is a folder that keeps the demos' reports; a demo whose report is in it is not run again.
+    None means a temporary folder. Raises: UserError when a demo fails.
     """
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -53,10 +53,10 @@ def _run_demo(out: Path, seed: int) -> Report:
 
 
 def compare(turns: Sequence[Report]) -> Iterator[Row]:
-    """Yields report rows with the means over all characters, of the first and the later versions of LoRA and editor.
+    """Yields report rows with means over all characters, which compare the versions of LoRA and editor.
 
-    A difference is taken within each character; the mean of the differences has a 95 % interval. `turns` holds one
-    report for each character.
+    A mean is given for each version, and for the difference between two versions. The difference is first computed for
+    each character alone, and its mean has a 95 % interval. `turns` holds one report for each character.
     """
     among = f"{len(turns)} characters"
     cards = [name for name in turns[0].card if all(name in turn.card for turn in turns)]
