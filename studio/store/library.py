@@ -325,8 +325,8 @@ def _move(source: Path, target: Path) -> None:
 def named(given: Mapping[str, Any]) -> dict[str, str]:
     """Returns the fields `name`, `trigger` and `subject`, as far as `given` has them, checked and stripped.
 
-    An empty subject becomes `person`. Raises: BadInput for an empty name or trigger word, for text of several lines, and
-    for control characters.
+    An empty subject becomes `person`. Raises: BadInput for an empty name or trigger word, text of several lines, and
+    control characters.
     """
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
     if values.get("subject") == "":
