@@ -52,7 +52,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
-    """Decodes all pixels of the first frame of a picture file, so that a truncated file is found at once.
+    """Returns the first frame of a picture file, with all pixels decoded, so that a truncated file is found at once.
 
     `data`: the file's content; `name`: the file's name in error messages. Raises: BadInput for bytes that are no
     picture, and for pictures of more than 100 megapixels, which are not decoded.

@@ -20,7 +20,10 @@ from engines.wording import drawn as vocab
 
 
 def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
-    """Returns `n` varied scenes of one person who is in no training data, like the pictures that a user brings."""
+    """Returns `n` varied scenes of one person, which stand for the pictures that a user brings.
+
+    `seed` decides the scenes and the person, who is in no training data.
+    """
     rng = random.Random(f"sample {seed}")
     person = held_out_person(seed)
     framings = ("head", "head", "bust", "full body")

@@ -71,7 +71,7 @@ class Examples:
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}
 
     def shapes(self) -> list[Shape]:
-        """Returns for each example the names and shapes of its latents; examples with equal ones can share a batch."""
+        """Returns the names and shapes of each example's latents; only examples with equal ones can share a batch."""
         return [self.cache.shapes(example.latents) for example in self.examples]
 
     @cached_property

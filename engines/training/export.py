@@ -163,8 +163,8 @@ class Info:
 def write_adapter(path: Path, state: State, info: Info) -> None:
     """Writes a LoRA to a safetensors file in diffusers' format, then reads the file and compares the tensors.
 
-    `state`: the LoRA's tensors by peft's names, which begin at the transformer. Raises: LoraMismatch if a tensor that
-    was read differs.
+    `state`: the LoRA's tensors by peft's names, without the prefix "transformer.", which is added. Raises: LoraMismatch
+    if a tensor that was read differs.
     """
     tensors = {f"transformer.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
     _save(tensors, path, info, "diffusers")

@@ -124,7 +124,7 @@ def table_bytes(transformer: Loaded) -> int:
 
 @torch.no_grad()
 def cover(transformer: Loaded, calls: Collection[Call]) -> None:
-    """Computes those rows of the table of modulation outputs that the coming forward passes need and that are missing.
+    """Computes the missing rows of the table of modulation outputs for the coming forward passes.
 
     `calls`: for each forward pass, its number of pictures and its noise level σ. Rows depend on both, because rounding
     depends on the batch size. Does nothing if the transformer has no table.
@@ -161,10 +161,10 @@ class Table:
         return sum(row.nbytes for row in self._rows.values())
 
     def append(self, embedder: nn.Module, args: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        """Appends the row of its timestep to each time embedding: (M, D) → (M, D + 12·blocks·D). It is a forward hook.
+        """Appends to each time embedding the table's row for its timestep: (M, D) → (M, D + 12·blocks·D).
 
-        `embedder`: the hooked module, not used; `args`: the module's inputs, timesteps (M,) first; `embedding`: the
-        module's output. Raises: LookupError for a timestep whose row `cover` did not compute.
+        It is a forward hook. `embedder`: the hooked module, not used; `args`: the module's inputs, timesteps (M,)
+        first; `embedding`: the module's output. Raises: LookupError for a timestep whose row `cover` did not compute.
         """
         del embedder
         try:
@@ -174,7 +174,7 @@ class Table:
         return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
-        """Computes the rows that the coming forward passes need and that are missing.
+        """Computes the missing rows for the coming forward passes of the transformer.
 
         `calls`: for each forward pass, its number of pictures and its noise level σ. If the table takes more than
         `_ROOM` bytes, rows that these passes do not need are dropped first.

@@ -53,7 +53,8 @@ def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yields the weights of a component as pairs (name in `model`, tensor).
 
     `source`: the component's folder or one safetensors file; `model`: the module that the weights are for. Raises:
-    ModelMissing; BadInput for a weight of another shape, or for a single file in a format that is not supported.
+    ModelMissing for a missing or damaged file; BadInput for a weight of another shape, or for a single file in a format
+    that is not supported.
     """
     yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
 

@@ -56,7 +56,7 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
 
 
 def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Writes a model's folder with random weights, not quantised, in the files of diffusers and transformers.
+    """Writes a model's folder with random weights, not quantised, in the format of diffusers and transformers.
 
     It is for programs that cannot read our quantised files. `layout`: the configurations of the model's components;
     `device`: where the random weights are drawn. Returns `folder`.

@@ -23,7 +23,7 @@ class Reader:
     value: str = ""  # "": the last three words of the first group, without articles and prepositions at the front
 
     def read(self, text: str) -> str:
-        """Returns the tag's value according to a lower-case text; "" if the expression does not match."""
+        """Returns the value that a caption, in lower case, has for the tag; "" if the expression does not match."""
         match = re.search(rf"\b(?:{self.pattern})\b", text)
         if match is None or self.value:
             return self.value if match else ""
