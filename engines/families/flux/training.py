@@ -71,7 +71,7 @@ class FluxAdapter(CaptionedFamily):
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview with the LoRA in training, exactly as the engine would generate that picture.
+        """Generates a preview with the LoRA in training, as the engine would, but never with first-block caching.
 
         `parts`: the transformer and the VAE by component name; `encoded`: what `encode_preview` returned; `tick`:
         called after each step. Raises: BadInput for a preview that is an edit.

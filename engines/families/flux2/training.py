@@ -78,11 +78,10 @@ class Flux2Adapter(CaptionedFamily):
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Generates a preview with the LoRA in training, as the engine would generate that picture.
+        """Generates a preview with the LoRA in training, as the engine would, but never with first-block caching.
 
-        Only the negative prompt differs: it is always empty. `parts`: the transformer and the VAE by component name;
-        `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that
-        is an edit.
+        The negative prompt is always empty, too. `parts`: the transformer and the VAE by component name; `encoded`:
+        what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that is an edit.
         """
         latents = flux2.sample(
             parts["transformer"],

@@ -120,7 +120,7 @@ class QwenEditAdapter(Family):
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Makes a preview's edit with the LoRA in training, as the editor would; ignores the setting `few_steps`.
+        """Makes a preview's edit with the LoRA in training, as the editor would; ignores few-step and caching settings.
 
         `parts`: the transformer and the VAE by component name; `encoded`: what `encode_preview` returned; `tick`:
         called after each step. The picture has the size of its scaled source. Raises: BadInput for a preview that is no
