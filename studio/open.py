@@ -93,7 +93,7 @@ def open_workplace(
 
 
 class LibraryPeaks:
-    """Stores the GPU manager's measured memory peaks in the library, as key -> bytes."""
+    """Stores the GPU manager's measured memory peaks in the data folder's database, as key -> bytes."""
 
     def __init__(self, library: Library) -> None:
         self._library = library

@@ -62,7 +62,7 @@ def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]
     """Returns the next `count` pictures to review, mostly those whose verdict is hardest to predict.
 
     Every tenth picture is drawn at random instead, so that a part of the verdicts is an unbiased sample. `reviewer` is
-    a person's name, from which the random order is made: the same pictures, verdicts and name give the same result.
+    a person's name, which seeds the random order: the same pictures, verdicts and name give the same result.
     """
     queue = _Queue(desk)
     wanted = min(max(0, count), len(queue.waiting))
@@ -74,7 +74,10 @@ def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]
 
 
 def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
-    """Returns the reason, in figures and words, why review shows a picture to `reviewer` now. Raises: NotFound."""
+    """Returns the reason, in figures and words, why review shows a picture now.
+
+    `reviewer` is the name of the person who reviews. Raises: NotFound for an unknown picture.
+    """
     image, queue = desk.store.images.get(image_id), _Queue(desk)
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
@@ -94,7 +97,8 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
 def tally(desk: Desk, reviewer: str | None = None) -> Tally:
     """Returns how many pictures are left to review, and how many have each verdict.
 
-    Only verdicts of `reviewer` are counted; None counts those of all reviewers.
+    `reviewer` is the name of the person whose verdicts are counted; None counts those of all. The number of pictures
+    left is the same for everyone.
     """
     store = desk.store
     states = [
@@ -119,17 +123,18 @@ def decide(
 ) -> Decision:
     """Stores a human's verdict on a picture and returns the stored decision.
 
-    In the same transaction an approved edit is stored as a triplet (source, instruction, result), an example that an
-    editor model can be trained on. `reasons` are words that say what is wrong with the picture. Raises: NotFound,
-    BadInput.
+    Together with the verdict, an approved edit is stored as a triplet (source, instruction, result), an example that an
+    editor model can be trained on. `reviewer` is the person's name; `reasons` say what is wrong with the picture.
+    Raises: NotFound; BadInput for the verdict PENDING, and for a picture in the trash.
     """
     return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Takes back the last verdict that has not been taken back yet, in the store, and returns its decision.
+    """Takes back the latest verdict that still stands, and returns its decision, now marked as undone.
 
-    Only verdicts of `reviewer` are considered; None considers those of all reviewers. Raises: NotFound.
+    The picture gets back the verdict that it had before, unless a later verdict on it stands. `reviewer` names the
+    person whose verdicts are considered; None considers those of all. Raises: NotFound where there is nothing to undo.
     """
     return desk.store.undo(reviewer)
 
@@ -144,18 +149,20 @@ def correct(
 ) -> Triplet:
     """Stores a human's correction of a wrong edit, and returns the training example that it makes.
 
-    `corrected` is the picture as the edit should have been. The example is a golden triplet: the edit's source picture,
-    its instruction, and `corrected` as the result. `params` replace the parameters of the edit in the triplet; None
-    keeps them. `reason` says what was wrong, "" for nothing. Raises: NotFound, BadInput.
+    `image_id` is the wrong result, `corrected` the picture as it should have been. The example is a triplet: the edit's
+    source picture, its instruction, and `corrected` as the result. `params` replace the edit's parameters in the
+    example; None keeps them. `reason` says what was wrong, "" for nothing. Raises: NotFound; BadInput for a picture
+    that no edit made, and for a corrected one of another size or without any change.
     """
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
 def to_mend(desk: Desk) -> list[ImageRecord]:
-    """Returns the wrong edits that wait for a correction, in the order in which their cases were first decided.
+    """Returns the wrong edits that wait for a correction: one picture for each open case.
 
-    A case is a wrong edit with all further tries at it. Of each case the latest picture with the verdict “needs
-    correction” is returned. A correction or an approved try closes the case.
+    A case is a wrong edit together with all new tries at it; a correction or an approved try closes it. Of each open
+    case the latest picture with the verdict “needs correction” is returned. The case that was decided first comes
+    first.
     """
     store = desk.store
     lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]
@@ -166,7 +173,11 @@ def to_mend(desk: Desk) -> list[ImageRecord]:
 
 
 def new_tries(desk: Desk, image_id: str) -> list[ImageRecord]:
-    """Returns the further tries at a wrong edit that have no verdict yet, oldest first. Raises: NotFound."""
+    """Returns the new tries at a wrong edit that have no verdict yet, oldest first.
+
+    A new try is a result of the same edit made once more, for example with other words. `image_id` is the wrong result,
+    or a try at it. Raises: NotFound.
+    """
     store = desk.store
     case = store.case_of(store.images.get(image_id))
     return [each for each in store.pending((Kind.ENRICHED,)) if each.mends and store.case_of(each) == case]

@@ -22,6 +22,9 @@ def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]])
 
 
 def tell(ctx: Context) -> None:
-    """Adds the notes of `check`, which are stored with the job, to the job's event log as warnings."""
+    """Adds the notes that `check` returned for a job to the job's event log, as warnings.
+
+    The notes were stored with the job when it was submitted.
+    """
     for note in ModelPayload.of(ctx.job).notes or ():
         ctx.warn(note)

@@ -84,8 +84,7 @@ class Arithmetic:
     """Computes the memory that stages of a job need, and compares it with the memory budget.
 
     A stage needs Σ weights + max(working bytes, measured peak) + `reserve` bytes. `limit` is called for the budget in
-    bytes; `can_stream` says whether the device can take weights block by block. `key` in each method is the key of the
-    job's measured peaks, "" for a default made of the stage.
+    bytes; `can_stream` says whether the device can take weights block by block.
     """
 
     peaks: Peaks
@@ -102,11 +101,18 @@ class Arithmetic:
             form = form.leaner
 
     def fitting(self, stage: Stage, key: str) -> Stage | None:
-        """Returns the first of a stage's `forms` that fits the budget on an empty device; None when none fits."""
+        """Returns the first of a stage's variants that fits the budget on an empty device; None when none fits.
+
+        They are tried in the order of `forms`: as planned first, the one with the least memory last. `key` is the key
+        of the job's measured memory peaks, "" for a default.
+        """
         return next((form for form in self.forms(stage) if self.needs(form, key) <= self.limit()), None)
 
     def working(self, stage: Stage, key: str) -> int:
-        """Returns the bytes a stage needs beside its weights: the larger of the declared and the measured number."""
+        """Returns the bytes a stage needs beside its weights: the larger of the declared and the measured number.
+
+        `key` is the key of the job's measured memory peaks, "" for a default.
+        """
         return max(stage.working_bytes, self.peaks.get(slot(stage, key), 0))
 
     def weights(self, stage: Stage) -> int:
@@ -114,13 +120,17 @@ class Arithmetic:
         return sum({part.key: stage.size(part) for part in stage.components}.values())
 
     def needs(self, stage: Stage, key: str) -> int:
-        """Returns the bytes that a stage needs in total: weights, working bytes and reserve."""
+        """Returns the bytes that a stage needs in total: weights, working bytes and reserve.
+
+        `key` is the key of the job's measured memory peaks, "" for a default.
+        """
         return self.weights(stage) + self.working(stage, key) + self.reserve
 
     def remember(self, stage: Stage, key: str, working: int) -> None:
         """Stores `working`, the measured bytes of a stage beside its weights, where it is more than was stored before.
 
-        At most so much is stored that the stage still fits the present budget, because it has just run in it.
+        At most so much is stored that the stage still fits the present budget, because it has just run in it. `key` is
+        the key of the job's measured memory peaks, "" for a default.
         """
         working = min(working, self.limit() - self.weights(stage) - self.reserve)
         if working > self.peaks.get(slot(stage, key), 0):
@@ -129,7 +139,8 @@ class Arithmetic:
     def check(self, plan: Plan, key: str) -> Fit:
         """Returns the memory check of a job's plan on an empty device.
 
-        It says whether all stages fit, how much memory each needs, and the same as a text.
+        It says whether all stages fit, how much memory each needs, and the same as a text. `key` is the key of the
+        job's measured memory peaks, "" for a default.
         """
         limit = self.limit()
         if not plan.stages:
@@ -147,7 +158,10 @@ class Arithmetic:
         return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}{how and f', {how}'}", stages)
 
     def words(self, stage: Stage, key: str) -> str:
-        """Returns as text the memory that a stage needs, term by term, and the least it would need by saving memory."""
+        """Returns as text the memory that a stage needs, term by term, and the least it would need by saving memory.
+
+        `key` is the key of the job's measured memory peaks, "" for a default.
+        """
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
         total, limit = in_gib(self.needs(stage, key)), in_gib(self.limit())
@@ -159,7 +173,8 @@ class Arithmetic:
     def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
         """Returns the error to raise for a stage that exceeds the budget.
 
-        `held` are the bytes in use by stages inside which this one runs.
+        `held` are the bytes in use by the running stages that this one is nested in. `key` is the key of the job's
+        measured memory peaks, "" for a default.
         """
         beside = f", beside {in_gib(held)} of the stage around it" if held else ""
         return OutOfMemory(
@@ -170,7 +185,8 @@ class Arithmetic:
     def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
         """Returns the error to raise for a stage that fits the budget, but not the `free` bytes on the device.
 
-        The rest of the device's memory is in use by other programs.
+        The rest of the device's memory is in use by other programs. `key` is the key of the job's measured memory
+        peaks, "" for a default.
         """
         return OutOfMemory(
             f"The device has {in_gib(free)} free: {self.words(stage, key)}.",
@@ -181,7 +197,8 @@ class Arithmetic:
 def slot(stage: Stage, key: str) -> str:
     """Returns the key under which a stage's measured memory peak is stored.
 
-    It contains `key`, or where that is "" the stage's components and declared bytes, and the name of the stage.
+    It consists of the job's `key`, the stage's name, and how the stage saves memory. Where `key` is "", the stage's
+    components and declared bytes take its place.
     """
     parts = "+".join(sorted(part.key for part in stage.components))
     how = f"|{stage.how}" if stage.how else ""

@@ -47,9 +47,9 @@ class GpuManager:
     """Shares one device among jobs, under one memory budget.
 
     A job runs in stages, each with the components (models) that it needs on the device. A stage starts when Σ weights +
-    max(working bytes, measured peak) + reserve fits the budget and the device; a variant of it that saves memory is
-    used where it does not fit as planned. Components that are not in use stay on the device until their memory is
-    needed, and those that are quickest to load again, per byte, are evicted first.
+    max(working bytes, measured peak) + reserve fits the budget and the device. Where it does not fit as planned, a
+    variant of it that saves memory is used. Components that are not in use stay on the device until their memory is
+    needed; those that are quickest to load again, per byte, are evicted first.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class GpuManager:
 
         The thread that holds the device may lease it again inside the block. The wait ends with Cancelled when
         `cancelled` returns True. `waiting` is called with a text about what is waited for, and with "" when the wait is
-        over. Measured peaks are stored under `key`; for "" under a key made of each stage. Raises: Cancelled;
-        OutOfMemory, before any wait, for a stage that can never fit.
+        over. Measured peaks are stored under `key`; "" makes a key from each stage. Raises: Cancelled; OutOfMemory,
+        before any wait, for a stage that can never fit.
         """
         for stage in plan.stages:
             if self._sums.fitting(stage, key) is None:
@@ -267,8 +267,8 @@ class GpuManager:
     def ran_out(self, active: Active) -> OutOfMemory:
         """Frees memory after a stage ran out of it, and returns the error to raise.
 
-        Evicts all components that are not in use, and has the stage run next time in the following variant that saves
-        memory. The error is RanOut where there is one to try, else OutOfMemory.
+        Evicts all components that are not in use. The next time the stage runs with no idle components beside it, or as
+        its next variant that saves memory. The error is RanOut where such a way is left, else OutOfMemory.
         """
         form, lease = active.stage, active.lease
         with self._moves:

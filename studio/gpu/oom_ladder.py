@@ -12,7 +12,7 @@ from engines.api.protocols import Stage
 class Rung:
     """Holds one way to run a stage: a variant of it, `form`.
 
-    With `alone` all components that are not in use are evicted from the device first.
+    With `alone` true, all components that are not in use are evicted from the device first.
     """
 
     form: Stage
@@ -31,18 +31,19 @@ class Ladder:
         self._reached: dict[str, int] = {}
 
     def rungs(self, forms: Iterable[Stage], slot: str) -> list[tuple[int, Rung]]:
-        """Returns the rungs that are left to try for a stage, as (number, rung); at least the last one.
+        """Returns the rungs (ways to run a stage) that are left to try, as (number, rung) pairs; at least the last one.
 
-        `forms` are the variants of the stage, from the planned one to the one with the least memory.
+        `forms` are the variants of the stage, from the planned one to the one with the least memory; `slot` is its key.
         """
         plain, *leaner = forms
         rungs = [Rung(plain), Rung(plain, alone=True), *(Rung(form, alone=True) for form in leaner)]
         return list(enumerate(rungs))[min(self._reached.get(slot, 0), len(rungs) - 1) :]
 
     def ran_out(self, slot: str, number: int, forms: Iterable[Stage]) -> Rung | None:
-        """Records that a stage ran out of memory on rung `number`, and returns the next rung to try.
+        """Records that a stage ran out of memory on rung `number`, and returns the next rung (way to run it) to try.
 
-        After the last rung it returns None, and the stage starts on rung 0 the next time.
+        After the last rung it returns None, and the stage starts on rung 0 the next time. `slot` is the stage's key;
+        `forms` are its variants, from the planned one to the one with the least memory.
         """
         rungs = self.rungs(forms, slot)
         left = [rung for each, rung in rungs if each > number]
@@ -53,13 +54,14 @@ class Ladder:
         return left[0]
 
     def worked(self, slot: str, number: int) -> None:
-        """Records that a stage worked on rung `number`.
+        """Records that a stage worked on rung `number`, one of the numbered ways to run it.
 
-        If it ran as planned (rung 0 or 1), it starts on rung 0 the next time; otherwise nothing changes.
+        If it ran as planned (rung 0 or 1), it starts on rung 0 the next time; otherwise nothing changes. `slot` is the
+        stage's key.
         """
         if number <= 1:
             self._reached.pop(slot, None)
 
     def forget(self) -> None:
-        """Lets every stage start on rung 0 the next time."""
+        """Lets every stage start as planned (rung 0) the next time."""
         self._reached.clear()

@@ -8,7 +8,7 @@ _HALF_LIFE_S = 1200.0
 
 
 class Demand:
-    """Counts how often each key was used, where a use counts half after each half-life.
+    """Counts how often each key, such as that of a component, was used; a use counts half as much after each half-life.
 
     The counts predict which component is needed next. `clock` returns seconds.
     """

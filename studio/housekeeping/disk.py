@@ -153,7 +153,7 @@ def empty_trash(desk: Desk) -> int:
 
 
 def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
-    """Returns the characters in the trash, each with the bytes of its folder, the one deleted last first."""
+    """Returns (character, bytes of its folder) for each character in the trash, the most recently deleted first."""
     library = workplace.library
     return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
 

@@ -31,17 +31,19 @@ def set_budget(workplace: Workplace, gib: float | None) -> None:
 
 
 def identity_floor(workplace: Workplace) -> float:
-    """Returns the similarity to the originals, 0…1, below which new pictures of any character are set aside.
+    """Returns the similarity to the originals, 0…1, below which new pictures are set aside instead of reviewed.
 
-    0 means that each character's own limit is used, which is computed from its originals.
+    It holds for every character without a value of its own. 0 means that none is set; then each character's limit is
+    computed from its originals.
     """
     return workplace.library.setting(FLOOR_SETTING, float) or 0.0
 
 
 def set_identity_floor(workplace: Workplace, value: float | None) -> None:
-    """Stores the similarity to the originals below which new pictures of any character are set aside.
+    """Stores the similarity to the originals below which new pictures are set aside instead of reviewed.
 
-    0 uses each character's own limit, which is computed from its originals. Raises: BadInput for None and outside 0…1.
+    It holds for every character without a value of its own. With 0 each character's limit is computed from its
+    originals. Raises: BadInput for None and outside 0…1.
     """
     if value is None or not 0 <= value <= 1:
         raise BadInput("The likeness is a number from 0 to 1.", "0 lets each character's originals decide.")

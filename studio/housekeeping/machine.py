@@ -95,7 +95,7 @@ def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
 
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:
-    """Yields for each of the tiny models that come with the project whether its weights are there."""
+    """Yields one finding for each of the tiny models that come with the project: whether its weights are there."""
     for spec in (spec for role in ROLES for spec in registry.role(role) if spec.toy):
         folder = registry.folder(spec)
         remedy = "" if folder.is_dir() else f"Its weights belong in {folder}; clone the project again."

@@ -26,9 +26,9 @@ _GIB = 1 << 30
 
 
 class Here(StrEnum):
-    """How much of a model is on this machine.
+    """Names how much of a model is on this machine.
 
-    It is embedded in the project, ready, raw (complete, but not quantised yet), partly here, or missing.
+    The model is embedded in the project, ready, raw (complete, but not quantised yet), partly downloaded, or missing.
     """
 
     EMBEDDED = "embedded"
@@ -40,7 +40,7 @@ class Here(StrEnum):
 
 @dataclass(frozen=True)
 class Presence:
-    """Holds how much of a model is on this machine: `state` in words for the user, `here` as one value.
+    """Holds how much of a model is on this machine: `state` in words for the user, `here` as a value of `Here`.
 
     `forms` are the quantised forms of the weights that are stored. `remedy` is a command or sentence on what to do, ""
     for nothing. `missing` are the bytes still to download, as far as they are known.
@@ -161,7 +161,10 @@ def models(workplace: Workplace) -> list[Model]:
 
 
 def gate(spec: ModelSpec, hub: Hub) -> str:
-    """Returns the steps to get access to a gated model as text; "" where none are needed, or a token is here."""
+    """Returns as text the steps to get access to a gated model.
+
+    Returns "" for a model that is not gated, and where this machine has a token for the hub.
+    """
     return "" if not spec.gated or hub.has_token() else gate_steps(spec.source)
 
 

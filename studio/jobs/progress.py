@@ -12,15 +12,19 @@ _RECENT = 20  # spans, the least over which a rate is averaged where there are a
 class Breaks:
     """Represents regular interruptions of a job, such as the previews that a training draws between its steps.
 
-    There is one after every `every` steps, and one after the last step; with `every` 0 there is only that. During an
-    interruption the job reports its present step `reports` times again.
+    There is one after every `every` steps, and one after the last step; with `every` 0 there is only the last one.
+    During an interruption the job reports its present step `reports` times again; with `reports` 0 there are no
+    interruptions.
     """
 
     every: int = 0
     reports: int = 0
 
     def left(self, step: int, total: int) -> int:
-        """Returns how many interruptions will follow the steps after `step`, up to the last step `total`."""
+        """Returns how many interruptions are still to come after step `step` of `total`.
+
+        One that follows directly after this step is not counted.
+        """
         if not self.reports or step >= total:
             return 0
         between = (total - 1) // self.every - step // self.every if self.every else 0
@@ -83,8 +87,8 @@ class Meter:
     ) -> tuple[float, float]:
         """Records that a job has done `step` of `total` steps, and returns (seconds per step, seconds left).
 
-        Both are 0 while they are unknown. With `work` the time is measured in forward passes, and reports without it
-        then change nothing. The time between two reports of the same step belongs to the next step; with
+        Both are 0 while they are unknown. With `work` the time is measured in forward passes, and later reports without
+        `work` change nothing. The time between two reports of the same step belongs to the next step; with
         `repeats_count` False it is taken as an interruption of the job, such as a preview.
         """
         now = self._clock()

@@ -49,10 +49,10 @@ def _quietly(image: object, error: UserError) -> None:
 class Gallery:
     """Holds the embeddings of a character's originals, and the limits of similarity that follow from them.
 
-    A picture below `floor` does not pass as the character; one above `ceiling` is nearly a copy of an original. Of each
-    original's similarity to the others `floor` is a low percentile, `middle` the median and `ceiling` the maximum; the
-    floor is never above the scorer's own threshold. With too few originals `calibrated` is False, and no picture is
-    judged. `ids` and `vectors` have the same order; `version` is the scorer's.
+    A picture below `floor` does not pass as the character; one above `ceiling` is nearly a copy of an original. These
+    limits come from the similarity of each original to the others: `floor` is a low percentile of these values, but
+    never above the scorer's own threshold; `middle` is their median, `ceiling` their maximum. With too few originals
+    `calibrated` is False, and no picture is judged. `ids` and `vectors` have the same order; `version` is the scorer's.
     """
 
     version: str

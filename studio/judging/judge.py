@@ -107,9 +107,9 @@ def too_few(count: int) -> str:
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
     """Returns stored outcomes of pictures, with identity set to unknown where there were too few originals to judge it.
 
-    `made` is the time when they were stored (ISO 8601). With too few originals older versions of the studio let
-    identity always pass, and did not store the number of originals. A failed identity in `outcomes` shows that there
-    were enough, so nothing is changed.
+    Older versions of the studio let identity pass in that case, and did not store the number of originals. So those
+    originals are counted that existed at the time `made` (ISO 8601), when the outcomes were stored. If any picture
+    failed identity, there were enough, and nothing is changed.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):

@@ -82,7 +82,7 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
     """Returns advice on training with a picture, as name of the problem -> text; an empty dict for none.
 
     `peers` are measures of the character's other pictures, whose median sharpness tells what is usual. `wanted` is the
-    model's picture size in pixels, 0 to skip the check of size.
+    side length in pixels that the model works at, 0 to skip the check of size.
     """
     advice: dict[str, str] = {}
     usual = float(np.median([peer.sharpness for peer in peers])) if len(peers) >= 3 else 0.0
@@ -99,10 +99,11 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 
 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
-    """Returns the largest share of a picture, 0…1, that training cuts away to fit it to one of its resolutions.
+    """Returns the largest share of a picture's area, 0…1, that training crops away to fit it to a trained size.
 
-    `size` is the picture's (width, height). `params` None takes the generator's defaults. Resolutions that are not
-    whole numbers are skipped, because the check of the parameters refuses them.
+    `size` is the picture's (width, height). The trained sizes have about the area of a square with the side
+    `resolution`, or one of `resolutions`, of `params`; None takes the generator's defaults. Sides that are not whole
+    numbers are skipped, because the check of the parameters refuses them.
     """
     knobs = params or spec.params(TrainParams)
     sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
@@ -110,7 +111,7 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """Returns advice on a picture so long that training would cut much of it away, as name -> text.
+    """Returns advice, as name -> text, on a picture so elongated that training would crop much of it away.
 
     Returns an empty dict for any other picture. `model` is the generator's name, `size` the picture's (width, height).
     """
@@ -124,7 +125,7 @@ def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[st
 
 
 class LookAlikes:
-    """An index of pictures by perceptual hash, which finds the picture that looks most like a given one."""
+    """Holds an index of pictures by perceptual hash, and finds the picture that looks most like a given one."""
 
     def __init__(self, known: Mapping[str, Measures] | None = None) -> None:
         self._ids: list[str] = []

@@ -64,7 +64,10 @@ class Record(Part):
 
 
 def plain(value: Any) -> Any:
-    """Returns a value in the types of JSON: dataclasses and mappings become dicts, sequences lists, others stay."""
+    """Returns a value converted to the types of JSON: dataclasses and mappings to dicts, sequences to lists.
+
+    Any other value is returned as it is.
+    """
     if isinstance(value, Part):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

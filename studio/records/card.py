@@ -35,12 +35,13 @@ class Cell(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Part):
-    """Holds the figures of a model card, the evaluation grid of a version; rates are shares of passed pictures.
+    """Holds the figures of a model card, the evaluation grid of a version.
 
-    `first_try`, `machine` and `axes` count the pictures of the first seed alone: `machine` by automatic verdicts,
-    `axes` by each axis, `first_try` by a human's verdict where there is one. `human` is the number of pictures with a
-    human's verdict, `agreement` the share of these on which the automatic verdict is the same. A rate is None where
-    nothing could be judged. `goal` says whether the first-try rate reaches `target`.
+    `first_try`, `machine` and `axes` rate the pictures of the first seed alone, `all_seeds` those of every seed. A
+    human's verdict counts before the automatic one, but `machine` and `axes` (a rate for each axis, such as identity)
+    use automatic verdicts only. `human` is the number of pictures that a human judged; `agreement` is the share of
+    equal verdicts among the pictures that were judged both by a human and automatically. `goal` says whether the
+    first-try rate reaches `target`. A figure is None where nothing could be judged.
     """
 
     first_try_rate: float | None

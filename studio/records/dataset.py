@@ -20,10 +20,10 @@ class Role(StrEnum):
 
 
 class Lesson(StrEnum):
-    """The kind of a training example for an editor model, which is an approved edit.
+    """Names the kind of a training example for an editor model; each example is an approved edit.
 
-    It is golden where a human corrected the result, marked the area to edit, or tried again with other words; all other
-    examples are positive.
+    It is golden where a human corrected a wrong result, marked the area to edit, or tried again with other words; all
+    other examples are positive.
     """
 
     GOLDEN = "golden"

@@ -45,13 +45,15 @@ _TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # made by an ed
 def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]:
     """Returns the entries to train the character on: the originals, then the pictures that a human approved.
 
-    Each original is repeated so often that originals make up at least 30 % of an epoch. `phase` chooses by the tag that
-    says how much of the person a picture shows: "all" takes every picture, "head" and "body" those with a fitting tag
-    or without such a tag. "body" also takes every original, so that the face is not forgotten.
+    Originals are imported pictures. Each is repeated so often that originals make up at least 30 % of an epoch. `phase`
+    chooses by the tag that says how much of the person a picture shows: "all" takes every picture; "head" and "body"
+    take those with a fitting tag and those without such a tag. "body" also takes every original, so that the face is
+    not forgotten.
 
-    `scenes` limits the approved pictures that an earlier version drew, because their errors would be learned: "all",
-    "none", or "best", which takes at most as many as there are originals, starred and similar ones first. Pictures
-    whose file cannot be read are left out. Raises: BadInput for an unknown `phase` or `scenes`.
+    `scenes` limits the approved pictures that an earlier version generated, because their errors would be learned:
+    "all", "none" or "best". "best" takes at most as many as there are originals: first starred ones, then those most
+    similar to the originals. Pictures whose file cannot be read are left out. Raises: BadInput for an unknown `phase`
+    or `scenes`.
     """
     _one_of("phase", phase, tuple(PHASES))
     _one_of("choice of scenes", scenes, SCENES)
@@ -90,9 +92,10 @@ def preflight(
 ) -> Preflight:
     """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
-    `params` None takes the model's defaults, `model` None the character's generator. `entries` None takes those of
+    `params` None takes the model's defaults, `model` None the character's generator. `entries` None takes the result of
     `dataset` with `phase` and `scenes`. `start` is the id of the version to continue, "" for an untrained LoRA. Each
-    failed check says what to do. Raises: BadInput for an unknown `phase` or `scenes`, NotFound.
+    failed check says what to do. Raises: BadInput for an unknown `phase` or `scenes`, NotFound for an unknown model or
+    version.
     """
     chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
     name = model or desk.store.character.generator

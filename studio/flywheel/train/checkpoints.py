@@ -80,7 +80,10 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
 
 
 def read(ctx: Context) -> None:
-    """Reads tags from those of a training job's previews that have none yet, and stores the tags in their records."""
+    """Reads tags such as angle from a training job's previews, and stores them in the previews' records.
+
+    The captioner model reads them. Previews that have tags already, or whose prompt asked for none, are skipped.
+    """
     samples = runs.progress(ctx.workplace, ctx.job.id).samples
     previews = [ctx.store.images.get(sample.image) for sample in samples]
     unread = [each for each in previews if each.asked and not each.tags]

@@ -62,7 +62,7 @@ def _in_trash(store: Store, image: str) -> bool:
 
 
 def named(store: Store, image: str) -> str:
-    """Returns a picture's name, or the first 12 characters of its id where it has no name."""
+    """Returns the name of the picture with the id `image`; where it has none, the first 12 characters of the id."""
     record = store.images.peek(image)
     return (record and record.name) or image[:12]
 

@@ -35,12 +35,12 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """Holds the result of the checks before a training, with its memory `fit`, predicted time and disk use.
+    """Holds the report on whether a training can start: `checks`, the memory check `fit`, predicted time and disk use.
 
     `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
-    is the predicted time, 0 while the model's speed is not known; `timed_by` says whether it was measured in a training
-    or in drawing. `real_share` is the share of originals in `entries`, 0…1. `disk` and `free` are the bytes needed and
-    free.
+    is the predicted time, 0 while the model's speed is not known; `timed_by` says whether the speed was measured in a
+    training or in drawing. `real_share` is the share of originals in `entries`, 0…1. `disk` and `free` are the bytes
+    needed and free.
     """
 
     checks: tuple[Check, ...]
@@ -126,10 +126,11 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns a training's report made of the given checks, of checks of memory and disk, and of the predicted time.
+    """Returns the report on whether a training can start, made of the given checks and of those of memory and disk.
 
-    The training may start although checks in `advice` fail, but not when one in `musts` fails. `model` is a model's
-    name, `trigger` the word that stands for the character in captions, "" for an editor's training.
+    It also predicts the time. The training may start although checks in `advice` fail, but not when one in `musts`
+    fails. `model` is a model's name, `trigger` the word that stands for the character in captions, "" for an editor's
+    training.
     """
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free

@@ -52,7 +52,8 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
     """Writes everything that a training job needs to the job's folder, and returns it as a TrainRun.
 
     `previews` are the pictures to draw at intervals. After that the training can also be run without the studio, with
-    the shell commands of `commands`. Raises: NotFound for a missing picture, mask or start version, BadInput.
+    the shell commands that `commands` returns. Raises: NotFound for a missing picture, mask or start version; BadInput
+    for a missing caption and for invalid parameters.
     """
     store = workplace.store(job.character)
     asked = TrainPayload.of(job)

@@ -40,9 +40,9 @@ _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 class Point:
     """Holds one step of the training curve: its loss, noise level `sigma`, learning rate and gradient norm.
 
-    `smooth` is the exponential running mean of the loss, without bias at the start. `bands` are such means for low,
-    middle and high noise levels, each None while no example had such a level. `seconds` is the time of this step,
-    `memory` the bytes in use, 0 where they were not measured.
+    `smooth` is the exponential running mean of the loss, without bias at the start. `bands` are running means of the
+    loss at low, middle and high noise levels, each None while no example had such a level. `seconds` is the time of
+    this step, `memory` the bytes in use, 0 where they were not measured.
     """
 
     step: int
@@ -78,7 +78,8 @@ class Progress(Part):
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
     """Returns the key under which a training's measured memory peak is stored.
 
-    It is made of all settings that the memory depends on, so that trainings which need the same memory share a key.
+    It is made of the model and of settings that decide most of the memory, so that similar trainings share a key.
+    `items` are the training examples; the largest number of reference pictures of an example is part of the key.
     """
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
     references = max((len(item.references) for item in items), default=0)
@@ -87,13 +88,13 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
 
 
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
-    """Trains until the job's last step, from its latest checkpoint where there is one, and returns the version.
+    """Runs a training job to its last step, from its latest checkpoint where there is one, and returns the version.
 
-    `previews` are drawn at intervals. Steps that were trained outside the studio are taken over, and a finished run is
-    not trained again; only previews that it lacks are drawn. A cancelled run saves a checkpoint from which the job can
-    resume; where the user asked for it with `keep`, the checkpoint becomes a version.
+    `previews` are drawn at intervals. Steps that were trained outside the studio, in the job's folder, are taken over.
+    Where the last step is reached already, nothing is trained, and only missing previews are drawn. A cancelled
+    training saves a checkpoint from which the job can resume; where the user called `keep`, it also becomes a version.
 
-    Raises: Cancelled, OutOfMemory, BadInput where the run left no checkpoint, NotFound.
+    Raises: Cancelled, OutOfMemory, NotFound, BadInput where the training left no checkpoint.
     """
     asked = TrainPayload.of(ctx.job)
     params = TrainParams.from_json(asked.params)
@@ -210,7 +211,10 @@ def progress(workplace: Workplace, job_id: str) -> Progress:
 
 
 def asked_steps(job: Job) -> int:
-    """Returns the number of steps that a training was asked for, without work that the job does after them."""
+    """Returns the number of steps that a training was asked to train.
+
+    The job's own `total` can differ, because it also counts work after the training, such as making test edits.
+    """
     params = TrainPayload.of(job).params
     return TrainParams.kept(params).steps if "steps" in params else job.total
 
@@ -223,8 +227,8 @@ def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
 def export(desk: Desk, version_id: str, form: str = OUR_FORM) -> Path:
     """Writes a version's LoRA to the character's exports folder in a file format, and returns the file's path.
 
-    `form` is the name of the format, by default the diffusers format. Raises: NotFound, BadInput for an unknown format,
-    LoraMismatch.
+    `form` is the name of the format, by default the diffusers format. Raises: NotFound; BadInput for an unknown format;
+    LoraMismatch for a LoRA that the format cannot express.
     """
     store = desk.store
     version = store.versions.get(version_id)
@@ -304,8 +308,9 @@ def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
 def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version:
     """Stores the last of the given checkpoints of a training as a version and returns it.
 
-    Where that version exists already, it is returned, and taken out of the trash if it is there. The first version of a
-    character is adopted at once. Raises: NotFound, BadInput without a checkpoint.
+    The other checkpoints are listed in the version's record. Where that version exists already, it is returned, and
+    taken out of the trash if it is there. A new version of the character is adopted at once where none is in use.
+    Raises: NotFound, BadInput without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)

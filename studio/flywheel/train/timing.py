@@ -31,9 +31,10 @@ class Pace:
 def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
     """Returns the predicted time per step of a training with `params`.
 
-    It is measured in the latest training of the model named `model`, if possible in one with the same work per step,
-    else it is scaled by the work: pixels × examples × passes over each example. Without a training the time of the
-    latest drawing job is used.
+    It is taken from the latest training of the model named `model`, if possible from one with the same work per step.
+    Work is pixels × examples × forward passes per example; a time that was measured with other work is scaled in
+    proportion. Without such a training, it is computed from the latest job that generated or edited pictures with the
+    model.
     """
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
