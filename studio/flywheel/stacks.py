@@ -11,7 +11,7 @@ from studio.workplace.desk import Workplace
 
 
 def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
-    """Checks that each LoRA file exists, is whole and fits a model; returns notes on files that are used only in part.
+    """Checks that each LoRA file exists, is complete and fits a model; returns notes on files with unused tensors.
 
     `model` is the model's name; `stacks` has one collection of LoRAs for each picture. Each note is a sentence for the
     user. Raises: NotFound, LoraMismatch, BadInput; ModelMissing where files are given and the model is not on this

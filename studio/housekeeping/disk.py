@@ -153,7 +153,7 @@ def empty_trash(desk: Desk) -> int:
 
 
 def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
-    """Returns (character, bytes of its folder) for each character in the trash, the most recently deleted first."""
+    """Returns a pair (character, bytes of its folder) for each character in the trash, the latest deletion first."""
     library = workplace.library
     return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
 
