@@ -219,8 +219,8 @@ def draw_cover(desk: Desk) -> Markup:
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
     """Returns the open picture, large, and the facts about it, both as HTML.
 
-    `chosen` is its id, "" for none. `kind` is the kind of pictures that the gallery shows; a picture in the trash is
-    shown only if it is `Trash` or "".
+    `chosen` is its id, "" for none. `kind` is what the gallery shows, such as `Trash`, or "". A picture in the trash is
+    shown only if `kind` is one of these two.
     """
     store = desk.store
     record = _opened(store, chosen, kind)

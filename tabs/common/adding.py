@@ -83,7 +83,7 @@ def close_sample(desk: Desk, data: dict[str, Any]) -> Markup:
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
     """Imports the dropped files and returns the report as HTML, and None, which empties the drop zone.
 
-    `files` are their paths, which may be zips. Raises: BadInput where nothing was dropped.
+    `files` are their paths; a zip is unpacked. Raises: BadInput where nothing was dropped.
     """
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")

@@ -230,7 +230,7 @@ def take_last_seed(desk: Desk) -> tuple[int, bool]:
 
 
 def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
-    """Returns the parameters of new scenes, as many as pictures are asked for; the user then ticks some of them.
+    """Returns the generation parameters of new scenes, one for each picture that the fields ask for.
 
     A scene is a prompt that the studio composes, with a seed of its own. With “Card gaps” as `asked.what`, the scenes
     show what failed on the model card, the evaluation grid. `knobs` are generation parameters by name that replace the

@@ -153,8 +153,8 @@ def draw_easel(desk: Desk, mending: str) -> Markup:
 def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, str]:
     """Returns the id of the edit that is being corrected, and the text for the field of its instruction.
 
-    `mending` is that id, "" for none. `filled` is the id for which the field was last filled, `words` its present text,
-    which stays while both ids are the same.
+    `mending` is that id, "" for none. `filled` is the id for which the field was last filled. If both are the same, the
+    field keeps `words`, its present text; else the text is the instruction of the edit `mending`.
     """
     if mending == filled:
         return filled, words

@@ -165,8 +165,8 @@ def decisions(store: Store, version: Version) -> Markup:
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
     """Adopts a version, that is takes it into use, or retires it, as the clicked button says; returns a notice.
 
-    `data` holds the action and the version's id. When the version in use is retired, its parent is adopted again. The
-    notice names the version that is then in use. Raises: NotFound, BadInput.
+    `data` holds the action and the version's id. When the version in use is retired, the version before it is adopted
+    again. The notice names the version that is then in use. Raises: NotFound, BadInput.
     """
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:
@@ -200,7 +200,7 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets their number of steps.
+    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets the number of steps to add.
 
     They are visible while the newest job of `kind` is a finished training. `more` is the present number, which stays;
     an empty field gets half of the run's steps.

@@ -80,7 +80,7 @@ def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
 
 
 def active_job(desk: Desk, *kinds: str) -> Job | None:
-    """Returns the character's running job, else its oldest queued one, of any of `kinds`; None where there is none."""
+    """Returns the character's running job of one of `kinds`, else the oldest queued one; None where there is none."""
     jobs = list(reversed(jobs_of(desk, *kinds)))
     states = (JobState.RUNNING, JobState.QUEUED)
     return next((job for state in states for job in jobs if job.state is state), None)
@@ -239,8 +239,8 @@ class Shell:
     ) -> None:
         """Connects render functions to events: they run whenever one of `triggers` fires.
 
-        Where there is no character, they run only with `anywhere`; else their first block shows `nobody`. A `gr.State`
-        cannot be a trigger, because its events come only through Gradio's queue.
+        Where there is no character, they run only with `anywhere`; without it, the first block that they fill shows the
+        HTML `nobody`. A `gr.State` cannot be a trigger, because its events come only through Gradio's queue.
         """
         call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 
@@ -268,8 +268,8 @@ class Page:
     """Holds one tab of the page and its shell, and connects the tab's handlers.
 
     `pulse`, `beat` and `drawn` are hidden fields. `pulse` changes when the store has changed while the tab is open,
-    `beat` with every step of the running job. `drawn` holds the fingerprint of the state of the store that the tab
-    shows.
+    `beat` changes with every step of the running job. `drawn` holds the fingerprint of the store's state that the tab
+    was rendered from.
     """
 
     shell: Shell

@@ -55,9 +55,9 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
 def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecord | None]:
     """Stores a caption for the picture that it was typed for, which need not be the open one.
 
-    `data` holds the caption and the ids of the picture and its character; with `by`, the caption's earlier author, it
-    is an undo. Returns the confirmation as HTML and the picture's record. If the picture is gone, the record is None,
-    and the confirmation shows the caption so that it is not lost.
+    `data` holds the caption and the ids of the picture and its character. With `by` in `data`, the call is an undo: the
+    caption is an earlier one, and `by` is its author. Returns the confirmation as HTML and the picture's record. If the
+    picture is gone, the record is None, and the confirmation shows the caption so that it is not lost.
     """
     image, words, number = str(data["id"]), " ".join(str(data["caption"]).split()), data.get("n", 0)
     try:
