@@ -193,8 +193,9 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
 def missed(desk: Desk, version: str = "") -> list[Tags]:
     """Returns the tags that each failed cell of a version's newest model card asked for, the worst cell first.
 
-    `version` is a LoRA version's id, "" the base model. Where the version has no model card, the newest one of any
-    version is used. Without a model card, or without a failed cell, the tags of all cells are returned.
+    A cell is a standard test prompt that asks for certain tags. `version` is a LoRA version's id, "" the base model.
+    Where the version has no model card, the newest one of any version is used. Where there is none at all, or no cell
+    failed, the tags of all cells are returned.
     """
     newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]

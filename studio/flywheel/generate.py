@@ -80,7 +80,7 @@ def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[J
 
 
 def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
-    """Returns the parameters that the job of `drawing` would be stored with; queues nothing.
+    """Returns the payload, which is the stored parameters, of the job that would draw `drawing`; queues nothing.
 
     Checks the drawing's model, version, parameters and LoRAs. Raises: as `submit`.
     """

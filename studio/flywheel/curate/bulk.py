@@ -71,7 +71,7 @@ def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[Im
 
 
 def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") -> list[ImageRecord]:
-    """Puts `before` in front of captions and `after` behind them, each with a comma; returns the records that changed.
+    """Puts `before` in front of captions and `after` behind them, joined by commas; returns the records that changed.
 
     A caption that begins with `before` or ends with `after` already does not get it again. Raises: BadInput where both
     are empty, NotFound.

@@ -209,8 +209,8 @@ class Intake:
         """Saves a file as the mask of an imported picture; returns False where the file is no mask but a picture.
 
         A file is a mask where its name allows nothing else, or where it is grey and either has the picture's size or is
-        almost only black and white. The result is True also for a mask that is refused, such as one for a picture with
-        another mask, and for an entirely white mask, which is not saved because it masks nothing.
+        almost only black and white. Returns True also for a mask that is not saved: a refused one, such as a second
+        mask for a picture, and an entirely white one, which masks nothing.
         """
         image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
         try:

@@ -40,8 +40,8 @@ class Limits:
     """Holds the limits of an import, so that no file can exhaust the memory or the disk.
 
     `pixels` limits a picture's area and `side` its longer side, in pixels; `files` is the most files of one import; the
-    sizes are in bytes. A file in a zip that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio`
-    times its packed size.
+    sizes are in bytes. A zipped file of more than `zip_ratio_from` bytes may be at most `zip_ratio` times as large as
+    it is packed.
     """
 
     pixels: int = MOST_PIXELS

@@ -36,7 +36,7 @@ class Text:
 
 
 def decoded(data: bytes) -> Text:
-    """Decodes the bytes of a caption file; raises BadInput where the encoding cannot be determined.
+    """Returns the decoded text of a caption file; raises BadInput where the encoding cannot be determined.
 
     UTF-8 is certain, and so are UTF-16 and UTF-32 with a byte order mark. Other bytes are read where all Latin code
     pages give the same letters, such as é or ü, and these letters stand inside words; the result is then marked as

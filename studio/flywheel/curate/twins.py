@@ -12,8 +12,8 @@ TWIN = "duplicate"  # the name of the advice
 def renew(store: Store) -> list[ImageRecord]:
     """Recomputes and stores the advice on duplicates among the originals; returns the records that changed.
 
-    Of originals that look alike the best one gets no advice; the advice of the others names the best one. The best is
-    one that is large enough, then the sharpest, then the largest, then the oldest. Originals in the trash do not count.
+    Of originals that look alike the best one gets no advice; the advice of the others names the best one. Large enough
+    originals rank first, then the sharpest, the largest and the oldest. Originals in the trash do not count.
     """
     sources = store.select(Kind.SOURCE)
     measured = [(image, quality.Measures.kept(image.measures)) for image in sources]

@@ -82,9 +82,8 @@ def plan(
     """Returns a plan of edits of source pictures; starts no job.
 
     With `fill_gaps` the plan begins with edits that show angles, expressions and poses that no picture shows yet; edits
-    for variety follow. With `aims`, lists of tags such as those of a model card's failed cells, it holds only edits
-    that lead to one of these. `tasks` restricts the edits to some of background, lighting, outfit, style, angle,
-    expression, pose.
+    for variety follow. With `aims`, each the tags that a result should have, the plan holds only edits that reach one
+    of the aims. `tasks` restricts the edits to some of background, lighting, outfit, style, angle, expression, pose.
 
     `sources` are ids of pictures; None takes all undecided and approved originals. `seeds` is the number of results of
     each edit. `limit` is the most rows; None plans a few edits per source. `knobs` are EditParams by name that replace

@@ -42,7 +42,7 @@ class Round:
         """Assigns an edit to one of the source pictures in `candidates`, and returns both; None without candidates.
 
         Pictures of which this edit has not been requested before are preferred. Among equals, the one with the fewest
-        edits so far is taken.
+        edits in this plan is taken.
         """
 
         def worn(image: ImageRecord) -> tuple[bool, int]:

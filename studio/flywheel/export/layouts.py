@@ -144,8 +144,8 @@ def _kohya_name(repeats: int, trigger: str) -> str:
 def plain_name(words: str) -> str:
     """Returns a text as part of a file name that is valid on every system, with other characters replaced by `_`.
 
-    The result has at most 60 letters, digits, `_` and `-`. The caller adds a prefix or suffix, because Windows reserves
-    some names, such as con.
+    The result has at most 60 letters, digits, `_` and `-`. The caller has to add a prefix or suffix, because Windows
+    reserves some names, such as con.
     """
     return re.sub(r"[^\w-]+", "_", words)[:_LONGEST_NAME].strip("_") or "character"
 

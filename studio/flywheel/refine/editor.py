@@ -54,7 +54,7 @@ class Lessons:
 
     @property
     def learned(self) -> tuple[Triplet, ...]:
-        """Returns the triplets that the editor is trained on, golden ones first."""
+        """Returns the triplets that the editor is trained on, those with a result corrected by a human first."""
         return (*self.golden, *self.positive)
 
 
