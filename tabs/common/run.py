@@ -200,7 +200,7 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets the number of steps to add.
+    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets their number of steps.
 
     They are visible while the newest job of `kind` is a finished training. `more` is the present number, which stays;
     an empty field gets half of the run's steps.
