@@ -71,7 +71,10 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     with demo:
         cid, tab, seen = (_hidden() for _ in range(3))
         places = (*TABS, *PAGES)
-        pulses, beats, drawn = ([_hidden() for _ in places] for _ in range(3))
+        pulses, beats = ([_hidden() for _ in places] for _ in range(2))
+        drawn = [
+            gr.Textbox(visible="hidden", elem_id=f"drawn-{name.lower().replace(' ', '-')}") for name, _ in places
+        ]  # see place.js
         with gr.Row(elem_id="fl-head"):
             gr.HTML(view("frame", "brand"), elem_id="fl-brand", apply_default_css=False)
             character = gr.Dropdown([], show_label=False, container=False, elem_id="fl-character", label="Character")

@@ -21,7 +21,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Page, Said, html
+from tabs.common.shell import Drawing, Page, Said, html
 from tabs.common.versions import version_id, versions
 
 VIEW = "card"  # the id of its sub-tab
@@ -50,21 +50,21 @@ class CardView:
             against = gr.Dropdown([], label="Compare with", elem_id="card-against")
         return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
 
-    def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> None:
-        """Connects the widgets of the sub-tab with their handlers.
+    def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> list[Drawing]:
+        """Connects the widgets of the sub-tab with their handlers; returns the render functions for `Page.show`.
 
         `views` are the sub-tabs, so that this one can be opened. `run` is the button that starts a model card,
         `version` the drop-down of the version to evaluate, `price` the block that tells how long it will take.
         """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
-        table = (draw_card, chosen, [self.cells])
-        told = (draw_price, [version], [price])
-        page.show([(fill_cards, known, [*known, views]), table, told])
+        table: Drawing = (draw_card, chosen, [self.cells])
+        told: Drawing = (draw_price, [version], [price])
         page.redraw([version.change], told)
         page.redraw([each.change for each in chosen], table)
         page.on(run.click, start, [version], [self.awaited])
         page.act(self.cells, card_act, [self.which], then=[table])
+        return [(fill_cards, known, [*known, views]), table, told]
 
 
 def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:

@@ -115,20 +115,34 @@
     const { value: gone, ...kept } = value?.__type__ === "update" ? value : { __type__: "update" };
     return kept;
   };
-  // Gradio's server knows the choices of a field by its last answer, and refuses a value of other ones: both always arrive.
-  const bound = (value) => Boolean(value?.choices);
-  const skipped = (value) => value?.__type__ === "update" && Object.keys(value).length === 1;
+  // Gradio's server knows the choices of a field by its last answer, and refuses a value of other ones: where the field's
+  // own value is not among them, choices and value always arrive.
+  const last = new Map(); // by the id of a field: the value that it had in the last call or answer
+  const isAmong = (id, choices) => [last.get(id)].flat().every((each) => choices.some(([, value]) => value === each));
+  const isStamp = (id) => window.gradio_config.components.some((each) => each.id === id && /^drawn-/.test(each.props.elem_id));
+  const isForced = (id, value) => value?.choices && !isAmong(id, value.choices);
+  const shown = (id, value) => {
+    if (value?.__type__ !== "update") last.set(id, value); else if ("value" in value) last.set(id, value.value);
+    return value;
+  };
+  const skipped = (value) => // a block of HTML says it twice
+    value?.__type__ === "update" && Object.entries(value).every(([name, each]) => name === "__type__" || (name === "props" && skipped(each)));
   const inOrder = async (response, number, { outputs, targets }) => {
     const body = await response.clone().json().catch(() => null);
     if (!Array.isArray(body?.data)) return response;
     const asked = targets.some(([, what]) => !["select", "change", "input"].includes(what));
-    // What a person asked for is always shown. A late redrawing is dropped whole: the next check of the store draws anew.
-    const late = !asked && body.data.some((value, at) => !skipped(value) && (drawn.get(outputs[at]) || 0) > number);
-    let changed = late;
+    // What a person asked for is always shown. A redrawing that comes late in part does not say that the tab is drawn: the
+    // next check of the store draws it anew.
+    const isLate = (value, at) => !asked && !skipped(value) && (drawn.get(outputs[at]) || 0) > number;
+    const partly = body.data.some(isLate);
+    let changed = partly;
     body.data = body.data.map((value, at) => {
-      if (skipped(value) || (late && !bound(value))) return { __type__: "update" };
-      drawn.set(outputs[at], Math.max(number, drawn.get(outputs[at]) || 0));
-      if (asked || bound(value) || !(typed.get(outputs[at]) >= number)) return value;
+      if (skipped(value)) return value;
+      const id = outputs[at];
+      const forced = isForced(id, value);
+      if ((isLate(value, at) && !forced) || (partly && isStamp(id))) return { __type__: "update" };
+      drawn.set(id, Math.max(number, drawn.get(id) || 0));
+      if (asked || forced || !(typed.get(id) >= number)) return shown(id, value);
       changed = true;
       return asLeft(value);
     });
@@ -143,6 +157,7 @@
     const number = (calls += 1);
     const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
     const heard = sent && listener(sent);
+    if (heard) JSON.parse(sent).data.forEach((value, at) => last.set(heard.inputs[at], value));
     const fields = heard ? changing(heard.targets) : [];
     fields.forEach((each) => { typed.set(each, Infinity); fresh.delete(each); });
     try {

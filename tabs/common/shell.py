@@ -292,7 +292,7 @@ class Page:
         self.shell.redraw(triggers, *drawings, **more)
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
-        """Connects render functions to the opening of the tab and to changes of the store while it is open.
+        """Connects render functions to the opening of the tab and to changes of the store; to be called once a tab.
 
         Those in `live` also run with every step of a job. With `anywhere` all of them also run where there is no
         character.
