@@ -62,10 +62,7 @@ def read_parameters(text: str) -> Told:
     returned as `loras`.
     """
     lines = text.strip().split("\n")
-    found = {
-        key.strip(): re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == '"' else value.strip()
-        for key, value in _PAIR.findall(lines[-1])
-    }
+    found = {key.strip(): _value(value) for key, value in _PAIR.findall(lines[-1])}
     pairs = found if len(found) >= 3 else {}
     if pairs:
         lines.pop()
@@ -73,6 +70,16 @@ def read_parameters(text: str) -> Told:
     words, negative = "\n".join(lines[:split]), "\n".join(lines[split:]).strip().removeprefix(_NEGATIVE)
     loras = tuple(NamedLora(name, float(weight or 1)) for name, weight in _TAG.findall(words))
     return Told(_TAG.sub("", words).strip(), negative.strip(), loras, pairs)
+
+
+def _value(text: str) -> str:
+    """Returns the value of a pair as text; a quoted value is JSON, as all writers of the chunk make it."""
+    if not text.startswith('"'):
+        return text.strip()
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:
+        return text[1:-1]
 
 
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:

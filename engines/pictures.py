@@ -85,9 +85,10 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         upright, profile = ImageCms.profileToProfile(upright, _LAB, _SRGB, outputMode="RGB") or upright, None
     if upright.mode.startswith(("I", "F")):  # 16-bit grey, which Pillow's own conversion would clip to white
         wide = upright.convert("F")
-        most = wide.getextrema()[1]
-        deep = upright.mode.startswith("I;16") or (isinstance(most, float) and most > 255)
-        return (wide.point(lambda value: value * (1 / 257) + 0.0) if deep else wide).convert("L").convert("RGB")
+        most = float(np.asarray(wide).max())
+        deep = upright.mode.startswith("I;16") or most > 255
+        scale = 1 / 257 if deep else 255.0 if upright.mode == "F" and most <= 1 else 1.0  # floats: white is 1
+        return wide.point(lambda value: value * scale + 0.0).convert("L").convert("RGB")
     if _see_through(upright):
         layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")

@@ -92,7 +92,8 @@ def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
     """
     if cache is None:
         home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-        name = os.environ.get("HF_HUB_CACHE") or str(Path(home) / "hub")
+        named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+        name = os.path.expandvars(named or str(Path(home) / "hub"))
         cache = Path(os.path.expanduser(name))  # noqa: PTH111 - as in the hub's code, "~" stays where there is no home
     folder = cache / f"models--{repo.replace('/', '--')}"
     ref = folder / "refs" / "main"

@@ -98,7 +98,7 @@ class Pull:
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
         sources, files = self._sources()
         small = self._quantisable if form != FULL_WIDTH else ("transformer",) if self._transformer else ()
-        to_quantise = tuple(name for name in small if not self._is_held(name, form))
+        to_quantise = tuple(name for name in small if not _is_held(self._home, name, form))
         missing = tuple(each for each in files if self._is_missing(each, form))
 
         disk = _existing(self._home).stat().st_dev
@@ -128,10 +128,10 @@ class Pull:
                 "Free some space, or set models_dir to a folder on a larger disk.",
             )
         if survey.gated and survey.download and not self._hub.has_token():
-            raise ModelGated(
-                f"{self._spec.name} is gated ({self._spec.licence}), and this machine has no token.",
-                gate_steps(self._spec.source),
-            )
+            closed = next(listing.repo for listing in survey.sources if listing.gated)
+            whose = f"{self._spec.name} is gated ({self._spec.licence})"
+            cause = whose if closed == self._spec.source else f"{closed}, a part of {self._spec.name}, is gated"
+            raise ModelGated(f"{cause}, and this machine has no token.", gate_steps(closed))
         if (self._home / PULLED).is_file():
             self._check(self._home)  # before anything is written: a model that is ready stays ready if this raises
         self._home.mkdir(parents=True, exist_ok=True)
@@ -153,13 +153,14 @@ class Pull:
     def forget_originals(self, form: str) -> int:
         """Deletes the bf16 weights of the components that the folder also holds in the precision `form` (nf4 or int8).
 
-        Returns the size of the deleted files in bytes.
+        Returns the bytes that this frees on the disk.
         """
         freed = 0
         for name in self._quantisable:
-            if form != FULL_WIDTH and self._is_held(name, form):
+            if _is_held(self._home, name, form):
                 for file in (self._home / name).glob("*.safetensors"):
-                    freed += file.stat().st_size
+                    told = file.stat()
+                    freed += told.st_size if told.st_nlink == 1 else 0  # Hugging Face's cache may hold it, too
                     file.unlink()
         return freed
 
@@ -180,16 +181,13 @@ class Pull:
         adapter = [Wanted(other, file, few.file) for file in other.files if file.path == "/".join(path)]
         return (listing, other), (*wanted, *adapter)
 
-    def _is_held(self, name: str, form: str) -> bool:
-        return (self._home / held_name(name, form) / "quantised.json").is_file()
-
     def _is_missing(self, wanted: Wanted, form: str) -> bool:
         """Returns whether a file must be fetched; full-width weights need not be where their part is here quantised."""
         path = self._home / wanted.path
         if path.is_file() and path.stat().st_size == wanted.file.size:
             return False
         part = PurePosixPath(wanted.path).parts[0]
-        quantised = form != FULL_WIDTH and part in self._quantisable and self._is_held(part, form)
+        quantised = part in self._quantisable and _is_held(self._home, part, form)
         return not (quantised and path.suffix == ".safetensors")
 
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
@@ -257,14 +255,21 @@ class Pull:
         tell(f"{form} {name}", 1, 1)
 
 
+def _is_held(home: Path, name: str, form: str) -> bool:
+    """Returns whether a model's folder holds a component in a quantised precision."""
+    return form != FULL_WIDTH and (home / held_name(name, form) / "quantised.json").is_file()
+
+
 def missing_bytes(home: Path) -> int:
     """Returns the bytes that an unfinished pull still has to fetch, by the list of files that it wrote into the folder.
 
     `home`: the model's folder. Components still to be quantised do not count.
     """
-    left = 0
-    for path, size in record(home).files.items():
+    asked, left = record(home), 0
+    for path, size in asked.files.items():
         file = home / path
+        if file.suffix == ".safetensors" and _is_held(home, PurePosixPath(path).parts[0], asked.form):
+            continue  # deleted once it was quantised
         left += size - (file.stat().st_size if file.is_file() else _begun(file))
     return left
 

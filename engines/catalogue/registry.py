@@ -67,7 +67,7 @@ class Registry:
         if scheme == "deepface":
             return self._models_dir / "deepface"
         home = self.home(spec)
-        if home.is_dir() and not is_pulling(home):
+        if home.is_dir() and any(home.iterdir()) and not is_pulling(home):
             return home
         elsewhere = Path(rest).expanduser() if scheme == "folder" else cached_snapshot(spec.source)
         if elsewhere and is_whole(elsewhere):

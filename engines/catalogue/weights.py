@@ -52,7 +52,10 @@ def record(folder: Path) -> PullRecord:
     """Returns the record of the pull into a folder, finished or not; an empty record where there was no pull."""
     for name in (PULLING, PULLED):
         if (folder / name).is_file():
-            told = json.loads((folder / name).read_text(encoding="utf-8"))
+            try:
+                told = json.loads((folder / name).read_text(encoding="utf-8"))
+            except ValueError:  # a damaged record: the files themselves say what is here
+                continue
             return PullRecord(**{each.name: told[each.name] for each in fields(PullRecord) if each.name in told})
     return PullRecord()
 
@@ -76,7 +79,10 @@ def is_whole(folder: Path) -> bool:
     index = folder / "model_index.json"
     if not index.is_file():
         return any(folder.glob("*.safetensors"))
-    return all(_has_all_shards(folder / name) for name in parts_of(json.loads(index.read_text(encoding="utf-8"))))
+    try:
+        return all(_has_all_shards(folder / name) for name in parts_of(json.loads(index.read_text(encoding="utf-8"))))
+    except (ValueError, KeyError, AttributeError, TypeError):  # another program was stopped while it wrote an index
+        return False
 
 
 def parts_of(index: Mapping[str, object]) -> list[str]:

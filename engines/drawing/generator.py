@@ -178,7 +178,8 @@ class TextToPicture(ABC):
     def _alike(self, item: GenerateParams) -> Hashable:
         """Returns the settings that pictures must have in common to share a batch."""
         _, *shared = self.prompts(item)
-        return (item.width, item.height, item.steps, item.first_block_cache, item.loras, *shared)
+        alone = item.seed if item.first_block_cache else None  # the cache decides for a whole batch at once
+        return (item.width, item.height, item.steps, item.first_block_cache, alone, item.loras, *shared)
 
     def _check(self, item: GenerateParams) -> None:
         unit = 2 * self.factor

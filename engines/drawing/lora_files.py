@@ -71,9 +71,12 @@ class AdapterFiles:
 
         Raises: NotFound, LoraMismatch.
         """
-        stat = _existing(path).stat()
+        file = _existing(path)
+        beside = file.with_name(PEFT_FILE)
+        stats = [each.stat() for each in (file, beside) if each.is_file()]
+        key = (path, family, *((stat.st_mtime_ns, stat.st_size) for stat in stats))
         with self._reading:
-            return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
+            return self._memo.get(key, lambda: read_adapter(path, family))
 
 
 def touches_modulation(use: LoraUse) -> bool:

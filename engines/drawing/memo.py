@@ -29,6 +29,8 @@ class Memo(Generic[T]):
         return self._kept[key]
 
     def __setitem__(self, key: Hashable, result: T) -> None:
+        if key in self._kept:
+            self._bytes -= self._size(self._kept[key])
         self._kept[key] = result
         self._bytes += self._size(result)
         while self._bytes > self._limit:

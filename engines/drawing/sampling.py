@@ -39,9 +39,8 @@ def demand_steps(scheduler_config: Config, steps: int) -> None:
     """
     least = 2 if scheduler_config.get("shift_terminal") else 1
     if steps < least:
-        raise BadInput(
-            f"{steps} step{'s' * (steps != 1)} cannot follow this noise schedule.", f"Ask for at least {least} steps."
-        )
+        hint = f"Ask for at least {least} step{'s' * (least > 1)}."
+        raise BadInput(f"{steps} step{'s' * (steps != 1)} cannot follow this noise schedule.", hint)
 
 
 def sigmas(scheduler_config: Config, steps: int, image_tokens: int) -> Tensor:

@@ -158,6 +158,11 @@ class Info:
                 f"{path.name} was not trained here: its metadata lacks {error}.",
                 "Use it in the form that it has.",
             ) from error
+        except (ValueError, TypeError, BadInput) as error:
+            raise LoraMismatch(
+                f"The metadata of {path.name} cannot be read: {error}.",
+                "Use it in the form that it has, or train it anew.",
+            ) from error
 
 
 def write_adapter(path: Path, state: State, info: Info) -> None:

@@ -94,16 +94,16 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
     file = folder / EVENTS
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
-            yield _event(json.loads(text), folder)
+            line = json.loads(text)
+            if "picture" in line:
+                event: StepDone | SampleDrawn = SampleDrawn(
+                    line["step"], line["index"], open_picture(_absolute(line["picture"], folder))
+                )
+            else:
+                event = StepDone(**{**line, "bands": tuple(line["bands"])})
         except (ValueError, TypeError, KeyError, BadInput, NotFound):
             continue
-
-
-def _event(line: dict[str, Any], folder: Path) -> StepDone | SampleDrawn:
-    """Returns a line's event. Raises: NotFound or BadInput for its picture, KeyError or TypeError for its fields."""
-    if "picture" in line:
-        return SampleDrawn(line["step"], line["index"], open_picture(_absolute(line["picture"], folder)))
-    return StepDone(**{**line, "bands": tuple(line["bands"])})
+        yield event
 
 
 def flush(path: Path) -> None:

@@ -241,7 +241,7 @@ def guided(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
     guidance scale.
     """
     combined = negative + scale * (positive - negative)
-    length: Tensor = positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True)
+    length: Tensor = positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     return combined * length
 
 
