@@ -48,7 +48,7 @@ class Settings:
             )
         # A user without a home folder keeps the models below the data folder.
         models = _of_user(Path(_MODELS)) or found / "models"
-        device = os.environ.get("FLENWHEEL_DEVICE", "auto")
+        device = os.environ.get("FLENWHEEL_DEVICE") or "auto"
         return cls(data_root=found.resolve(), assets=assets, device=device, models_dir=models)
 
     @property

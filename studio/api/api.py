@@ -320,7 +320,7 @@ class Api(PictureApi):
     @answers
     def job_cancel(self, job_id: Id) -> Answer:
         """Cancels a job; a running one stops within a step, finished items stay, and a second call changes nothing."""
-        return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
+        return self._queued(self._studio.jobs.cancel(job_id))
 
     @answers
     def job_resume(self, job_id: Id) -> Answer:

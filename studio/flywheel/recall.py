@@ -258,7 +258,7 @@ def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
 
 
 def side_by_side(desk: Desk) -> list[SideBySide]:
-    """Returns groups of pictures that differ only in their LoRAs, the group that was begun last first.
+    """Returns groups of pictures that differ only in their LoRAs, the group with the newest picture first.
 
     Pictures that queued jobs will draw are included, without an image yet. A group has at least two pictures.
     """
@@ -274,7 +274,8 @@ def side_by_side(desk: Desk) -> list[SideBySide]:
             found += [(asked.version or "", GenerateParams.kept(item), None) for item in asked.items]
     groups: dict[GenerateParams, dict[str, ImageRecord | None]] = {}
     for version, params, image in found:
-        shots = groups.setdefault(params.replace(loras=(), strength=1.0), {})
+        key = params.replace(loras=(), strength=1.0)
+        groups[key] = shots = groups.pop(key, {})  # the last group is the one that was drawn to last
         name = drawn_by(store, version, params)
         shots[name] = image or shots.get(name)
     return [

@@ -161,15 +161,15 @@ def to_mend(desk: Desk) -> list[ImageRecord]:
     """Returns the wrong edits that wait for a correction: one picture for each open case.
 
     A case is a wrong edit together with all new tries at it; a correction or an approved try closes it. Of each open
-    case the latest picture with the verdict “needs correction” is returned. The case that was decided first comes
-    first.
+    case the latest picture with the verdict “needs correction” is returned. The picture that was decided last is the
+    last one.
     """
     store = desk.store
     lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]
     closed = {store.case_of(each) for each in lessons if each is not None}
     wrong = [each for each in store.select(state=Verdict.NEEDS_CORRECTION) if each.parent]
     cases = {store.case_of(each): each for each in sorted(wrong, key=lambda each: each.decided)}
-    return [each for case, each in cases.items() if case not in closed]
+    return sorted((each for case, each in cases.items() if case not in closed), key=lambda each: each.decided)
 
 
 def new_tries(desk: Desk, image_id: str) -> list[ImageRecord]:

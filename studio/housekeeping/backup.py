@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def _unpack(ctx: Context, archive: ZipFile, found: Manifest, draft: Path) -> Non
         try:
             with archive.open(note.path) as reader, written_aside(target) as writer:
                 copied = _copied(reader, writer.write, note.path, tell)
-        except BadZipFile as error:
+        except (BadZipFile, zlib.error) as error:
             raise BadInput(f"The backup is damaged: {note.path} cannot be read.", _REMEDY) from error
         if copied != note:
             raise BadInput(f"The backup is damaged: {note.path} is not what was written.", _REMEDY)
@@ -258,7 +259,7 @@ def _manifest(archive: ZipFile, name: str) -> Manifest:
         told = json.loads(archive.read(MANIFEST))
         newer = told["format"] > _FORMAT
         found = Manifest.from_json(told)
-    except (BadZipFile, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (BadZipFile, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"The manifest of {name} cannot be read: {error}.", _REMEDY) from error
     if newer:
         raise BadInput(f"{name} was written by a newer FLENwheel.", "Update this one.")

@@ -118,7 +118,10 @@ def prune(desk: Desk) -> int:
         jobs.keep_artifacts(job_id, checkpoints=tuple(each for each in listed if each.step not in steps))
     for each in old:
         aside = each.folder.with_name(f".{each.folder.name}.tmp")  # a training deletes what a crash leaves of it
-        each.folder.rename(aside)
+        try:
+            each.folder.rename(aside)
+        except OSError as error:
+            raise disk_error(each.folder, error) from error
         freed += _delete(aside)
     return freed
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -47,8 +48,9 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
     gpu = ""
     if shutil.which("nvidia-smi"):
-        done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False, timeout=20)
-        gpu = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
+        with suppress(subprocess.TimeoutExpired, OSError):  # a broken driver may never answer
+            done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False, timeout=20)
+            gpu = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
     yield Finding(
         "GPU",
         gpu or "none found with nvidia-smi",

@@ -68,7 +68,9 @@ def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: st
     now = model(workplace, name)
     if now.job is not None and now.running:
         return now.job
-    if now.presence.here is Here.READY and place is None and form in (*now.presence.forms, FULL_WIDTH):
+    forms = now.presence.forms
+    held = form in forms or not any(each in spec.options for each in QUANTISED) or (form == FULL_WIDTH and not forms)
+    if now.presence.here is Here.READY and place is None and held:
         raise BadInput(f"{name} is here already.", f"It is in {now.folder}.")
     if place is None and (steps := gate(spec, workplace.hub)):
         raise ModelGated(f"{name} is gated ({spec.licence}), and this machine has no token.", steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studio.records.base import Json, Part, Record
+from studio.records.base import UNLESS_DEFAULT, Json, Part, Record
 from studio.records.image import Verdict
 
 
@@ -76,10 +76,12 @@ class Recrop(Record):
     """Holds one change of the crop of the picture with the id `image`; `before` is the crop that was replaced.
 
     A crop is left, top, right and bottom as fractions of the picture's size; an empty one is the whole picture.
+    `advice` is the advice on the shape that was replaced, "" for none.
     """
 
     image: str
     before: tuple[float, ...]
+    advice: str = field(default="", metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

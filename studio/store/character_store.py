@@ -270,6 +270,7 @@ class Store:
                 if self.images.get(image.id).emptied:
                     freed += self._pictures.delete(image.id, image.file, keep_thumb=image.id in shown)
         used = {image.mask for image in self.images.all() if not image.emptied}
+        used |= {image.area for image in self.images.all()}  # the same file may be a mask and the area of a new try
         used |= {entry.mask for dataset in self.datasets.all() for entry in dataset.entries}
         gone = {image.mask for image in self.images.all() if image.emptied} - used - {""}
         return freed + sum(map(self._pictures.delete_mask, gone))

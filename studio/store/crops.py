@@ -32,7 +32,8 @@ class Crops:
             kept = checked(crop, (image.width, image.height), image.name or f"the picture {image_id}")
             if kept == image.crop:
                 return image
-            self._changes.put(Recrop(id=uuid4().hex, image=image_id, before=image.crop))
+            advice = image.advice.get(CUT, "")
+            self._changes.put(Recrop(id=uuid4().hex, image=image_id, before=image.crop, advice=advice))
             return self._images.put(_recropped(image, kept))
 
     def undo(self, image_id: str) -> ImageRecord:
@@ -43,9 +44,10 @@ class Crops:
             if last is None:
                 raise NotFound(f"The crop of {image.name or image_id} was not changed.", "Set one first.")
             self._changes.remove(last.id)
-            return self._images.put(_recropped(image, last.before))
+            return self._images.put(_recropped(image, last.before, last.advice))
 
 
-def _recropped(image: ImageRecord, crop: Crop) -> ImageRecord:
-    """Returns a record with a new crop, without the advice on its former shape."""
-    return image.replace(crop=crop, advice={name: words for name, words in image.advice.items() if name != CUT})
+def _recropped(image: ImageRecord, crop: Crop, advice: str = "") -> ImageRecord:
+    """Returns a record with a new crop, and with the advice on its new shape in place of that on the former one."""
+    others = {name: words for name, words in image.advice.items() if name != CUT}
+    return image.replace(crop=crop, advice={**others, CUT: advice} if advice else others)

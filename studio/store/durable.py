@@ -145,5 +145,10 @@ def remove(path: Path) -> int:
 
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
     """Copies a file in blocks, so that a crash leaves `target` either complete or as it was. Raises: UserError."""
-    with source.open("rb") as reader, written_aside(target, disk) as writer:
+    try:
+        reader = source.open("rb")
+    except OSError as error:
+        hint = "Check that the file is there and may be read, and try again."
+        raise from_disk(error, source) or UserError(f"{source} cannot be read: {error.strerror}.", hint) from error
+    with reader, written_aside(target, disk) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)

@@ -62,14 +62,15 @@ class Library:
                     f"{root} could not be read: {error.strerror or error}.",
                     "Check that its files belong to you and that the disk is there, then start again.",
                 ) from error
+            on_failure.callback(self._database.close)
+            self._characters = Collection(self._database, "characters", Character)
+            self._collections: dict[type[Record], Collection[Any]] = {}
+            self._stores: dict[str, Store] = {}
+            self._opening = RLock()
+            for gone in self._thrown():  # a crash may have come between the record and the folder
+                with suppress(UserError):
+                    _move(self.folder(gone.id), self.trash_folder(gone.id))
             on_failure.pop_all()
-        self._characters = Collection(self._database, "characters", Character)
-        self._collections: dict[type[Record], Collection[Any]] = {}
-        self._stores: dict[str, Store] = {}
-        self._opening = RLock()
-        for gone in self._thrown():  # a crash may have come between the record and the folder
-            with suppress(UserError):
-                _move(self.folder(gone.id), self.trash_folder(gone.id))
         for left in self.root.glob(f"trash/{_GONE}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -200,11 +201,10 @@ class Library:
                 name = next(each for each in (character.name, *numbered) if each not in names)
                 self.records(Job).put_many(job.replace(character=free) for job in jobs)
                 made = self._characters.put(character.replace(id=free, name=name))
-        except OSError as error:
-            raise disk_error(folder, error) from error
-        except UserError:
-            place.rename(folder)
-            raise
+        except (OSError, UserError) as error:
+            if place != folder:
+                place.rename(folder)
+            raise (disk_error(folder, error) if isinstance(error, OSError) else error) from error
         with suppress(UserError):  # the character is there; the mark says nothing of one that is recorded
             remove(place / IMPORTING)
         return made

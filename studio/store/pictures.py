@@ -119,7 +119,10 @@ class Pictures:
             if mask:
                 dark = picture.point(lambda value: value // _DARKER)
                 picture = Image.composite(picture, dark, to_grey(self.open(mask)))
-            self._write_small(path, cut(picture, crop), THUMB_SIDE)
+            try:
+                self._write_small(path, cut(picture, crop), THUMB_SIDE)
+            except UserError:
+                return self.path(file)
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:

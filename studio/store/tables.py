@@ -48,8 +48,10 @@ class JournalStorage(Storage):
         self._open: list[dict[tuple[str, str], Any]] = []
         for migrate in migrations[schema - 1 :] if schema else ():
             migrate(self._tables)
-        if schema < known or self._journal.due:
+        if schema < known:
             self._journal.compact(self._tables)
+        elif self._journal.due:
+            self._compact()
 
     @property
     def revision(self) -> int:
@@ -135,10 +137,14 @@ class JournalStorage(Storage):
                     else:
                         self._tables[table][key] = before
             if kept and not self._open and self._journal.due:
-                try:
-                    self._journal.compact(self._tables)
-                except UserError:  # the commit itself is safe in the journal
-                    self._journal.postpone()
+                self._compact()
+
+    def _compact(self) -> None:
+        """Replaces the journal by a snapshot; where the disk is full, all data stay in the journal until later."""
+        try:
+            self._journal.compact(self._tables)
+        except UserError:
+            self._journal.postpone()
 
     def _commit(self, touched: dict[tuple[str, str], Any]) -> None:
         staged: list[Op] = []

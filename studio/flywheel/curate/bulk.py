@@ -83,12 +83,10 @@ def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") 
         raise BadInput("There are no words to add.", "Type what the captions should begin or end with.")
     words = {}
     for image in _chosen(desk, ids):
-        caption, low = image.caption.strip(" ,"), image.caption.strip(" ,").lower()
-        parts = (
-            "" if low.startswith(first.lower()) else first,
-            caption,
-            "" if low.endswith(last.lower()) else last,
-        )
+        caption = image.caption.strip(" ,")
+        begins = re.match(rf"{re.escape(first)}(?!\w)", caption, re.IGNORECASE)
+        ends = re.search(rf"(?<!\w){re.escape(last)}$", caption, re.IGNORECASE)
+        parts = ("" if begins else first, caption, "" if ends else last)
         words[image.id] = ", ".join(filter(None, parts))
         demand_caption(words[image.id])
     return _write(desk, f"added “{(first or last)[:_TOLD]}”", words)

@@ -236,6 +236,8 @@ def submit_caption(
         raise BadInput(
             "There is no picture to caption.", "Name pictures, or leave them out for all that have no words."
         )
+    if not chosen:
+        raise BadInput("There is nothing to caption.", "Import pictures first, or name those to caption anew.")
     todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
     if not todo:
         raise BadInput(

@@ -72,7 +72,7 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
     `home` is the studio's data folder, whose files do not count. `folder` is any folder on the disk to check.
     """
     total, count = 0, 0
-    for path in paths:
+    for _, path in _outermost(paths):
         for file in _files(path, home):
             size = 0 if isinstance(file, Refused) else _size(file)
             if isinstance(file, Path) and size <= _most(file, limits):
@@ -103,17 +103,22 @@ def fill(
     A repeated call keeps the folders that exist: they are complete, because a copy gets its final name last. Raises:
     UserError where the disk is full or read-only.
     """
-    whole = [Path(os.path.normpath(path.absolute())) for path in paths]
-    lay = _where(whole, home / "cache")
+    lay = _where([Path(os.path.normpath(path.absolute())) for path in paths], home / "cache")
     slots: dict[Path, str | None] = {}
-    for index, path in enumerate(whole):
-        if path in whole[:index] or not {*whole}.isdisjoint(path.parents):
-            continue  # the path is copied with a folder that was dropped as well
+    for index, path in _outermost(paths):
         slot = inbox / f"{index:05d}"
         _fill_slot(path, slot, home, limits, refused)
         if slot.is_dir():
             slots[slot] = lay[index]
     return slots
+
+
+def _outermost(paths: Sequence[Path]) -> Iterator[tuple[int, Path]]:
+    """Yields each path with its place in the list, but for those that lie in another one or are given twice."""
+    whole = [Path(os.path.normpath(path.absolute())) for path in paths]
+    for index, path in enumerate(whole):
+        if path not in whole[:index] and {*whole}.isdisjoint(path.parents):
+            yield index, path
 
 
 def _where(paths: Sequence[Path], uploads: Path) -> list[str | None]:

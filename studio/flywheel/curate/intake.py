@@ -124,7 +124,9 @@ def members(
         lay = (folders or {}).get(slot, "")
         for path in sorted(p for p in slot.rglob("*") if p.is_file()):
             inside = path.relative_to(slot)
-            if is_junk(inside.as_posix()):
+            chosen, *below = inside.parts  # a hidden folder or picture that was itself chosen is meant
+            systems = chosen.lower() in _JUNK or chosen.startswith("._") or not path.suffix
+            if is_junk("/".join(below)) or (not below and is_junk(chosen) and systems):
                 continue
             label = (PurePosixPath(lay or "") / inside).as_posix()
             if path.suffix.lower() == ".zip":

@@ -216,7 +216,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
     changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
-    taken_before = drawn(store)
+    taken_before = drawn(store) | waiting(desk, image.model)
     while fingerprint(image.parent, changed.to_json()) in taken_before:
         changed = changed.replace(seed=later_seed(changed.seed, 1))
     wrong = image.state is Verdict.NEEDS_CORRECTION

@@ -62,7 +62,9 @@ def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
     NotFound.
     """
     taken("limit", limit, Many)
-    weak = [each for each in standings(desk) if each.refused]
+    spec = desk.workplace.registry.spec(desk.store.character.editor)
+    known = {edit.task for edit in vocabulary(spec.wording).edit_tasks()}
+    weak = [each for each in standings(desk) if each.refused and each.task in known]
     if not weak:
         raise BadInput("No edit was refused: there is nothing to practise.", "Review what Enrich made first.")
     whole = sum(each.refused for each in weak)

@@ -64,7 +64,7 @@ _FACES = {
         GenerateParams,
         "{said}",
         "{name}, {version}",
-        "A LoRA of {label}, trained with FLENwheel on {pictures} pictures, {real_share:.0%} of what it saw being "
+        "A LoRA of {label}, trained with FLENwheel on {pictures} pictures, {real_share} of what it saw being "
         "originals.\n\nSay `{said}` in the prompt.",
         imports="",
         given="",
@@ -193,7 +193,7 @@ def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
         "label": spec.label,
         "said": " ".join(f"{character.trigger} {character.subject}".split()),
         "pictures": "?" if version.metrics.pictures is None else version.metrics.pictures,
-        "real_share": version.metrics.real_share or 0,
+        "real_share": "?" if version.metrics.real_share is None else f"{version.metrics.real_share:.0%}",
     }
     instance = face.instance.format(**facts)
     header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))

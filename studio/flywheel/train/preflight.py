@@ -198,7 +198,7 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> i
     kept, the newest one, one that is being written, and the whole cache, even if parts of it exist already.
     """
     kept = params.steps // params.save_every if params.save_every > 0 else 0
-    return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
+    return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip) * (1 + len(params.resolutions))
 
 
 def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry], trigger: str) -> tuple[Fit, DiskUse]:
@@ -220,7 +220,7 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
     """
     bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
     if bad:
-        said = "; ".join(f"{_name(store, image)}: {trouble.cause}" for image, trouble in bad.items())
+        said = "; ".join(f"{named(store, image)}: {trouble.cause}" for image, trouble in bad.items())
         hint = f"Left out: {said} Put it back, or trash its record."
         yield Check("every picture's file can be read", False, hint, "Curate")
 
@@ -232,7 +232,7 @@ def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
     start.
     """
     masked = [entry for entry in entries if entry.mask]
-    bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
+    bad = [named(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
         hint = f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it."
         yield Check("every mask is there", False, hint, "Curate")
@@ -339,7 +339,7 @@ def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequen
     records = [(store.images.peek(entry.image), entry.crop) for entry in entries]
     sizes = {each.id: cut_size(crop, (each.width, each.height)) for each, crop in records if each}
     shares = {image: quality.share_lost(spec, size, params) for image, size in sizes.items()}
-    told = [f"{_name(store, image)} {share:.0%}" for image, share in shares.items() if share >= quality.NOTABLE_CUT]
+    told = [f"{named(store, image)} {share:.0%}" for image, share in shares.items() if share >= quality.NOTABLE_CUT]
     if told:
         yield Check(
             "no picture is cut by much",
@@ -348,11 +348,6 @@ def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequen
             "Crop these in Curate to the part that matters.",
             "Curate",
         )
-
-
-def _name(store: Store, image: str) -> str:
-    record = store.images.peek(image)
-    return (record and record.name) or image[:12]
 
 
 def _checks(character: Character, entries: Sequence[Entry], share: float) -> Iterable[Check]:

@@ -75,15 +75,21 @@ class Progress(Part):
     checkpoints: tuple[Checkpoint, ...]  # oldest first
 
 
+_OF_MEMORY = ("targets", "optimizer", "ema_decay", "prior_weight", "dop_weight")
+
+
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
     """Returns the key under which a training's measured memory peak is stored.
 
-    It is made of the model and of settings that decide most of the memory, so that similar trainings share a key.
+    It is made of the model and of the settings that the memory depends on, so that similar trainings share a key.
     `items` are the training examples; the largest number of reference pictures of an example is part of the key.
     """
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
     references = max((len(item.references) for item in items), default=0)
     further = f"|{references} references" if references > 1 else ""
+    usual = TrainParams()
+    values = ((name, getattr(params, name)) for name in _OF_MEMORY)
+    further += "".join(f"|{name} {value}" for name, value in values if value != getattr(usual, name))
     return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}{further}"
 
 
@@ -309,7 +315,7 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
     """Stores the last of the given checkpoints of a training as a version and returns it.
 
     The other checkpoints are listed in the version's record. Where that version exists already, it is returned, and
-    taken out of the trash if it is there. A new version of the character is adopted at once where none is in use.
+    taken out of the trash if it is there. The character's first version is adopted at once.
     Raises: NotFound, BadInput without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
@@ -344,7 +350,7 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
             pictures=len(frozen.entries),
         ),
     )
-    first = frozen.role is Role.CHARACTER and adopted is None
+    first = frozen.role is Role.CHARACTER and store.kept_versions(Role.CHARACTER) == [version]
     return store.adopt(version.id) if first else version
 
 
