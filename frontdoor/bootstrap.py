@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -35,7 +36,10 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
     extras = "[test]" if tests or "test" in have else ""
     if not python.exists():
         print("Creating .venv …", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        if subprocess.run([sys.executable, "-m", "venv", str(venv)]).returncode:
+            shutil.rmtree(venv, ignore_errors=True)  # half of one would be taken for a whole one
+            hint = "On Debian and Ubuntu: apt install python3-venv; then start again."
+            raise SystemExit(f"{venv} could not be made. {hint}")
     print("Installing the packages (about 2.3 GB, only once; it takes a few minutes) …", flush=True)
     _pip_install(python, root, extras)
     stamp.write_text(f"{wanted} {extras.strip('[]')}")

@@ -20,6 +20,7 @@ from engines.api.params import EditParams, TrainParams
 from engines.catalogue.registry import load_class
 from frontdoor import figures
 from frontdoor.figures import Tile
+from frontdoor.machine import peak_bytes
 from frontdoor.report import CardRates, Counts, EditorReport, EditRates, Identity, Margin, Report
 from frontdoor.standin import Opinion, Original, StandIn, Truth
 from frontdoor.studio import open_studio, serve
@@ -128,9 +129,6 @@ class Turn:
         cards["v2"] = self._card("v2", self._train("v2", start=v1.id).id)
         editor = self._refine()
 
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
         report = Report(
             seed=seed,
             counts=self._counts(edits, synthetic),
@@ -140,7 +138,7 @@ class Turn:
             decisions=dict(self.reviewer.decisions),
             seconds=round(time.monotonic() - started, 1),
             seconds_per_stage=self.seconds,
-            peak_rss_gib=round(peak / (1 << 30 if sys.platform == "darwin" else 1 << 20), 2),
+            peak_rss_gib=round(peak_bytes() / (1 << 30), 2),
             reviewer=REVIEWER,
         )
         figures.loss_plot(self.losses, self.out / "loss.png")
@@ -362,8 +360,11 @@ class Turn:
 
 def _unused_folder(out: Path, name: str) -> Path:
     """Returns a folder that no earlier run has used, so that a run never writes into another one's data."""
-    taken = [folder for folder in out.glob(f"{name}*") if folder.is_dir()]
-    return out / (name if not taken else f"{name}-{len(taken) + 1}")
+    folder, number = out / name, 1
+    while folder.exists():
+        number += 1
+        folder = out / f"{name}-{number}"
+    return folder
 
 
 def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, Truth]]:

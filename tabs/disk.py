@@ -86,7 +86,7 @@ def draw_moves(desk: Desk) -> Markup:
     Each shows its progress, or when it has ended the file to download, the restored character, or why it failed.
     """
     shown, seen = [], set()
-    for job in desk.workplace.jobs.list():
+    for job in sorted(desk.workplace.jobs.list(), key=lambda job: job.created, reverse=True):
         about = (job.kind, job.character, job.title)
         if job.kind in (backup.BACKUP, backup.RESTORE) and about not in seen:
             seen.add(about)
@@ -148,6 +148,8 @@ def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
     if data.get("act") == RESUME:
         jobs.resume(job)
         return Said("It begins anew; what was not complete is gone.")
+    if data.get("act") != CANCEL:
+        raise UserError("There is no such button.", "Reload the page.")
     jobs.cancel(job)
     return Said("It stops; nothing half-made stays.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +91,8 @@ def build(page: Page) -> None:
         (read_floor, [], [floor]),
         (marking("Generate"), [], [go]),
     ]
-    page.show([fill, plan, told, *others], live=[drawn])
-    cards.wire(page, views, run_card, price, fields["version"])
+    of_cards = cards.wire(page, views, run_card, price, fields["version"])
+    page.show([fill, plan, told, *others, *of_cards], live=[drawn])
     page.redraw([fields["version"].change], fill)
     page.redraw([fields[name].change for name in ("what", "version", "count", "seed")], plan)
     page.redraw([each.change for each in asked], told)
@@ -261,11 +260,12 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
     told = [generate.preflight(desk, each.items, each.version) for each in found]
     seconds = [each for _, each in told]
     item = found[0].items[0]
-    spec = generate.model_spec(desk, found[0].version)
-    return missing.card(desk.workplace, spec.name) + view(
+    specs = [generate.model_spec(desk, each.version) for each in found]
+    absent = [missing.card(desk.workplace, name) for name in dict.fromkeys(each.name for each in specs)]
+    return Markup().join(absent) + view(
         "generate",
         "cost",
-        spec=spec,
+        spec=specs[0],
         item=item,
         drawn_by=" and ".join(recall.drawn_by(desk.store, each.version, each.items[0]) for each in found),
         count=sum(len(each.items) for each in found),
@@ -300,16 +300,19 @@ def draw_results(
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
     if not drawn:
         return looks.empty("Nothing drawn yet. “Generate” draws with the chosen version."), busy
-    wanted = {EVERY: None, None: None, BASE: ""}.get(only, only)
-    found = [each for each in drawn if wanted in (None, each.version) and (each.star or not starred)]
+    found = [each for each in drawn if each.star or not starred]
+    if only == BASE:
+        found = [each for each in found if not (each.version or each.params.get("loras"))]  # a checkpoint is a LoRA
+    elif only not in (None, EVERY):
+        found = [each for each in found if each.version == only]
     if sort == ALIKE:
         found.sort(key=lambda each: each.likeness or 0, reverse=True)
     elif sort == STARRED:
         found.sort(key=lambda each: each.star, reverse=True)
-    named = {each.id: each.name for each in versions(store)}
-    tiles = [
-        looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, named), pick=False) for each in found[:shown]
-    ]
+    tiles = []
+    for each in found[:shown]:
+        by = recall.drawn_by(store, each.version, GenerateParams.kept(each.params))
+        tiles.append(looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, by), pick=False))
     made = view(
         "generate",
         "results",
@@ -323,7 +326,7 @@ def draw_results(
     return made, busy
 
 
-def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
+def _badges(record: ImageRecord, drawn_by: str) -> Markup:
     scored, value = looks.latest_score(record)
     return view(
         "generate",
@@ -331,7 +334,7 @@ def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
         record=record,
         scored=scored,
         value=value,
-        drawn_by=named.get(record.version, "base"),
+        drawn_by=drawn_by,
         tone=looks.TONES[record.state],
         verdict="" if record.state is Verdict.PENDING else looks.WORDS[record.state],
     )

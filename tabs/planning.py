@@ -93,10 +93,11 @@ def usable_sources(desk: Desk) -> list[ImageRecord]:
 def chosen_sources(desk: Desk, picked: str) -> list[str]:
     """Returns the ids of the originals that are chosen as sources of the plan.
 
-    `picked` holds these ids as a JSON list. An id of another character is left out: it may be left over from the
-    character that the page showed before.
+    `picked` holds these ids as a JSON list. Ids that the list of originals does not show are left out: of pictures that
+    were rejected or thrown away meanwhile, or of the character that the page showed before.
     """
-    return [each for each in json.loads(picked) if each in desk.store.images]
+    shown = {each.id for each in usable_sources(desk)}
+    return [each for each in json.loads(picked) if each in shown]
 
 
 def draw_sources(desk: Desk, picked: str) -> Markup:

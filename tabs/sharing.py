@@ -6,6 +6,7 @@ import contextvars
 import gc
 import secrets
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,23 +90,28 @@ class ReviewLink:
             password, term, names = secrets.token_urlsafe(24), Term(expires), set[str]()
             # This runs in a handler of the studio's app; a new context keeps Gradio from nesting the new app in it.
             running = contextvars.Context().run(self._serve, character_id, password, term, names, host)
-            timer = threading.Timer(hours * 3600, self.stop)
+            with ExitStack() as on_failure:
+                on_failure.callback(running.close)
+                tunnel = "" if network else _tunnel(running)
+                on_failure.pop_all()
+            names.update({urlsplit(tunnel).netloc} if tunnel else ())
+            timer = threading.Timer(hours * 3600, self.stop, [term])
             timer.daemon = True
             timer.start()
-            tunnel = "" if network else _tunnel(running)
-            names.update({urlsplit(tunnel).netloc} if tunnel else ())
             self._open = _Open(running, password, expires, term, timer, tunnel, network)
             return self.state()
 
-    def stop(self) -> Json:
+    def stop(self, only: Term | None = None) -> Json:
         """Closes the review link with its tunnel and its app, where one is open; later votes are refused at once.
 
-        Returns `{"live": False, "was_live": whether a link was open}`.
+        `only` is the term of the link to close, where another one may have been opened since; None closes any. Returns
+        `{"live": False, "was_live": whether a link was closed}`.
         """
-        if opened := self._open:
+        if (opened := self._open) and only in (None, opened.term):
             opened.term.end()
         with self._lock:
-            opened, self._open = self._open, None
+            opened = self._open if self._open and only in (None, self._open.term) else None
+            self._open = None if opened else self._open
         if opened is not None:
             opened.term.end()
             opened.timer.cancel()

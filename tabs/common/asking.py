@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -198,15 +199,16 @@ def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
         gr.update(visible=True if each else "hidden")
         for each in (own, generate.model_spec(desk, chosen).true_guidance, not own)
     ]
-    gaps = card.missed(desk, chosen) if asked.what == GAPS else []
-    now = json.dumps([desk.id, asked.what, chosen, asked.count, asked.seed, len(gaps)])
-    if own or now == planned:
-        return ["" if own else planned, *columns, gr.skip()]
+    if own:
+        return ["", *columns, gr.skip()]
     try:
         items = scenes(desk, asked)
     except UserError:  # the cost says what is wrong
         return ["", *columns, gr.update(choices=[], value=[])]
     listed = [(item.prompt, str(item.seed)) for item in items]
+    now = hashlib.sha256(json.dumps([desk.id, chosen, listed]).encode()).hexdigest()[:16]
+    if now == planned:
+        return [planned, *columns, gr.skip()]
     return [now, *columns, gr.update(choices=listed, value=[seed for _, seed in listed])]
 
 

@@ -139,7 +139,8 @@ def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
 
 
 def _odds(p: float) -> str:
-    return "less than 1 of 1000 cases (p < 0.001)" if p < 0.001 else f"{p:.0%} of all cases (p = {p:.3f})"
+    share = f"{p:.0%}" if p >= 0.01 else f"{p:.1%}"
+    return "less than 1 of 1000 cases (p < 0.001)" if p < 0.001 else f"{share} of all cases (p = {p:.3f})"
 
 
 # ── drift ───────────────────────────────────────────────────────────────────────────────────────

@@ -111,13 +111,14 @@ def find(
     """
     found = of_kind(store, kind)
     wanted = words.lower().split()
-    tests = [list(same) for _, same in groupby(sorted(only or ()), key=lambda label: label.split(":")[0])]
+    chosen = sorted(label for label in only or () if label in FILTERS)
+    tests = [list(same) for _, same in groupby(chosen, key=lambda label: label.split(":")[0])]
     versions = {each.id: each.name for each in store.versions.all()}
     matching = []
     for image in found:
         told = [image.caption, image.name, image.model, versions.get(image.version, ""), looks.WORDS[image.state]]
         searched = " ".join([*told, *image.tags.values(), *image.asked.values(), *image.advice]).lower()
-        passes = all(any(FILTERS[label](image) for label in same if label in FILTERS) for same in tests)
+        passes = all(any(FILTERS[label](image) for label in same) for same in tests)
         if passes and all(word in searched for word in wanted):
             matching.append(image)
     return _ORDERS.get(order, _ORDERS[SORTS[0]])(matching)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
+from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line, stop
 
 STATES: Mapping[VersionState, tuple[str, str]] = {  # a version's state in words, and the tone of its chip
     VersionState.ADOPTED: ("in use", "good"),
@@ -107,16 +107,17 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 
     `data` holds the action and the id of the training's job. Returns a notice, or None for any other button.
     """
-    acts: Mapping[str, tuple[Callable[[str], object], str]] = {
-        "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
-        "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
-        "keep": (partial(runs.keep, workplace), "The training stops, and what it learned becomes a version."),
-    }
-    if (name := str(data.get("act"))) not in acts:
-        return None
-    asked, words = acts[name]
-    asked(str(data.get("job", "")))
-    return Said(words)
+    job = str(data.get("job", ""))
+    if data.get("act") == "cancel":
+        return stop(workplace, job)
+    if data.get("act") == "resume":
+        workplace.jobs.resume(job)
+        return Said("The training is in the queue again; it goes on from its last checkpoint.")
+    if data.get("act") == "keep":
+        made = runs.keep(workplace, job)
+        done = f"What it learned is {made.name} now." if made else "It stops, and what it learned becomes a version."
+        return Said(done)
+    return None
 
 
 # ── earlier runs ────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engines.api.errors import NotFound
 from engines.api.params import LoraUse
 from studio.records.dataset import Role
 from studio.records.version import Version
@@ -69,13 +70,16 @@ def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[Lo
     """Returns the LoRA file of a checkpoint with its weight, as a tuple of one.
 
     `choice` is a value of `checkpoint_choices`; for anything else, such as a version's id or "", the tuple is empty.
-    Raises: NotFound where the checkpoint's version is unknown.
+    Raises: NotFound where the checkpoint or its version is gone.
     """
     version, _, step = str(choice or "").partition(_STEP)
     if not step:
         return ()
-    found = {str(each.step): each.adapter for each in store.versions.get(version).checkpoints}
-    return (LoraUse(file=str(store.folder / found.get(step, "")), weight=weight),)
+    made = store.versions.get(version)
+    found = {str(each.step): each.adapter for each in made.checkpoints}
+    if step not in found:
+        raise NotFound(f"{made.name} has no checkpoint of step {step} any more.", "Choose another one, or a version.")
+    return (LoraUse(file=str(store.folder / found[step]), weight=weight),)
 
 
 def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:

@@ -65,6 +65,8 @@ def test_quantised_forms_are_shown(registry: Registry) -> None:
     """A ready model shows its quantised forms and no remedy; one that was never quantised shows the command."""
     home = registry.home(registry.spec("Qwen-Image-Edit"))
     home.mkdir(parents=True)
+    assert "ready" not in _lines(registry, "Qwen-Image-Edit")[0]  # an empty folder holds no model
+    (home / "model_index.json").write_text("{}")
     line, remedy = _lines(registry, "Qwen-Image-Edit")
     assert "ready" in line
     assert "quantises it once" in remedy

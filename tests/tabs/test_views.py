@@ -126,7 +126,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "import": lambda: adding.import_report(a_job(artifacts=IMPORTED, error=JobError())),
     "failed import": lambda: adding.import_report(a_job()),
     "sign": lambda: wording.sign(BAD, BAD, BAD),
-    "badges": lambda: curate.badges(a_record()) + generate._badges(a_record(), {"": BAD}),
+    "badges": lambda: curate.badges(a_record()) + generate._badges(a_record(), BAD),
     "commands": lambda: curves.elsewhere((BAD, BAD)),
     "exports": lambda: exports.buttons(BAD),
     "compared": lambda: looks.view(
