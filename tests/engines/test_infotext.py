@@ -32,3 +32,9 @@ def test_a_weight_has_no_exponent(weight: float) -> None:
 def test_any_text_can_be_read(text: str) -> None:
     """Whatever somebody wrote into a file."""
     assert isinstance(read_parameters(text).prompt, str)
+
+
+def test_a_quoted_value_is_what_its_writer_meant() -> None:
+    """Breaks and letters that were escaped come back; what is no JSON is taken as it stands."""
+    told = read_parameters('a cat\nSteps: 4, Seed: 1, Note: "a\\nb, \\u00e4", Odd: "a\\xb"')
+    assert (told.pairs["Note"], told.pairs["Odd"]) == ("a\nb, ä", "a\\xb")

@@ -109,6 +109,14 @@ def test_plain_is_what_every_program_reads_alike() -> None:
     assert is_plain(Image.linear_gradient("L"))
 
 
+def test_floats_from_nought_to_one_are_not_black(tmp_path: Path) -> None:
+    """White is 1 in a picture of floats; one whose values reach further keeps them."""
+    ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    for scale in (1.0, 255.0):
+        Image.fromarray(ramp * scale).save(tmp_path / "ramp.tif")
+        assert open_picture(tmp_path / "ramp.tif").convert("L").getextrema() == (0, 255)
+
+
 def test_a_mask_is_the_grey_of_what_is_seen() -> None:
     """16 bits are scaled and transparency is white, as in a picture."""
     deep = Image.fromarray(np.full((8, 8), 100 * 257, np.uint16))

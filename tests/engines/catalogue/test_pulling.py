@@ -95,6 +95,17 @@ def test_quantised_once(pull, repository: Path) -> None:
     assert (held_forms(home), pulled_form(home)) == (["nf4", "int8"], "int8")
 
 
+def test_what_was_deleted_once_it_was_quantised_is_not_missing(pull, repository: Path) -> None:
+    """Neither for a second pull nor in what a page shows of one that broke off; linked files free nothing."""
+    work = pull(FakeHub(repository))
+    home = work.run(work.survey("nf4"), _quiet)
+    kept = home / "elsewhere"
+    kept.hardlink_to(home / SHARD)
+    whole = sum(file.stat().st_size for file in (home / "transformer").glob("*.safetensors"))
+    assert work.forget_originals("nf4") == whole - kept.stat().st_size
+    assert missing_bytes(home) == 0
+
+
 def test_a_cut_connection_goes_on_where_it_broke(pull, repository: Path, tmp_path: Path) -> None:
     """What had come of a file is kept: the next run asks from that byte on, and no finished file is asked for again."""
     hub = FakeHub(repository, cut={SHARD: 2500})

@@ -126,6 +126,19 @@ def test_a_damaged_backup_is_refused_before_it_is_queued(world: World, written: 
     assert len(world.studio.jobs.list()) == jobs and leftovers(world) == []
 
 
+def test_any_wrong_byte_of_the_manifest_is_said(world: World, written: Path) -> None:
+    """Whichever it is, the backup is refused in words, or imported as it was written."""
+    with ZipFile(written) as archive:
+        begins = archive.getinfo("manifest.json").header_offset + 43  # behind the member's header and name
+    for at in range(begins, begins + 60, 3):
+        spoilt = bytearray(written.read_bytes())
+        spoilt[at] ^= 0x55
+        copy = written.with_name("spoilt.zip")
+        copy.write_bytes(spoilt)
+        with pytest.raises(BadInput):
+            backup.submit_import(world.studio, str(copy))
+
+
 def test_a_file_with_other_bytes_is_found_by_its_hash(world: World, written: Path) -> None:
     """One wrong byte of one picture: the job fails with the picture's name, and no half character is left."""
 

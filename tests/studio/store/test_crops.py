@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.image import Kind
+from studio.records.image import CUT, Kind
 from studio.store import Store
 from studio.store.library import Library
 
@@ -69,3 +69,11 @@ def test_the_thumbnail_follows_crop_and_mask(store: Store) -> None:
     store.set_mask(picture, Image.linear_gradient("L").resize((16, 16)))
     seen = [store.counted_thumb(store.set_crop(picture, crop).id) for crop in (LEFT, (0.0, 0.0, 1.0, 0.5), ())]
     assert len(set(seen)) == 3
+
+
+def test_a_crop_that_is_taken_back_has_its_advice_again(store: Store) -> None:
+    """The advice on a shape goes with the shape and comes back with it; other advice stays."""
+    cut = {CUT: "training cuts 40 % away", "blur": "not sharp"}
+    picture = store.add_image(jpeg(1), kind=Kind.SOURCE, advice=cut)
+    assert store.set_crop(picture.id, LEFT).advice == {"blur": "not sharp"}
+    assert store.undo_crop(picture.id).advice == cut

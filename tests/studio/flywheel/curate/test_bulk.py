@@ -99,3 +99,10 @@ def test_nothing_selected_is_said(world: World) -> None:
     for change in (lambda: bulk.star(world.desk, []), lambda: bulk.surround(world.desk, [], "a")):
         with pytest.raises(BadInput, match="selected"):
             change()
+
+
+def test_words_that_another_word_begins_with_are_put_before_it(world: World) -> None:
+    """“photo” is not there in “photography”, nor “art” in “start”."""
+    ids = worded(world, "photography of ohwx, a start", "photo, art")
+    bulk.surround(world.desk, ids, "photo", "art")
+    assert said(world, ids) == ["photo, photography of ohwx, a start, art", "photo, art"]

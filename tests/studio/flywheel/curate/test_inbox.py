@@ -12,7 +12,7 @@ import pytest
 
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
-from studio.flywheel.curate.inbox import typed_path
+from studio.flywheel.curate.inbox import demand_room, typed_path
 from studio.flywheel.curate.intake import Limits
 from studio.records.base import plain
 from studio.records.image import Kind
@@ -171,3 +171,26 @@ class Kept:
         """Count and remember."""
         self.nbytes += len(json.dumps(plain(artifacts)))
         self.artifacts = self.artifacts.replace(**artifacts)
+
+
+def test_a_hidden_folder_that_was_chosen_is_meant(world: World, tmp_path: Path) -> None:
+    """So is a hidden picture; what is hidden within a chosen folder, and the system's own files, are left alone."""
+    for name in (".kept/0.png", ".kept/.hidden/1.png", ".2.png", "._3.png", "plain/.4.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo(len(name)))
+    chosen = [tmp_path / name for name in (".kept", ".2.png", "._3.png", "plain")]
+    importing.submit_import(world.desk, chosen)
+    assert taken(world) == {"0.png", ".2.png"}
+
+
+def test_what_is_dropped_with_its_folder_counts_once(world: World, tmp_path: Path) -> None:
+    """The limits of an import are those of what it copies."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(photo(n))
+    limits = Limits(files=3)
+    demand_room([folder, folder / "0.png", folder], tmp_path / "home", limits, tmp_path)
+    with pytest.raises(BadInput, match="3 files fit"):
+        (folder / "3.png").write_bytes(photo(3))
+        demand_room([folder], tmp_path / "home", limits, tmp_path)

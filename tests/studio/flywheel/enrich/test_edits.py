@@ -15,7 +15,7 @@ from studio.flywheel.enrich import edits as enrich
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import JobState
-from studio.records.payload import PlanRow
+from studio.records.payload import EnrichPayload, PlanRow
 from tests.studio.conftest import World, present
 
 
@@ -212,6 +212,15 @@ def test_retry_draws_again_with_a_new_seed_or_other_words(world: World) -> None:
     assert {second.mends, third.mends} == {""}  # nobody has found the first one wrong
     with pytest.raises(BadInput, match="not made by an edit"):
         enrich.retry(world.desk, world.sources[0], {})
+
+
+def test_a_second_try_before_the_first_is_drawn_has_another_seed(world: World) -> None:
+    """Two clicks queue two different edits: one that waits counts like one that is drawn."""
+    job = world.finish(enrich.submit(world.desk, enrich.plan(world.desk, limit=1, fill_gaps=False).rows))
+    first = present(job.artifacts.images)[0]
+    tries = [EnrichPayload.of(enrich.retry(world.desk, first, {})).rows[0] for _ in range(2)]
+    seeds = {EditParams.kept(each.params).seed for each in tries}
+    assert len(seeds) == 2 and EditParams.kept(world.store.images.get(first).params).seed not in seeds
 
 
 def test_without_the_scorers_weights_edits_are_made_unscored(world: World) -> None:

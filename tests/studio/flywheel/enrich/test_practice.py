@@ -81,3 +81,16 @@ def test_without_a_refusal_there_is_nothing_to_practise(world: World, verdicts: 
         practice.plan(world.desk)
     assert all(job.state is JobState.DONE for job in world.studio.jobs.list())
     assert len(world.store.select(Kind.ENRICHED)) == len(verdicts)
+
+
+def test_a_refused_edit_of_no_known_task_stops_no_plan(world: World) -> None:
+    """An imported edit may have any tag: it is counted under it, and the other tasks are practised."""
+    review(world, "pose", [WRONG, GOOD])
+    edit = world.store.select(Kind.ENRICHED)[0]
+    world.store.update_image(edit.id, asked={"mood": "odd"})
+    world.store.decide(edit.id, REJECT)
+    assert {each.task for each in practice.standings(world.desk)} >= {"mood"}
+    with pytest.raises(BadInput, match="nothing to practise"):
+        practice.plan(world.desk, 2)
+    review(world, "outfit", [WRONG])
+    assert {row.task for row in practice.plan(world.desk, 2).rows} == {"outfit"}
