@@ -123,12 +123,13 @@ def draw_price(desk: Desk, version: str | None) -> Markup:
     )
 
 
-def start(desk: Desk, version: str | None) -> str:
-    """Queues a job that makes the model card of a version, and returns the job's id.
+def start(desk: Desk, version: str | None) -> Said:
+    """Queues a job that makes the model card of a version, and returns a notice with the job's id.
 
     `version` is a choice of the drop-down: a version's id, or a word for the version in use or the base model.
     """
-    return card.submit(desk, version_id(desk.store, version)).id
+    job = card.submit(desk, version_id(desk.store, version))
+    return Said(f"{job.title} is in the queue. It appears here when it is done.", job.id)
 
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:

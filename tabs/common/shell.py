@@ -343,6 +343,10 @@ class _Call:
         found: dict[int, Any] = {}
         try:
             here = current(self.workplace, cid)
+            if self.nobody is None and not self.anywhere and cid not in ("", here):
+                # What was meant for one character is never done to another.
+                cause = f"{cid} is not here any more: it was deleted, here or in another window."
+                raise NotFound(cause, "Nothing was done. The page shows another character in a moment.")
             if not (here or self.anywhere):
                 if self.nobody is not None:
                     places = [block for block in self.outputs if isinstance(block, gr.HTML) and block is not self.said]

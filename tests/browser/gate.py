@@ -47,6 +47,11 @@ class Gate:
         with self._moved:
             assert self._moved.wait_for(lambda: self._passed >= self._let, PATIENCE_S)
 
+    def shut(self) -> None:
+        """Let nothing through any more."""
+        with self._moved:
+            self._open, self._let = False, self._passed
+
     def open(self) -> None:
         """Let everything through from now on."""
         with self._moved:

@@ -123,7 +123,7 @@ def test_a_card_says_before_what_it_takes(studio: Workplace, anna: Character) ->
 def test_a_card_that_was_asked_for_shows_itself_when_it_is_done(studio: Workplace, anna: Character) -> None:
     """While it runs it is awaited; done, it is chosen, its sub-tab opens once, and it has a name one can read."""
     desk = studio.desk(anna.id)
-    job = card.start(desk, None)
+    job = card.start(desk, None).values
     which, _, awaited, views = card.fill_cards(desk, None, None, job)
     assert (which["value"], awaited) == (None, job) and "selected" not in str(views)
     studio.jobs.start()

@@ -9,12 +9,13 @@ import gradio as gr
 import pytest
 
 from engines.api.errors import BadInput
+from studio.flywheel.curate import changes
 from studio.records.character import Character
 from studio.workplace.desk import Desk, Workplace
 from tabs.common.shell import Said, Shell
 
 
-def answer(studio: Workplace, anna: Character, fn: Any, then: Any = ()) -> dict[str, Any]:
+def answer(studio: Workplace, anna: Character, fn: Any) -> dict[str, Any]:
     """What one handler with one output gives: the output's value, and what is said."""
     with gr.Blocks():
         field, said, cid = gr.Textbox(), gr.HTML(), gr.Textbox()
@@ -45,6 +46,17 @@ def test_a_success_can_be_said(studio: Workplace, anna: Character) -> None:
     assert one["field"] == "new"
     assert (one["said"]["tone"], one["said"]["words"]) == ("good", "Queued.")
     assert one["said"] != two["said"]
+
+
+def test_what_was_meant_for_one_character_is_done_to_no_other(studio: Workplace, anna: Character) -> None:
+    """A page whose character was deleted in another window is told so; what it draws next is another character."""
+    models = {role: getattr(anna, role) for role in ("generator", "editor", "scorer")}
+    studio.library.create("Dora", trigger="ohwx", **models)
+    changes.delete(studio, anna.id)
+    met: list[str] = []
+    found = answer(studio, anna, lambda desk: met.append(desk.id))
+    assert met == []
+    assert "anna is not here any more" in found["said"]["words"]
 
 
 def test_a_bug_goes_to_the_log(studio: Workplace, anna: Character, caplog: pytest.LogCaptureFixture) -> None:

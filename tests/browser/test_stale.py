@@ -1,0 +1,96 @@
+"""A page that is older than the store: what is pressed on it is answered in words, whatever has gone meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
+
+from studio.flywheel.curate import changes
+from studio.records.dataset import Role
+from tests.browser.conftest import PATIENCE_MS
+from tests.browser.gate import Gated, gated
+from tests.browser.pressing import press_all, quiet
+from tests.tabs.telling import tell
+
+pytestmark = pytest.mark.browser
+PLACES = ("Curate", "Enrich", "Review", "Train", "Generate", "Editor Refinement", "Character", "Settings")
+# The checks for changes, by their number: every call that sends character and tab.
+CHECKS = "() => gradio_config.dependencies.filter((each) => `${each.js}`.includes('flen.whole')).map((each) => each.id)"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Gated]:
+    """Anna has versions, cards, a stopped training, an editor of her own, and pictures of every kind."""
+    with gated(tmp_path) as made:
+        made.gate.open()
+        tell(made.studio, made.store.character)
+        made.gate.shut()
+        yield made
+
+
+def nothing_left(house: Gated) -> None:
+    """All pictures and versions are thrown away."""
+    house.store.trash(each.id for each in house.store.select())
+    for role in Role:
+        while used := house.store.adopted(role):
+            house.store.adopt(used.id, on=False)
+    for version in house.store.versions.all():
+        house.store.trash_version(version.id)
+
+
+def character_gone(house: Gated) -> None:
+    """The character is deleted."""
+    changes.delete(house.studio, house.anna)
+
+
+def hold_checks(page: Page) -> None:
+    """From now on the page hears of no change in the store."""
+    checks = page.evaluate(CHECKS)
+
+    def hold(route: Route) -> None:
+        if (route.request.post_data_json or {}).get("fn_index") in checks:
+            route.fulfill(json={"data": [], "is_generating": False})
+        else:
+            route.continue_()
+
+    page.route("**/gradio_api/run/**", hold)
+
+
+def open_places(house: Gated, browser: Browser) -> dict[str, Page]:
+    """Every tab and page in a browser of its own, drawn whole, which from now on hears of no change."""
+    opened = {}
+    for place in PLACES:
+        page = opened[place] = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        page.goto(f"{house.url}/?character=anna&tab={place}")
+        expect(page.locator('.fl-rail[data-character="anna"]')).to_be_visible()
+        quiet(page)
+        hold_checks(page)
+    return opened
+
+
+def is_ours(said: ConsoleMessage) -> bool:
+    """Whether it is an error of the page, not a picture that has gone."""
+    return said.type == "error" and "Failed to load resource" not in said.text
+
+
+@pytest.mark.parametrize("become", [nothing_left, character_gone])
+def test_what_is_gone_is_said_wherever_it_is_pressed(
+    house: Gated, chromium: Browser, become: Callable[[Gated], None]
+) -> None:
+    """Every button of every page is pressed after another window has thrown away what the page still shows."""
+    expect.set_options(timeout=PATIENCE_MS)
+    windows = open_places(house, chromium)
+    become(house)
+    silent: dict[str, list[str]] = {}
+    troubles: list[str] = []
+    for place, window in windows.items():
+        window.set_default_timeout(PATIENCE_MS)
+        window.on("console", lambda said: troubles.append(said.text) if is_ours(said) else None)
+        window.on("pageerror", lambda error: troubles.append(str(error)))
+        _, silent[place] = press_all(window)
+        window.context.close()
+    assert not any(silent.values()), silent
+    assert troubles == []
