@@ -15,7 +15,7 @@ from engines.api.errors import BadInput
 from engines.api.params import Json
 from engines.api.protocols import ModelSpec
 from engines.catalogue.shapes import LAYOUTS, Config
-from engines.catalogue.weights import parts_of
+from engines.catalogue.weights import is_variant, parts_of
 
 PREFIX = "model.diffusion_model."  # of ComfyUI's names, and of those in whole checkpoints
 MARKERS = ("__index_timestep_zero__", "scaled_fp8")  # tiny tensors by which ComfyUI recognises a model; no weights
@@ -41,7 +41,6 @@ _OTHER_PARTS = (
 )
 _FIRST_LAYER = ("img_in.weight", "x_embedder.weight")
 _OTHER_WIDTHS = {384: "FLUX.1 Fill", 128: "FLUX.1 Canny or Depth, or FLUX.2"}
-_VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
 
 Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data_offsets; and __metadata__
 
@@ -174,14 +173,14 @@ def _weights(part: Path) -> Iterator[Path]:
     Raises: BadInput for a file of the index that is missing, and for a component that has only variants.
     """
     for index in part.glob("*.safetensors.index.json"):
-        if not any(variant in index.name for variant in _VARIANTS):
+        if not is_variant(index.name):
             for name in sorted(set(_json(index).get("weight_map", {}).values())):
                 if not (part / name).is_file():
                     raise BadInput(f"{part / name} is not there.", "Download the whole model folder again.")
                 yield part / name
             return
     files = sorted(part.glob("*.safetensors"))
-    plain = [file for file in files if not any(variant in file.name for variant in _VARIANTS)]
+    plain = [file for file in files if not is_variant(file.name)]
     if files and not plain:
         raise BadInput(f"{part} has only {files[0].name}, a variant.", "Download the model without a variant.")
     yield from plain

@@ -15,11 +15,19 @@ from engines.api.protocols import ModelSpec
 from engines.catalogue.given import header
 from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.catalogue.registry import load_class
-from engines.catalogue.weights import FULL_WIDTH, PULLED, PULLING, QUANTISED, PullRecord, held_name, record
+from engines.catalogue.weights import (
+    FULL_WIDTH,
+    PULLED,
+    PULLING,
+    QUANTISED,
+    PullRecord,
+    held_name,
+    is_variant,
+    record,
+)
 
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
-_VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
 _BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, with its share of the scales
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -285,7 +293,7 @@ def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
     for file in files:
         path = PurePosixPath(file.path)
         in_place = len(path.parts) == 2 or file.path == "model_index.json" if in_parts else len(path.parts) == 1
-        if in_place and path.suffix in _KEPT and not any(variant in path.name for variant in _VARIANTS):
+        if in_place and path.suffix in _KEPT and not is_variant(path.name):
             wanted.append(file)
     return wanted
 

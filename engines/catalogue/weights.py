@@ -35,6 +35,11 @@ class PullRecord:
         write_file(file, json.dumps(asdict(self), indent=2).encode())
 
 
+def is_variant(name: str) -> bool:
+    """Returns whether a file's name, such as model.fp16.safetensors, is that of weights in a second precision."""
+    return any(part in name for part in (".fp16.", ".bf16.", ".non_ema."))
+
+
 def held_name(name: str, form: str) -> str:
     """Returns the name of the folder that holds a component in one precision, such as transformer.nf4.
 

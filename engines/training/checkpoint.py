@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from engines.api.errors import BadInput, Busy
 from engines.api.params import Json, TrainParams
-from engines.training.runfile import flush
+from engines.catalogue.durable import flush
 
 ADAPTER = "adapter.safetensors"
 _OPTIMIZER = "optimizer.pt"

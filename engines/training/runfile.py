@@ -11,15 +11,16 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, GenerateParams, Json, Params, TrainParams
 from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
+from engines.catalogue.durable import write_file
 from engines.pictures import open_picture, to_rgb
 
 RUN = "run.json"
@@ -51,7 +52,7 @@ def write(file: RunFile) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     run = dataclasses.replace(file.run, folder=folder.resolve())
     data = {"format": _FORMAT, "model": file.model, "weights": str(file.weights or ""), "run": _to_json(run, folder)}
-    _replace(folder / RUN, json.dumps(data, indent=1, ensure_ascii=False).encode())
+    write_file(folder / RUN, json.dumps(data, indent=1, ensure_ascii=False).encode())
     return folder / RUN
 
 
@@ -106,17 +107,6 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
         yield event
 
 
-def flush(path: Path) -> None:
-    """Flushes a file or a folder to the disk by fsync; does nothing for a folder on Windows, which lacks this."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _to_json(value: Any, folder: Path) -> Any:
     """Returns any part of a run as JSON; fields that a dataclass gains later need no change here."""
     if isinstance(value, Path):
@@ -154,9 +144,9 @@ def _keep_picture(image: Image.Image, folder: Path) -> str:
     file = folder / "previews" / f"{name}.png"
     if not file.is_file():
         file.parent.mkdir(exist_ok=True)
-        draft = _draft(file)
-        pixels.save(draft, "PNG")
-        draft.replace(file)
+        data = BytesIO()
+        pixels.save(data, "PNG")
+        write_file(file, data.getvalue())
     return _relative(file, folder)
 
 
@@ -170,19 +160,3 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _absolute(name: str, folder: Path) -> Path:
     return Path(os.path.normpath(folder.resolve() / name))
-
-
-def _draft(file: Path) -> Path:
-    """Returns a temporary name beside a file: two processes may write the same file at the same time."""
-    return file.with_name(f".{file.name}.{uuid4().hex[:8]}.tmp")
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Replaces a file completely or not at all: writes a draft beside it, flushes that to the disk, and renames it."""
-    draft = _draft(file)
-    with draft.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-    flush(file.parent)

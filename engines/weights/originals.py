@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.catalogue import given
+from engines.catalogue.weights import is_variant
 
-_VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
 _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
@@ -40,10 +40,10 @@ def shards(folder: Path) -> list[Path]:
     `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        if not _is_variant(index):
+        if not is_variant(index.name):
             names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
             return [folder / name for name in sorted(set(names))]
-    files = [file for file in sorted(folder.glob("*.safetensors")) if not _is_variant(file)]
+    files = [file for file in sorted(folder.glob("*.safetensors")) if not is_variant(file.name)]
     if not files:
         raise ModelMissing(f"There is no safetensors file in {folder}.", "Download the whole model folder again.")
     return files
@@ -220,7 +220,3 @@ def opened(file: Path) -> Iterator[Mapped]:
             yield mapped
     except SafetensorError as error:
         raise ModelMissing(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
-
-
-def _is_variant(file: Path) -> bool:
-    return any(variant in file.name for variant in _VARIANTS)
