@@ -67,8 +67,9 @@
     box.append(words, hint, close);
     (document.querySelector("dialog[open]") || document.body).append(box); // a dialog lies above the page
     settle(box, by);
-    const follow = () => (box.isConnected ? settle(box, by) : removeEventListener("scroll", follow, true));
-    addEventListener("scroll", follow, true);
+    const moves = ["scroll", "resize"];
+    const follow = () => (box.isConnected ? settle(box, by) : moves.forEach((each) => removeEventListener(each, follow, true)));
+    moves.forEach((each) => addEventListener(each, follow, true));
     setTimeout(() => box.remove(), note.tone === "good" ? 6000 : 20000);
   };
 
