@@ -21,7 +21,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html
+from tabs.common.shell import Page, Render, Said, html
 from tabs.common.versions import version_id, versions
 
 VIEW = "card"  # the id of its sub-tab
@@ -50,7 +50,7 @@ class CardView:
             against = gr.Dropdown([], label="Compare with", elem_id="card-against")
         return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
 
-    def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> list[Drawing]:
+    def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> list[Render]:
         """Connects the widgets of the sub-tab with their handlers; returns the render functions for `Page.show`.
 
         `views` are the sub-tabs, so that this one can be opened. `run` is the button that starts a model card,
@@ -58,8 +58,8 @@ class CardView:
         """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
-        table: Drawing = (draw_card, chosen, [self.cells])
-        told: Drawing = (draw_price, [version], [price])
+        table: Render = (draw_card, chosen, [self.cells])
+        told: Render = (draw_price, [version], [price])
         page.redraw([version.change], told)
         page.redraw([each.change for each in chosen], table)
         page.on(run.click, start, [version], [self.awaited])

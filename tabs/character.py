@@ -22,7 +22,7 @@ from studio.workplace.desk import Desk
 from tabs import refine, train
 from tabs.common import comparing, exports, identity, looks, run
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html
+from tabs.common.shell import Page, Render, Said, html
 
 FEW = 6  # pictures shown of each group that a version learned from
 RUN, LEARNED = "run", "learned"
@@ -39,7 +39,7 @@ def build(page: Page) -> None:
     editors = html(elem_id="story-editors")
     past = html(elem_id="story-runs")
     fields = identity.build(page, back)
-    look: list[Drawing] = [(draw_opened, [opened], [shown]), (draw_runs, [opened], [past])]
+    look: list[Render] = [(draw_opened, [opened], [shown]), (draw_runs, [opened], [past])]
     page.show([(draw_story, [], [story]), *compared, (draw_editors, [], [editors]), *fields], live=look)
     page.act(story, story_act, [opened], [opened, written, *pair], then=look)
     for block in (shown, editors, past, written):

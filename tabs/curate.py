@@ -20,7 +20,7 @@ from studio.workplace.desk import Desk
 from tabs.common import adding, cropping, finding, looks, masking, picking, wording
 from tabs.common.finding import USABLE, find
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, cancel, html, progress_line
+from tabs.common.shell import Page, Render, active_job, cancel, html, progress_line
 from tabs.common.versions import version_name
 
 PAGE = 120
@@ -58,17 +58,17 @@ def build(page: Page) -> None:
             cover = html()
 
     kind = search.kind
-    pictures: Drawing = (draw_gallery, [*search.fields, shown, chosen], [gallery, busy])
-    one: Drawing = (draw_detail, [chosen, kind], [hero, detail])
-    form: Drawing = (fill_form, [chosen, kind], [caption, *tags, about, sign, filled])
-    fresh: Drawing = (refill_form, [chosen, kind, filled], [caption, *tags, about, sign, filled])
-    zone: Drawing = (open_drop, [place], [drop.fold, place])
-    buttons: Drawing = (offer, [], [caption_all, back])
-    named: Drawing = (name_buttons, [chosen, kind], [star, trash])
+    pictures: Render = (draw_gallery, [*search.fields, shown, chosen], [gallery, busy])
+    one: Render = (draw_detail, [chosen, kind], [hero, detail])
+    form: Render = (fill_form, [chosen, kind], [caption, *tags, about, sign, filled])
+    fresh: Render = (refill_form, [chosen, kind, filled], [caption, *tags, about, sign, filled])
+    zone: Render = (open_drop, [place], [drop.fold, place])
+    buttons: Render = (offer, [], [caption_all, back])
+    named: Render = (name_buttons, [chosen, kind], [star, trash])
     framed = [pictures, one, crop.filled(chosen), named]
     opened = [*framed, form]
-    first: Drawing = (adding.draw_sample, [], [sample])
-    notes: Drawing = (stale_notes, [told_of], [told_of, told, report])
+    first: Render = (adding.draw_sample, [], [sample])
+    notes: Render = (stale_notes, [told_of], [told_of, told, report])
     page.show([pictures, one, (draw_cover, [], [cover]), zone, buttons, fresh, first, drop.remembered, notes, named])
     page.redraw([page.tab.select], (lambda desk: ["", ""], [], [told, report]))
     page.redraw(search.changes, pictures)

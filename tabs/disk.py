@@ -16,7 +16,7 @@ from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html, progress_line
+from tabs.common.shell import Page, Render, Said, html, progress_line
 
 CLEANING: Final[Mapping[str, Callable[[Desk], int]]] = {
     "empty-trash": disk.empty_trash,
@@ -28,7 +28,7 @@ BACK_UP, CANCEL, RESUME, REVIVE, DISCARD = "back-up", "cancel", "resume", "reviv
 _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
-def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
+def lay_out(page: Page) -> tuple[list[Render], list[Render]]:
     """Lays out the disk use and the backups and connects them.
 
     Returns the render functions to run when the store changes, and those to run with every step of a job.
@@ -40,8 +40,8 @@ def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
         with gr.Row():
             choose = gr.UploadButton("Choose a file …", file_types=[".zip"], size="sm", elem_id="restore-choose")
             start = gr.Button("Restore", variant="primary", size="sm", elem_id="restore-start")
-    drawn: list[Drawing] = [(draw_disk, [], [used])]
-    moving: list[Drawing] = [(draw_moves, [], [moves])]
+    drawn: list[Render] = [(draw_disk, [], [used])]
+    moving: list[Render] = [(draw_moves, [], [moves])]
     page.act(used, disk_act, then=[*drawn, *moving], anywhere=True)
     page.act(moves, moves_act, then=moving, anywhere=True)
     page.on(choose.upload, chosen_file, [choose], [place], anywhere=True)

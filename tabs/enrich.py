@@ -16,7 +16,7 @@ from studio.workplace.desk import Desk
 from tabs.common import looks, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, cancel, html, marking, progress_line
+from tabs.common.shell import Page, Render, active_job, cancel, html, marking, progress_line
 from tabs.planning import (
     GAPS,
     IN_USE,
@@ -81,7 +81,7 @@ def build(page: Page) -> None:
     choice = (draw_sources, [picked], [sources])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
-    more: Drawing = (offer_more, [], [again])
+    more: Render = (offer_more, [], [again])
     page.show([(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])], live=[pairs, more])
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])

@@ -39,7 +39,7 @@ from tabs.common.asking import (
 )
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, cancel, html, marking, progress_line
+from tabs.common.shell import Page, Render, active_job, cancel, html, marking, progress_line
 from tabs.common.versions import (
     BASE,
     IN_USE,
@@ -85,7 +85,7 @@ def build(page: Page) -> None:
     plan = (draw_plan, [planned, *asked], [planned, *columns, fields["plan"]])
     told = (draw_cost, asked, [cost])
     drawn = (draw_results, [shown, *gallery.values()], [results, busy])
-    others: list[Drawing] = [
+    others: list[Render] = [
         (draw_pairs, [], [pairs]),
         (draw_history, [], [history]),
         (read_floor, [], [floor]),

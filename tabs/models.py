@@ -12,7 +12,7 @@ from studio.housekeeping import models, pulling
 from studio.workplace.desk import Desk
 from tabs.common import looks, missing
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html
+from tabs.common.shell import Page, Render, Said, html
 
 ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 FORMS: Final = (
@@ -29,7 +29,7 @@ _TONES: Final = {
 }
 
 
-def lay_out(page: Page) -> list[Drawing]:
+def lay_out(page: Page) -> list[Render]:
     """Lays out the models with their downloads and connects them.
 
     Returns the render functions to run with every step of a job, because they show the progress of a download.

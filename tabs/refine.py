@@ -22,7 +22,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html, jobs_of
+from tabs.common.shell import Page, Render, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
 SHOWN = {"All": None, "Golden": True, "Positive": False}
@@ -54,9 +54,9 @@ def build(page: Page) -> None:
     lessons = (draw_triplets, [kind, shown], [browser])
     knobs = [steps, *fold]
     size, sizes = (knobs[FORM.names.index(name)] for name in ("resolution", "resolutions"))
-    check: Drawing = (draw_preflight, knobs, [ready, chosen, verdict, start])
-    preset: Drawing = (fill_knobs, [filled], [filled, *knobs])
-    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, preset, check]
+    check: Render = (draw_preflight, knobs, [ready, chosen, verdict, start])
+    preset: Render = (fill_knobs, [filled], [filled, *knobs])
+    drawn: list[Render] = [(draw_counts, [], [counts]), lessons, preset, check]
     page.show([*drawn, longer, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([kind.change], lessons)
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))

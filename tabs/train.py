@@ -22,7 +22,7 @@ from studio.workplace.desk import Desk
 from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.knobs import models
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html, jobs_of
+from tabs.common.shell import Page, Render, Said, html, jobs_of
 
 FORM = training.Form("train", training.CHARACTER)
 KNOBS = FORM.names
@@ -67,8 +67,8 @@ def build(page: Page) -> None:
     check = (draw_preflight, asked, [ready, chosen, verdict, start])
     models = (fill_models, [whose, model], [whose, *knobs])
     starts = (fill_starts, [start_from], [start_from])
-    drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
-    look: list[Drawing] = [(draw_live, [opened], [live, grid]), (draw_runs, [opened], [past])]
+    drawn: list[Render] = [models, starts, check, longer, (draw_versions, [], [versions])]
+    look: list[Render] = [(draw_live, [opened], [live, grid]), (draw_runs, [opened], [past])]
     page.show(drawn, live=look)
     page.redraw([model.input], (fill_own, [model], values))
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))

@@ -17,7 +17,7 @@ from studio.records.job import Job
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page
+from tabs.common.shell import Page, Render
 
 _AFTER, _TOLD = "captions_after_import", "sample_told"
 
@@ -43,7 +43,7 @@ class Widgets:
                 self._folder = gr.Textbox(label="…or a path on this machine", placeholder="~/pictures/anna")
                 self._take = gr.Button("Import from there", size="sm")
                 self._after = gr.Checkbox(True, label="Write captions after an import", elem_id="curate-after")
-        self.remembered: Drawing = (writes, [], [self._after])
+        self.remembered: Render = (writes, [], [self._after])
 
     def wire(self, page: Page, report: gr.HTML) -> None:
         """Connects the panel with its handlers; `report` is the block that shows the import's report."""

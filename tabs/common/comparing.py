@@ -15,7 +15,7 @@ from studio.records.outcome import Rate
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, html
+from tabs.common.shell import Page, Render, html
 
 BASE = "base"
 CHANGED, FIRST, ALL = "What changed", "First try", "All seeds"
@@ -23,7 +23,7 @@ _CHANGES = ("gained", "lost")  # in the order in which they are shown
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 
 
-def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
+def build(page: Page) -> tuple[list[Render], list[gr.Dropdown]]:
     """Lays out the charts of all versions and the comparison of two.
 
     Returns the list of their render functions, and the two drop-downs that choose the versions to compare.
@@ -36,7 +36,7 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
     cells = html(elem_id="story-compared")
     asked = [before, after]
     widgets: list[Any] = [*asked, which]
-    table: Drawing = (draw_compared, [*asked, which], [cells])
+    table: Render = (draw_compared, [*asked, which], [cells])
     page.redraw([each.change for each in widgets], table)
     return [(draw_drift, [], [drift]), (fill, asked, [pick, *asked]), table], asked
 

@@ -15,7 +15,7 @@ from studio.records.image import ImageRecord
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, html
+from tabs.common.shell import Page, Render, html
 
 _WHOLE = (0.0, 0.0, 100.0, 100.0)
 _EDGES = ("Left", "Top", "Right", "Bottom")
@@ -38,14 +38,14 @@ class Widgets:
                 self._whole = gr.Button("Use the whole picture", size="sm", min_width=160)
                 self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 
-    def filled(self, chosen: gr.State) -> Drawing:
+    def filled(self, chosen: gr.State) -> Render:
         """Returns the render function that fills the panel with the crop of the open picture.
 
         `chosen` is the state with the picture's id, "" for none.
         """
         return (fill, [chosen], [*self._edges, self._preview])
 
-    def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
+    def wire(self, page: Page, chosen: Component, then: list[Render]) -> None:
         """Connects the panel with its handlers.
 
         `chosen` is the widget with the id of the picture to crop; `then` are the render functions to run after a crop

@@ -16,12 +16,12 @@ from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.knobs import models
 from tabs.common.looks import view
-from tabs.common.shell import QUIET, Drawing, Page, Said, current, html
+from tabs.common.shell import QUIET, Page, Render, Said, current, html
 
 FIELDS = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes")
 
 
-def build(page: Page, back: gr.HTML) -> list[Drawing]:
+def build(page: Page, back: gr.HTML) -> list[Render]:
     """Lays out and connects the form of the character's settings and the button that deletes the character.
 
     Returns their render functions. `back` is the HTML block that offers to undo a deletion.
@@ -42,8 +42,8 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
         danger = html(elem_id="character-danger")
     thrown = html(elem_id="character-trash")
     fields: list[Any] = [name, trigger, subject, *drops, notes]
-    fill: Drawing = (fill_fields, [filled], [filled, *fields])
-    told: Drawing = (draw_effects, fields, [effects, captions])
+    fill: Render = (fill_fields, [filled], [filled, *fields])
+    told: Render = (draw_effects, fields, [effects, captions])
     page.redraw([each.change for each in fields], told)
     page.on(save.click, save_fields, [captions, *fields], then=[fill, told])
     page.act(danger, delete, [], [gone, back])

@@ -16,7 +16,7 @@ from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import canvas
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page
+from tabs.common.shell import Page, Render
 
 
 class Widgets:
@@ -44,7 +44,7 @@ class Widgets:
                 )
                 self._keep = gr.Button("Save the painted mask", size="sm", elem_id="curate-mask-save")
 
-    def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
+    def wire(self, page: Page, chosen: Component, then: Sequence[Render]) -> None:
         """Connects the panel with its handlers.
 
         `chosen` is the widget with the id of the open picture; `then` are the render functions to run after its mask

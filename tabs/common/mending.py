@@ -24,7 +24,7 @@ from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, cancel, html, jobs_of, progress_line
+from tabs.common.shell import Page, Render, Said, cancel, html, jobs_of, progress_line
 
 TOOLS = (  # name, label, key, hint
     ("brush", "Brush", "b", "paint with the colour; hold Alt to pick one from the picture"),
@@ -64,16 +64,16 @@ class Bench:
                     "Upload it mended", size="sm", file_types=["image"], min_width=120, elem_id="mend-file"
                 )
 
-    def drawings(self, mending: gr.State) -> tuple[list[Drawing], list[Drawing]]:
+    def drawings(self, mending: gr.State) -> tuple[list[Render], list[Render]]:
         """Returns two lists of render functions: those for each change of the store, and those for each step of a job.
 
         `mending` is the state with the id of the edit that is being corrected, "" for none.
         """
-        words: Drawing = (fill_words, [mending, self._filled, self._words], [self._filled, self._words])
-        easel: Drawing = (draw_easel, [mending], [self._easel])
+        words: Render = (fill_words, [mending, self._filled, self._words], [self._filled, self._words])
+        easel: Render = (draw_easel, [mending], [self._easel])
         return [words, easel], [(draw_busy, [mending], [self._busy])]
 
-    def wire(self, page: Page, mending: gr.State, scene: Drawing) -> None:
+    def wire(self, page: Page, mending: gr.State, scene: Render) -> None:
         """Connects the widgets with their handlers.
 
         `mending` is the state with the id of the edit that is being corrected, "" for none. `scene` is the render

@@ -20,7 +20,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line, stop
+from tabs.common.shell import Page, Render, Said, jobs_of, progress_line, stop
 
 STATES: Mapping[VersionState, tuple[str, str]] = {  # a version's state in words, and the tone of its chip
     VersionState.ADOPTED: ("in use", "good"),
@@ -182,7 +182,7 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
 # ── for longer ──────────────────────────────────────────────────────────────────────────────────
 
 
-def longer(page: Page, kind: str) -> Drawing:
+def longer(page: Page, kind: str) -> Render:
     """Lays out the widgets that train the newest run for longer, and connects them.
 
     `kind` is the job kind of the run. Returns the render function that shows the widgets while that run has finished.

@@ -29,7 +29,7 @@ _SAY = "watch('value', () => window.flen.say(props.value))"
 
 Handler = Callable[..., Any]
 Inputs = Sequence[Any]
-Drawing = tuple[Handler, Inputs, Inputs]  # a render function, the widgets that it reads, those that it fills
+Render = tuple[Handler, Inputs, Inputs]  # a render function, the widgets that it reads, those that it fills
 
 
 def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
@@ -196,7 +196,7 @@ class Shell:
         inputs: Inputs = (),
         outputs: Inputs = (),
         *,
-        then: Sequence[Drawing] = (),
+        then: Sequence[Render] = (),
         anywhere: bool = False,
     ) -> None:
         """Connects the handler `fn`, a function `(desk, *inputs)`, to an event.
@@ -218,7 +218,7 @@ class Shell:
         inputs: Inputs = (),
         outputs: Inputs = (),
         *,
-        then: Sequence[Drawing] = (),
+        then: Sequence[Render] = (),
         anywhere: bool = False,
         mode: str = "multiple",
     ) -> None:
@@ -235,7 +235,7 @@ class Shell:
         self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
     def redraw(
-        self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False, nobody: Markup = _NOTHING
+        self, triggers: Sequence[Any], *drawings: Render, anywhere: bool = False, nobody: Markup = _NOTHING
     ) -> None:
         """Connects render functions to events: they run whenever one of `triggers` fires.
 
@@ -251,7 +251,7 @@ class Shell:
             self._listen(trigger, draw, call)
 
     def _composed(
-        self, fn: Handler, inputs: Inputs, outputs: Inputs, then: Sequence[Drawing], anywhere: bool = False
+        self, fn: Handler, inputs: Inputs, outputs: Inputs, then: Sequence[Render], anywhere: bool = False
     ) -> _Call:
         needed = [*inputs, *(block for drawing in then for block in drawing[1])]
         drawn = [*outputs, *(block for drawing in then for block in drawing[2]), self.said]
@@ -287,11 +287,11 @@ class Page:
         """Connects the handler `fn` to clicks inside a block of HTML; the arguments are those of `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
-    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, **more: Any) -> None:
+    def redraw(self, triggers: Sequence[Any], *drawings: Render, **more: Any) -> None:
         """Connects render functions to events; the arguments are those of `Shell.redraw`."""
         self.shell.redraw(triggers, *drawings, **more)
 
-    def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
+    def show(self, drawings: Sequence[Render], live: Sequence[Render] = (), *, anywhere: bool = False) -> None:
         """Connects render functions to the opening of the tab and to changes of the store; to be called once a tab.
 
         Those in `live` also run with every step of a job. With `anywhere` all of them also run where there is no
@@ -326,7 +326,7 @@ class _Call:
     said: gr.HTML
     fn: Handler
     own: tuple[Inputs, Inputs]
-    then: Sequence[Drawing]
+    then: Sequence[Render]
     anywhere: bool
     inputs: list[Any]
     outputs: list[Any]
