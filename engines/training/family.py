@@ -170,7 +170,7 @@ class Family(ABC):
         """
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates the tensors (1, …) of several examples to batches (B, …), and returns these by name."""
+        """Concatenates the tensors (1, …) of several examples, and returns the batches (B, …) by name."""
         return stack(rows)
 
     def shift(self, latents: Tensor) -> float:

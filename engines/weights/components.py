@@ -243,7 +243,10 @@ def scheduler(folder: Path) -> Json:
 
 
 def config(folder: Path, name: str) -> Json:
-    """Returns the config.json of a component of the model in `folder`, such as "vae". Raises: ModelMissing."""
+    """Returns the content of a component's config.json.
+
+    `folder`: the model's folder; `name`: the component, such as "vae". Raises: ModelMissing.
+    """
     return _read_json(folder / name / "config.json")
 
 

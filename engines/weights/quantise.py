@@ -69,10 +69,10 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
 
 
 def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the tensors, by full names, that are stored for one weight of a model that `skeleton` returned.
+    """Converts one weight of a model to the tensors to store for it, and returns these by full names.
 
-    For a weight of a quantised layer these are its quantised tensors. For any other weight it is that weight in
-    `dtype`, the compute dtype. `name`: the weight's full name; `form`: bf16, nf4 or int8.
+    A weight of a quantised layer is quantised; any other weight is converted to `dtype`, the compute dtype. `model`:
+    what `skeleton` returned; `name`: the weight's full name; `form`: bf16, nf4 or int8.
     """
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
