@@ -22,8 +22,8 @@ class Emptying:
     """Holds what emptying a character's trash would do.
 
     `ids` are the pictures to delete, which frees `nbytes`. `stay` are the pictures to keep, as (id, reason). `shown`
-    are deleted pictures whose thumbnail is kept, because the page shows it beside a picture that remains: one that was
-    made from the deleted picture, or whose most similar original it was.
+    are deleted pictures, of now or earlier, whose thumbnail is kept for the page: a picture that remains was made from
+    the deleted one, or has it as its most similar original.
     """
 
     ids: tuple[str, ...]
