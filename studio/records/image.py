@@ -92,5 +92,8 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the last similarity to the originals in `scores`; None where there is no score or no face."""
+        """Returns the picture's similarity to the imported pictures; None where it has no score or no face was found.
+
+        It is the last of the values in `scores`.
+        """
         return list(self.scores.values())[-1] if self.scores else None

@@ -48,8 +48,8 @@ class Verdicts:
     ) -> Decision:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
-        `reasons` are the reasons given for it. `correction` is the id of the corrected picture that came with it, ""
-        for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
+        `reasons` are the reasons given for the verdict. `correction` is the id of the corrected picture that came with
+        the verdict, "" for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
         verdict and for a picture in the trash.
         """
         given = [each for each in Verdict if each is not Verdict.PENDING]
