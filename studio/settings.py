@@ -37,7 +37,7 @@ class Settings:
 
         These are `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's own files. `home` is
         the data folder to use instead of the variable's. Without either, the data folder is in the user's home folder.
-        Raises: NotFound where the user's home folder is needed and does not exist.
+        Raises: NotFound where the user's home folder is needed and cannot be found.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)

@@ -53,9 +53,9 @@ class CardView:
     def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> list[Drawing]:
         """Connects the sub-tab's widgets with their handlers; returns the functions that fill them, for `Page.show`.
 
-        Each function comes with its input and output widgets. `views` are the sub-tabs, so that this one can be opened. `run` is
-        the button that starts a model card, `version` the drop-down of the version to evaluate, `price` the block that
-        tells how long it will take.
+        Each function comes with its input and output widgets. `views` are the sub-tabs, so that this one can be opened.
+        `run` is the button that starts a model card, `version` the drop-down of the version to evaluate, `price` the
+        block that tells how long it will take.
         """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
@@ -72,8 +72,8 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
     """Returns four Gradio updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
 
     `which` and `against` are the ids of the chosen model cards; `awaited` is the id of a job that makes a model card,
-    "" for none. Once that model card exists, it is chosen and the sub-tab of model cards opens. The job's id is replaced
-    by "" then, and also when the job ends without a model card.
+    "" for none. Once that model card exists, it is chosen and the sub-tab of model cards opens. The job's id is then
+    replaced by "", and also when the job ends without a model card.
     """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]

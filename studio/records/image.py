@@ -94,6 +94,6 @@ class ImageRecord(Record):
     def likeness(self) -> float | None:
         """Returns the picture's similarity to the imported pictures; None where it has no score or no face was found.
 
-        It is the last of the values in `scores`.
+        It is the last value in `scores`, which has one for each version of the scorer.
         """
         return list(self.scores.values())[-1] if self.scores else None

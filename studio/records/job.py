@@ -193,7 +193,7 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns a text for the user on what a finished job left out, and why; "" where it left out nothing.
+        """Returns a text for the user on what a finished job left out, and why; "" where there is nothing to tell.
 
         The text also names originals that the job did not compare with, and results that are identical to a stored
         picture. Of each of the three lists it names only the first few.

@@ -96,7 +96,7 @@ class PlanRow(Part):
 
     `asked` maps a tag's axis to its value; `task` names the kind of edit, such as background. `mends` is the id of an
     earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask file, relative to
-    the character's folder: only where the mask is white is the wrong result redone; "" redoes all of it.
+    the character's folder: the wrong result is redone only where the mask is white; "" redoes all of it.
     """
 
     source: str

@@ -64,8 +64,9 @@ class Comparison(Part):
     """Holds how `n` edits that were kept out of an editor's training turned out without and with the new LoRA.
 
     `before` and `after` are the figures without and with it. `judged` counts the edits of which both results could be
-    judged; of these, `better` were accepted only with the LoRA, `worse` only without it; `p` is the p-value of McNemar's test. `originals` is the number of imported
-    pictures that identity was judged by, None in older comparisons. `note` is a text for the user.
+    judged; of these, `better` were accepted only with the LoRA, `worse` only without it. `p` is the p-value of
+    McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
+    comparisons. `note` is a text for the user.
     """
 
     n: int = 0

@@ -226,7 +226,7 @@ class Store:
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
         """Returns the review queue: the records of pictures of the origins `kinds` without a verdict, oldest first.
 
-        The default is edits, generated pictures and corrections. Pictures that the identity filter hid are left out."""
+        By default: edits, generated pictures, corrections. Pictures that the identity filter set aside are left out."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:

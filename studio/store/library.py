@@ -286,7 +286,7 @@ class Library:
             return self._collections[record_class]
 
     def peaks(self) -> dict[str, int]:
-        """Returns the measured peaks of GPU memory in bytes, as a dict with the keys under which `set_peak` stored them."""
+        """Returns the measured peaks of GPU memory in bytes, by the keys under which `set_peak` stored them."""
         return {key: int(value) for key, value in self._values("peaks").items()}
 
     def set_peak(self, key: str, peak: int) -> None:

@@ -110,8 +110,8 @@ class Pictures:
         """Returns the path of a thumbnail of a picture's crop, in which the parts outside the mask are darkened.
 
         `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. `crop` is left, top,
-        right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing; when it cannot
-        be stored, the path of the picture's own file is returned. Raises: NotFound, NotAllowed, BadInput.
+        right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing. When it
+        cannot be stored, the path of the picture's own file is returned. Raises: NotFound, NotAllowed, BadInput.
         """
         path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
@@ -191,9 +191,9 @@ class Pictures:
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a file for a large view of a picture, or of its part `crop`; a browser shows it upright and opaque.
+        """Returns the path of a file for a large view of a picture, or of its part `crop`, upright and opaque in a browser.
 
-        Without a crop and without transparent pixels that is the picture's own file; otherwise a WebP is made. `file`
+        Without a crop and without transparent pixels this is the picture's own file; otherwise a WebP is made. `file`
         is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as fractions, ()
         for the whole picture. Raises: NotFound, NotAllowed, BadInput.
         """

@@ -49,8 +49,8 @@ class Verdicts:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
         `reasons` are the reasons given for the verdict. `correction` is the id of the corrected picture that came with
-        the verdict, "" for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
-        verdict and for a picture in the trash.
+        the verdict, "" for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput
+        for PENDING as verdict and for a picture in the trash.
         """
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:

@@ -163,7 +163,7 @@ class Context:
 
     @contextmanager
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
-        """Yields a lease, which gives exclusive use of the GPU for the stages of `plan`; waits while another job has it.
+        """Yields a lease: exclusive use of the GPU for the stages of `plan`. Waits while another job has the GPU.
 
         During the wait the job's record says what it waits for; cancelling the job ends the wait. Measured memory peaks
         are stored under `key`; with "" under a key made from each stage. Raises: OutOfMemory when a stage can never
