@@ -119,10 +119,11 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click on a button beside the counts: queues new edits of the weak kinds, or exports the triplets.
+    """Handles a click on a button beside the counts: queues edits for practice, or exports the triplets.
 
-    Weak kinds of edits are those that were often refused in review. `data` is what the clicked button sends; for an
-    export it names the training tool. Returns a note as HTML: what was queued, or a link to the file. Raises: BadInput.
+    Edits for practice are new edits of the kinds that were refused in review before. `data` is what the clicked button
+    sends; for an export it names the training tool. Returns a note as HTML: what was queued, or a link to the file.
+    Raises: BadInput.
     """
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
