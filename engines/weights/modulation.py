@@ -42,9 +42,10 @@ def wanted(spec: ModelSpec) -> bool:
 
 
 def component(spec: ModelSpec, folder: Path) -> Component:
-    """Returns the description of the transformer without its modulation layers: key, bytes on the GPU, how to load it.
+    """Returns the description of the transformer without its modulation layers.
 
-    `folder`: the model's folder. Raises: ModelMissing.
+    The description has a key (equal for equal weights), the bytes on the GPU, and the function that loads the
+    transformer. `folder`: the model's folder. Raises: ModelMissing.
     """
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
