@@ -27,10 +27,10 @@ _NEGATIVE: Final = "Negative prompt:"
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Holds what a PNG's `parameters` chunk says about one LoRA, in the terms of AUTOMATIC1111 and Civitai.
+    """Holds what a PNG's metadata says about one LoRA: its public name, but no path of its file.
 
-    `name`: its name in the tag <lora:name:weight>; `weight`: the strength at which it is applied; `hash`: Civitai's
-    AutoV3 hash of the file, "" if unknown.
+    `name`: as in the tag <lora:name:weight>; `weight`: the strength at which it is applied; `hash`: Civitai's AutoV3
+    hash of the file, "" if unknown.
     """
 
     name: str
