@@ -91,7 +91,7 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 
 def card_name(store: Store, run: CardRun) -> str:
-    """Returns a model card's label for the user: the version's name and the run's time, as `v2, today 02:22`."""
+    """Returns a model card's label for the user: the version's name and the card's time, such as `v2, today 02:22`."""
     named = {each.id: each.name for each in versions(store)}
     return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
 

@@ -191,7 +191,7 @@ class Pictures:
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a file for a large view of a picture, or of its part `crop`, upright and opaque in a browser.
+        """Returns the path of a file that shows a picture, or its part `crop`, large, upright and opaque in a browser.
 
         Without a crop and without transparent pixels this is the picture's own file; otherwise a WebP is made. `file`
         is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as fractions, ()

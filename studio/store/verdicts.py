@@ -177,8 +177,8 @@ class Verdicts:
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
         """Returns the records of a picture and of the earlier, wrong results that led to it, newest first.
 
-        From a new try or a correction the list goes on to the wrong result that it replaces, and so on. A picture that
-        is neither is the only one in the list.
+        After a new try or a correction comes the wrong result that it replaces, and so on. For any other picture the
+        list holds this picture alone.
         """
         chain = [image]
         while True:

@@ -64,8 +64,8 @@ class Context:
         """Reports that `step` of `total` steps are done; it is also the callback that engines get for their progress.
 
         `message` is a text for the user. `work` is the progress in forward passes, a finer unit than steps. With
-        `repeats_count` false, the time between two reports of the same step is left out of the time per step. `unit` is
-        the unit of the steps, such as bytes; "" for items. Raises: Cancelled when the job should stop.
+        `repeats_count` false, time between two reports of the same step does not count in the seconds per step. `unit`
+        is the unit of the steps, such as bytes; "" for items. Raises: Cancelled when the job should stop.
         """
         if self.cancelled():
             raise Cancelled
