@@ -109,8 +109,8 @@ class QwenEditAdapter(Family):
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
         """Returns an edit to make, whose result serves as a class picture (of any person) for prior preservation.
 
-        `words`: an instruction that names the class instead of the trigger. `references`: the pictures to edit, the
-        source first. `resolution`: ignored.
+        `words`: an instruction that names the class instead of the trigger word. `references`: the pictures to edit,
+        the source first. `resolution`: ignored.
         """
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
@@ -118,7 +118,7 @@ class QwenEditAdapter(Family):
         """Returns the parameters of an edit that makes a class picture (of any person) for prior preservation.
 
         They are the model's defaults, with `words` as the instruction. `words`: must name the class instead of the
-        trigger; `resolution`: ignored.
+        trigger word; `resolution`: ignored.
         """
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
