@@ -74,8 +74,8 @@ class Judge:
     def advice(self, scores: Scores) -> dict[str, str]:
         """Returns advice for the reviewer of a picture, as name of the problem -> text; an empty dict for none.
 
-        The problems are that no face was found, and that the picture is nearly a copy of an original. `scores` is the
-        picture's dict of scorer version -> similarity, None where no face was found; it is empty without a scorer.
+        The problems are that no face was found, and that the picture is nearly a copy of an original. `scores` is a
+        dict of scorer version -> similarity, None without a face or without originals; it is empty without a scorer.
         """
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:

@@ -111,7 +111,7 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """Returns advice, as the problem's name -> text, on a picture so elongated that training would crop much of it away.
+    """Returns advice, as the problem's name -> text, on a picture so elongated that training crops much of it away.
 
     Returns an empty dict for any other picture. `model` is the generator's name, `size` the picture's (width, height).
     """
