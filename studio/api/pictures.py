@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns `count` pictures to review, starting with the least predictable verdict, and how many are left."""
+        """Returns `count` pictures to review, mostly those of least predictable verdict, and how many are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
