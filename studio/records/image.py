@@ -40,8 +40,8 @@ class Verdict(StrEnum):
 class Likeness:
     """Holds how similar a picture is to the originals, which are the imported pictures of the character.
 
-    `scores` maps the version of the identity scorer to the similarity, which is None where no face was found. `nearest`
-    is the id of the most similar original, "" for none.
+    `scores` maps the version of the identity scorer to the similarity, which is None where no face was found or where
+    there are no originals. `nearest` is the id of the most similar original, "" for none.
     """
 
     scores: Mapping[str, float | None]
@@ -92,7 +92,7 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the picture's similarity to the imported pictures; None where it has no score or no face was found.
+        """Returns the picture's similarity to the imported pictures; None without a face, originals or a score.
 
         It is the last value in `scores`, which has one for each version of the scorer.
         """
