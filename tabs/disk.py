@@ -117,10 +117,11 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Handles a click in the view of disk use, such as one that frees space, or that backs up or restores a character.
+    """Handles a click in the view of disk use; returns a notice.
 
-    `data` holds the action and the character's id. A backup is queued as a job; anything else is done at once. Returns
-    a notice. Raises: UserError.
+    `data` holds the action and the character's id. An action frees space, backs up a character, takes one out of the
+    trash, or deletes one in the trash for good. A backup is queued as a job; anything else is done at once. Raises:
+    UserError.
     """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:

@@ -39,7 +39,7 @@ class Knob:
     """Holds one setting of a training: a field of `TrainParams` by `name`, and the function that makes its widget.
 
     `told` turns a value into text for a summary of the settings. The summary leaves out a value that equals `off`,
-    unless `off` is None. An empty widget, or one at 0, means the model's own value; with `zero`, 0 is an ordinary value.
+    unless `off` is None. An empty widget, or one at 0, means the model's own value; with `zero`, 0 counts as a value.
     """
 
     name: str
