@@ -107,7 +107,10 @@ class Chapter(Part):
 
 
 def story(desk: Desk) -> list[Chapter]:
-    """Returns what is known of each character version outside the trash, newest first, and last of the base model."""
+    """Returns what is known of each character version outside the trash, and of the base model.
+
+    The newest version comes first, the base model last.
+    """
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
     cards = [newest_card(store, version) for version in versions]

@@ -302,8 +302,8 @@ def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
 def lora_name(store: Store, file: str) -> str:
     """Returns the name of a LoRA for the page, given the path of its file.
 
-    The file of a character version has the version's name, with the step for the file of a checkpoint; any other file
-    has its own file name.
+    For the file of a character version it is the version's name, for the file of a checkpoint the version's name and
+    the step, and for any other file the file name.
     """
     path = Path(file)
     for each in _versions(store):
