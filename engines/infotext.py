@@ -27,9 +27,10 @@ _NEGATIVE: Final = "Negative prompt:"
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Holds a LoRA as other programs name it.
+    """Holds what a PNG's metadata says about one LoRA: its public name, but no path of its file.
 
-    `weight`: the strength at which it is applied; `hash`: Civitai's AutoV3 hash of the file, "" if unknown.
+    `name`: as in the tag <lora:name:weight>; `weight`: the strength at which it is applied; `hash`: Civitai's AutoV3
+    hash of the file, "" if unknown.
     """
 
     name: str

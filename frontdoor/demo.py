@@ -52,10 +52,11 @@ REVIEWER = (
 class Scale:
     """Holds the numbers of pictures that one run of the demo draws, and the settings of its trainings.
 
-    `edits` are the first edits, `shown` edits of what the first model card (an evaluation grid) failed at, `synthetic`
-    generated pictures, `practice` edits of the kinds at which the editor is weak, `later_edits` those that compare the
-    editor before and after its training. `train` and `refine` are changes to the parameters of LoRA and editor
-    training. With `control` the first LoRA is also trained longer on its own pictures.
+    The counts are: `edits` for the first edits, `shown` for edits of what the first model card (an evaluation grid)
+    failed at, `synthetic` for generated pictures, `practice` for edits of the kinds at which the editor is weak, and
+    `later_edits` for edits that compare the editor before and after its training. `train` and `refine` are changes to
+    the parameters of LoRA and editor training. With `control` the first LoRA is also trained longer on its own
+    pictures.
     """
 
     edits: int = 56

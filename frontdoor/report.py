@@ -96,9 +96,10 @@ class EditRates:
 class EditorReport:
     """Holds the review results of the editor without and with its trained LoRA, on the same edits.
 
-    `base` are the rates without the LoRA, `v1` those with it. `never_asked_before` tells how many of these edits no
-    earlier step had asked for. `triplets` counts the training examples for the editor at the end of the run: "golden"
-    (corrected edits) and "positive" (approved ones). `adopted` tells whether the LoRA is in use.
+    `base` are the rates without the LoRA, `v1` those with it. `never_asked_before` is the number of these edits that
+    are new: no earlier step had used the same instruction on the same source. `triplets` counts the training examples
+    for the editor at the end of the run: "golden" (corrected edits) and "positive" (approved ones). `adopted` tells
+    whether the LoRA is in use.
     """
 
     never_asked_before: int
@@ -172,7 +173,7 @@ class Report:
     def read(cls, path: Path) -> Report:
         """Reads a report from the file `path` and returns it.
 
-        Raises: BadInput for a file that is no report, or is one of a version with other fields.
+        Raises: BadInput for a file that is no report, or a report with other fields than those of this version.
         """
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))

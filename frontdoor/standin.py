@@ -142,7 +142,8 @@ class StandIn:
     def correct(self, source: str, asked: Mapping[str, str], size: int) -> Image.Image:
         """Draws and returns the picture that an edit should have produced, `size` × `size` pixels large.
 
-        `source` is the id of the edited original. Its scene is drawn again, with the attributes in `asked` changed.
+        `source` is the id of the edited original. `asked` maps the attributes that the edit should change to their new
+        values; the original is drawn again with these values.
         """
         scene = load_class("engines.mini.world:from_truth")({**self.truths[source], **asked})
         picture: Image.Image = load_class("engines.mini.world:draw")(scene, size)

@@ -33,11 +33,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
-        """Returns settings with the data folder and device that two environment variables name.
+        """Returns settings whose data folder and device come from environment variables.
 
-        They are `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's own files. `home` is
-        the data folder to use instead; None takes the variable, and where that is not set, a folder in the user's home
-        folder. Raises: NotFound when a home folder is needed and the user has none.
+        These are `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's own files. `home` is
+        the data folder to use instead of the variable's. Without either, the data folder is in the user's home folder.
+        Raises: NotFound where the user's home folder is needed and cannot be found.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)

@@ -332,10 +332,11 @@ def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool =
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
-    """Creates a character from the form; returns a notice with two values: the new id, and "" to empty the name field.
+    """Creates a character from the form; returns a notice for the user with the new values of two widgets.
 
-    The page then opens the new character. `trigger` is its word in prompts, `subject` the plain word for what it is.
-    `models` are the names of generator, editor and scorer. Raises: BadInput, NotFound.
+    The values are the new id, which makes the page open the character, and "", which empties the name field. `trigger`
+    is the character's word in prompts, `subject` the plain word for what it is. `models` are the names of generator,
+    editor and scorer. Raises: BadInput, NotFound.
     """
     made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))

@@ -51,10 +51,11 @@ class CardView:
         return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
 
     def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> list[Render]:
-        """Connects the widgets of the sub-tab with their handlers; returns the render functions for `Page.show`.
+        """Connects the sub-tab's widgets with their handlers; returns the functions that fill them, for `Page.show`.
 
-        `views` are the sub-tabs, so that this one can be opened. `run` is the button that starts a model card,
-        `version` the drop-down of the version to evaluate, `price` the block that tells how long it will take.
+        Each function comes with its input and output widgets. `views` are the sub-tabs, so that this one can be opened.
+        `run` is the button that starts a model card, `version` the drop-down of the version to evaluate, `price` the
+        block that tells how long it will take.
         """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
@@ -68,11 +69,11 @@ class CardView:
 
 
 def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:
-    """Returns four updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
+    """Returns four Gradio updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
 
     `which` and `against` are the ids of the chosen model cards; `awaited` is the id of a job that makes a model card,
-    "" for none. Once that model card exists, it is chosen and the sub-tab of model cards opens. When the job has ended,
-    its id is replaced by "".
+    "" for none. Once that model card exists, it is chosen and the sub-tab of model cards opens. The job's id is then
+    replaced by "", and also when the job ends without a model card.
     """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]
@@ -90,7 +91,7 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 
 def card_name(store: Store, run: CardRun) -> str:
-    """Returns a model card's label for the user: the version's name and the run's time, as `v2, today 02:22`."""
+    """Returns a model card's label for the user: the version's name and the card's time, such as `v2, today 02:22`."""
     named = {each.id: each.name for each in versions(store)}
     return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
 
@@ -136,8 +137,8 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
     """Returns a model card as HTML: its first-try rate, the rate of each axis such as identity, and all its pictures.
 
     The first-try rate is the share of right pictures among those of the first seed. `which` is the id of the model
-    card, None for none; `against` is the id of another one to compare with, None or "" for none. Above it stands a
-    button that makes the model card of a version, where that is the user's next step.
+    card, None for none; `against` is the id of another one to compare with, None or "" for none. Where the user's next
+    step is to make the model card of a version, a button for that stands at the top.
     """
     store, step = desk.store, next_step(desk)
     wanted = store.versions.peek(step.version)

@@ -129,7 +129,7 @@ def shot(store: Store, image: str) -> Markup:
 def name_of(record: ImageRecord | None, image: str) -> str:
     """Returns a picture's description as text.
 
-    `image` is the picture's id; its first characters are returned where `record` is None because the picture is gone.
+    A `record` of None means that the picture is gone; the first characters of `image`, its id, are then returned.
     """
     return looks.describe(record) if record else image[:12]
 
@@ -139,8 +139,8 @@ def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter
 
     It is the LoRA version in use, or else the next older version, or else any other; the base model counts as the
     oldest version. Both need a model card, that is evaluation pictures: versions without one are skipped, and if
-    `chapter` has none the result is None. `chapters` are all, newest first. `in_use` is the id of the version in use,
-    "" for the base model.
+    `chapter` has none the result is None. `chapters` are all versions and the base model, newest first. `in_use` is the
+    id of the version in use, "" for the base model.
     """
     others = [each for each in chapters if each.card and each is not chapter]
     older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
@@ -187,7 +187,7 @@ def draw_runs(desk: Desk, opened: str) -> Markup:
 def draw_editors(desk: Desk) -> Markup:
     """Returns the versions of the editor model's LoRA as HTML, newest first; empty where there are none.
 
-    With each version its held-out edits are shown, made without and with the LoRA. The version was not trained on them.
+    Each version is shown with its held-out edits, which it was not trained on: their results without and with the LoRA.
     """
     store = desk.store
     rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
@@ -195,7 +195,10 @@ def draw_editors(desk: Desk) -> Markup:
 
 
 def editor_row(store: Store, version: Version) -> Markup:
-    """Returns one version of the editor model's LoRA as HTML: its key facts, its buttons, and its held-out edits."""
+    """Returns one version of the editor model's LoRA as HTML: its key facts, its buttons, and its held-out edits.
+
+    A held-out edit is one that the version was not trained on.
+    """
     state, tone = run.STATES[version.state]
     return view(
         "character",

@@ -171,8 +171,8 @@ def draw_gallery(
 ) -> tuple[Markup, Markup]:
     """Returns the gallery as HTML, and the progress of a running caption job as HTML.
 
-    `kind`, `words`, `order` and `only` are the search, as in `finding.find`. `shown` is the largest number of pictures,
-    `chosen` the id of the open one, "" for none.
+    `kind`, `words`, `order` and `only` are the search, as in `finding.find`. At most `shown` pictures are shown;
+    `chosen` is the id of the open one, "" for none.
     """
     store = desk.store
     found = find(store, kind, words, order, only)
@@ -219,8 +219,8 @@ def draw_cover(desk: Desk) -> Markup:
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
     """Returns the open picture, large, and the facts about it, both as HTML.
 
-    `chosen` is its id, "" for none. `kind` is what the gallery shows, such as `Trash`, or "". A picture in the trash is
-    shown only if `kind` is one of these two.
+    `chosen` is its id, "" for none. `kind` is what the gallery shows, such as `Trash`, or "" for no restriction. A
+    picture in the trash is returned only if `kind` is `Trash` or "".
     """
     store = desk.store
     record = _opened(store, chosen, kind)
@@ -288,10 +288,10 @@ def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
 
 
 def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
-    """Returns the values of the form as `fill_form` does, if the picture's stored values are no longer `filled`.
+    """Returns the values of the form as `fill_form` does, if the picture's stored values differ from `filled`.
 
-    `filled` is the tuple of the values that were last filled in. If they are the same, no field is updated, so that
-    what was typed stays. `chosen` and `kind` are as in `fill_form`.
+    `filled` is the tuple of the values that were last filled in. If nothing differs, no field is updated, so that what
+    was typed stays. `chosen` and `kind` are as in `fill_form`.
     """
     record = _opened(desk.store, chosen, kind)
     if (wording.values(record) if record else ()) == filled:
@@ -324,10 +324,10 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> li
 
 
 def caption_missing(desk: Desk) -> None:
-    """Queues captions for all pictures without one.
+    """Queues captions for all pictures without one, except rejected ones.
 
-    If there is no such picture, queues new captions for those that have one composed by a fixed rule, not by a model or
-    a human.
+    If there is no such picture, new captions are queued for those whose caption was composed by a fixed rule, not
+    written by a model or a human.
     """
     captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None)
 

@@ -29,7 +29,7 @@ _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def lay_out(page: Page) -> tuple[list[Render], list[Render]]:
-    """Lays out the disk use and the backups and connects them.
+    """Lays out the view of disk use and the panel for backups, and connects their handlers.
 
     Returns the render functions to run when the store changes, and those to run with every step of a job.
     """
@@ -83,7 +83,7 @@ def _row(desk: Desk) -> Markup:
 def draw_moves(desk: Desk) -> Markup:
     """Returns as HTML the newest backup job of each character, and the newest restore job of each backup file.
 
-    Each shows its progress, or when it has ended the file to download, the restored character, or why it failed.
+    An active job shows its progress. An ended one shows the file to download, the restored character, or why it failed.
     """
     shown, seen = [], set()
     for job in sorted(desk.workplace.jobs.list(), key=lambda job: job.created, reverse=True):
@@ -117,10 +117,11 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Handles a click in the disk use: frees space, backs up a character, or restores or deletes one in the trash.
+    """Handles a click in the view of disk use; returns a notice.
 
-    `data` holds the action and the character's id. A backup is queued as a job; anything else is done at once. Returns
-    a notice. Raises: UserError.
+    `data` holds the action and the character's id. An action frees space, backs up a character, takes one out of the
+    trash, or deletes one in the trash for good. A backup is queued as a job; anything else is done at once. Raises:
+    UserError.
     """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:
@@ -142,7 +143,7 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
     """Stops or resumes the job of a backup or a restore, as the clicked button says in `data`; returns a notice.
 
-    Raises: NotFound, BadInput.
+    Raises: UserError, such as NotFound.
     """
     jobs, job = desk.workplace.jobs, str(data.get("job", ""))
     if data.get("act") == RESUME:

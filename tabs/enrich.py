@@ -103,7 +103,7 @@ def build(page: Page) -> None:
 def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
     """Returns as HTML the edits, newest first, each beside its source, and as HTML the progress of the running job.
 
-    `chosen` is the id of the open edit, "" for none; `shown` is the largest number of edits.
+    `chosen` is the id of the open edit, "" for none; at most `shown` edits are returned.
     """
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))

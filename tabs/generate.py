@@ -200,8 +200,8 @@ def read_file(desk: Desk, file: str | None) -> list[Any]:
 def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
     """Stores the settings of an earlier picture as the tab's values; returns updates in the order of SETTINGS_WIDGETS.
 
-    A setting that equals the model's default becomes 0 or "", which stands for that default. The last update is a note
-    as HTML; `shown` is the picture as HTML, for the note.
+    `recalled` holds these settings. A setting at the model's default becomes 0 or "", which stands for that
+    default. The last update is a note as HTML; `shown` is the picture as HTML, for the note.
     """
     params, store = recalled.params, desk.store
     spec = generate.model_spec(desk, recalled.version)
@@ -291,9 +291,9 @@ def draw_results(
 ) -> tuple[Markup, Markup]:
     """Returns the generated pictures as HTML, and the progress of the running job as HTML.
 
-    `shown` is the largest number of pictures and `sort` their order. `only` is the id of the version whose pictures are
-    shown, or EVERY or BASE; with `starred` only starred ones are. Pictures that the identity filter set aside, because
-    they are not similar enough to the character, are dimmed.
+    At most `shown` pictures are returned, in the order `sort`. `only` is the id of the version whose pictures are
+    wanted, or EVERY or BASE; with `starred` only starred ones are returned. Pictures that the identity filter set
+    aside, because they are not similar enough to the character, are dimmed.
     """
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))

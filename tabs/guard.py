@@ -18,8 +18,8 @@ class Guard:
     """Puts an ASGI app behind two checks: that a request does not come from another website, and is not too large.
 
     A request with an `Origin` header must come from the page's own host, or from one of `names`. A request that changes
-    data must not be marked by the browser as sent from another origin. Scripts send neither header and pass. `limits`
-    holds the largest body in bytes by path, "" for all others.
+    data must not have a `Sec-Fetch-Site` header that names another origin. Scripts send neither header and pass.
+    `limits` holds the largest allowed body in bytes by path, "" for all other paths.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int], names: Collection[str] = ()) -> None:

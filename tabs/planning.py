@@ -76,8 +76,8 @@ def worth(store: Store, version: Version) -> str:
 def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
     """Returns an editor model's name and a LoRA version's id, for a value of the dropdown of editors.
 
-    `chosen` is a version's id, a model's name, or IN_USE, which None and "" also mean. The returned version is "" where
-    `chosen` is a model's name: no LoRA. It is None for IN_USE: the adopted version, where there is one.
+    `chosen` is a version's id, a model's name (the model without a LoRA), or IN_USE, which None and "" also mean. For a
+    model's name the returned id is "". For IN_USE it is None, which stands for the adopted version, where there is one.
     """
     if chosen in (None, "", IN_USE):
         return desk.store.character.editor, None
@@ -93,8 +93,8 @@ def usable_sources(desk: Desk) -> list[ImageRecord]:
 def chosen_sources(desk: Desk, picked: str) -> list[str]:
     """Returns the ids of the originals that are chosen as sources of the plan.
 
-    `picked` holds these ids as a JSON list. Ids that the list of originals does not show are left out: of pictures that
-    were rejected or thrown away meanwhile, or of the character that the page showed before.
+    `picked` holds ids of pictures as a JSON list. Left out are the ids of pictures that were rejected or put into the
+    trash meanwhile, and those of another character's pictures.
     """
     shown = {each.id for each in usable_sources(desk)}
     return [each for each in json.loads(picked) if each in shown]
@@ -116,8 +116,9 @@ def draw_sources(desk: Desk, picked: str) -> Markup:
 def pick_source(desk: Desk, data: dict[str, Any], picked: str) -> str:
     """Handles a click in the thumbnails of the sources; returns the ids of the chosen sources as a JSON list.
 
-    `data` is what the clicked element sends. The picture that it names by `id` is added to the list `picked`, or
-    removed where it was in the list. The act `all` returns an empty list, which means all originals.
+    `data` is what the clicked element sends. A picture whose id it sends is added to the ids in `picked`, a JSON list,
+    or removed where it was among them. A click on the button for all originals returns an empty list, which means all
+    originals.
     """
     chosen = chosen_sources(desk, picked)
     image = str(data.get("id", ""))
@@ -144,8 +145,8 @@ def make_plan(
 
     `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of results of each edit.
     `aim` is GAPS (first edits that show what no picture shows yet), MISSED (only what the model card failed at) or
-    VARIETY. `picked` holds the sources' ids as a JSON list, `editor` is the value of the dropdown of editors. `knobs`
-    are the values of the widgets in KNOBS, used for all edits. Raises: BadInput.
+    VARIETY (neither of them). `picked` holds the sources' ids as a JSON list, `editor` is the value of the dropdown of
+    editors. `knobs` are the values of the widgets in KNOBS, used for all edits. Raises: BadInput.
     """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")

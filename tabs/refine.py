@@ -119,10 +119,11 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click on the counts: queues new edits of the weak tasks, or exports the triplets.
+    """Handles a click on a button beside the counts: queues edits for practice, or exports the triplets.
 
-    `data` is what the clicked button sends; it names the training tool to export for. Returns a note as HTML: what was
-    queued, or a link to the file. Raises: BadInput.
+    Edits for practice are new edits of the kinds that were refused in review before. `data` is what the clicked button
+    sends; for an export it names the training tool. Returns a note as HTML: what was queued, or a link to the file.
+    Raises: BadInput.
     """
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
@@ -168,7 +169,7 @@ def triplet_card(store: Store, triplet: Triplet) -> Markup:
 def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
     """Returns the number of triplets to show after a click in their list.
 
-    `shown` is the number before the click. The act `more` adds one page to it; any other click changes nothing.
+    `shown` is the number before the click. The button “Show more” adds one page to it; any other click changes nothing.
     """
     return shown + PAGE if data.get("act") == "more" else shown
 
@@ -250,9 +251,10 @@ def draw_live(desk: Desk) -> str:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep in the panel of a training.
+    """Handles a click on “cancel”, “resume”, or “stop and keep” in the panel of a training.
 
-    `data` is what the clicked button sends. Returns a notice, None for any other click.
+    `data` is what the clicked button sends. “Stop and keep” makes a version of what was trained so far. Returns a
+    notice, None for any other click.
     """
     return run.act(desk.workplace, data)
 
@@ -263,7 +265,8 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 def draw_versions(desk: Desk) -> Markup:
     """Returns the editor's versions as HTML, newest first.
 
-    Each has its export buttons, and a comparison of edits without and with its LoRA; no training used these edits.
+    Each version has export buttons, and a comparison of edits made without and with its LoRA. These edits were not used
+    for training.
     """
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):

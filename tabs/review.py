@@ -74,8 +74,8 @@ def draw(
     `opened` is the id of a picture that a person opened again; "" shows the first of the queue. `skipped` are ids of
     pictures, `reasons` the names of the reasons for the next verdict. `heard` names the last handled message of key
     presses: the id of the browser's page, and the message's number. `said` is the text of this message's errors.
-    `mending` is the id of a picture that is being corrected, which the browser then shows instead; "" is none, and the
-    id of another character's picture counts as "".
+    `mending` is the id of a picture that is being corrected; the browser shows it instead of the picture to decide. ""
+    and the id of another character's picture mean that none is being corrected.
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -325,9 +325,9 @@ def act(
 ) -> State:
     """Handles one key or button of the Review tab and returns the page's changed state.
 
-    `data` holds the act and the picture's id. The state is the id of the opened picture ("" for the first of the
-    queue), the ids of skipped pictures, the reasons for the next verdict, and the id of the picture being corrected (""
-    for none). Raises: BadInput, NotFound.
+    `data` holds the name of the action and the picture's id. The state is the id of the opened picture ("" for the
+    first of the queue), the ids of skipped pictures, the reasons for the next verdict, and the id of the picture being
+    corrected ("" for none). Raises: BadInput, NotFound.
     """
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:

@@ -83,7 +83,10 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
 
 def is_call(body: bytes) -> bool:
-    """Returns whether the body of an HTTP request calls one of the guest page's two event handlers with two inputs."""
+    """Returns whether the body of an HTTP request is a valid call of an event handler of the guest's page.
+
+    The page has two event handlers, and each takes two input values.
+    """
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -185,8 +188,9 @@ def vote(
 ) -> tuple[str, ...]:
     """Stores or undoes a guest's vote, or skips a picture; returns the ids of the pictures that are skipped afterwards.
 
-    `reviewer` is the guest's name in the records. `data` holds the act and the picture's id. A vote or skip for a
-    picture outside the queue changes nothing. A guest sees no errors: after one, `skipped` is returned.
+    `reviewer` is the guest's name in the records. `data` holds the name of the action and the picture's id. A vote or
+    skip for a picture outside the queue changes nothing. Errors are not shown to a guest: where one occurs, `skipped`
+    is returned.
     """
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:

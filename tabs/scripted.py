@@ -62,9 +62,9 @@ def _path(value: Any) -> Any:
 def by_names(api: Api) -> Handler:
     """Returns a function that answers API requests whose named arguments do not fit the called method.
 
-    Gradio raises a TypeError for a request in which an argument is missing or unknown. The function then calls the
-    method, which returns an error as JSON, and answers with this error and HTTP status 422. Any other exception is
-    raised again.
+    Gradio raises a TypeError for a request in which an argument is missing or unknown. The function then answers with
+    HTTP status 422 and an error as JSON, which it gets by calling the method with these arguments. Any other exception
+    is raised again.
     """
 
     async def answer(request: Request, error: Exception) -> JSONResponse:

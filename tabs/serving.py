@@ -121,8 +121,8 @@ def serve(
 
     `listener` is the socket that the server listens on. `cache` is the folder for the app's uploads and cached files,
     `sessions` the number of pages whose state is kept in memory. `door` wraps the ASGI app, for example in a login.
-    `handlers` maps types of errors that Gradio raises on a request to the functions that answer them. `more` goes to
-    `gr.mount_gradio_app`. Gradio's own `launch` is not used: it calls the app over HTTP, which fails behind a proxy.
+    `handlers` maps a type of exception to the function that answers a request in which Gradio raised one. `more` goes
+    to `gr.mount_gradio_app`. Gradio's own `launch` is not used: it calls the app over HTTP, which fails behind a proxy.
     Raises: UserError when the server does not start.
     """
     host, port = listener.getsockname()[:2]

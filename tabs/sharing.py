@@ -104,8 +104,8 @@ class ReviewLink:
     def stop(self, only: Term | None = None) -> Json:
         """Closes the review link with its tunnel and its app, where one is open; later votes are refused at once.
 
-        `only` is the term of the link to close, where another one may have been opened since; None closes any. Returns
-        `{"live": False, "was_live": whether a link was closed}`.
+        `only` is the `Term` of the link to close, the object that holds its expiry: a link that was opened since then
+        stays open. None closes any link. Returns `{"live": False, "was_live": whether a link was closed}`.
         """
         if (opened := self._open) and only in (None, opened.term):
             opened.term.end()

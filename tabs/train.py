@@ -158,8 +158,8 @@ def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> A
 def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParams]:
     """Returns the name of the model to train, and the training parameters that the fields ask for.
 
-    `model` None is the character's generator. `values` are those of the fields in the order of KNOBS; an empty field
-    leaves the model's default. Raises: BadInput.
+    `model` is the model's name, None for the character's generator. `values` are those of the fields in the order of
+    KNOBS; an empty field leaves the model's default. Raises: BadInput.
     """
     name = model or desk.store.character.generator
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
@@ -284,9 +284,10 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep of a training, or makes a version of the clicked checkpoint.
+    """Handles a click on a training's buttons: cancels or resumes it, or makes a version of what was trained.
 
-    `data` is what the clicked button sends. Returns a notice, None for any other click.
+    `data` is what the clicked button sends. “Stop and keep” makes a version of the last checkpoint; the button beside a
+    checkpoint makes a version of that one. Returns a notice, None for any other click.
     """
     if data.get("act") != "choose":
         return run.act(desk.workplace, data)

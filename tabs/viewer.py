@@ -72,10 +72,10 @@ def build(shell: Shell, settings: Sequence[Any]) -> None:
 
 
 def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click or key in the viewer: changes the picture where the act asks for it, and draws it again.
+    """Handles a click or key in the viewer: changes the picture where the action asks for it, and draws it again.
 
-    `data` holds the act and the picture's id. Returns a list: the viewer's content as HTML, then updates of the
-    settings of the Generate tab, which only “Use these settings” changes. Raises: NotFound, BadInput.
+    `data` holds the name of the action and the picture's id. Returns a list: the viewer's content as HTML, then updates
+    of the settings of the Generate tab, which only “Use these settings” changes. Raises: NotFound, BadInput.
     """
     name, image = str(data.get("act", "")), str(data.get("id", ""))
     done = ACTS.get(name)
@@ -116,7 +116,7 @@ def restore(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
 def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
     """Stores the owner's verdict on a picture, as the Review tab does; returns a note with an undo.
 
-    `image` is the picture's id; the act in `data` names the verdict.
+    `image` is the picture's id; `act` in `data` is the verdict's name.
     """
     name = str(data.get("act"))
     review.decide(desk, image, VERDICTS[name][2])
@@ -137,8 +137,8 @@ def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
     """Stores or removes the user's own verdict on one picture of a model card; returns a note.
 
     A model card is an evaluation grid: prompts, called cells, × seeds. `image` is the picture's id. `data` names the
-    card, the cell, the seed, and in `says` the verdict: right, wrong, or own, which removes the user's verdict, so that
-    the scorer's counts again. The note has an undo where the verdict has changed.
+    card, the cell, the seed, and in `says` the verdict: right, wrong, or own. The last removes the user's verdict; then
+    the verdict of the automatic scorer holds again. The note has an undo where the verdict has changed.
     """
     run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
     cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}
@@ -166,9 +166,10 @@ ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
 def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
     """Returns as HTML the viewer's content: a picture, what is known of it, and its buttons.
 
-    `beside` is the key of the picture to compare with (see `Other`), or the first words of the key; "" for none.
-    `number` is the number of the browser's call; the HTML repeats it, so that the browser can drop outdated answers.
-    `note` tells what was just done. `go` is the name of a tab to open afterwards, "" for none.
+    `beside` is the key of the picture to compare with (see `Other`), or the first words of a key, which select the
+    first picture whose key begins with them; "" is none. `number` is the number of the browser's call; the HTML repeats
+    it, so that the browser can drop outdated answers. `note` tells what was just done. `go` is the name of a tab to
+    open afterwards, "" for none.
     """
     store = desk.store
     try:
@@ -203,7 +204,7 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
 def title(known: About, names: Mapping[str, str]) -> str:
     """Returns a picture's title as text: its cell on a model card, else its file's name, else its kind.
 
-    `names` maps a version's id to its name.
+    A model card is an evaluation grid, and a cell one of its prompts. `names` maps a version's id to its name.
     """
     for each in known.cells:
         return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"

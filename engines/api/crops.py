@@ -90,7 +90,7 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
     """Returns the fraction (0…1) of a picture's area that is lost when the picture is cropped for training.
 
-    `size`, `area`, `multiple`: as in `bucket`; the picture is cropped to the aspect ratio of the size that it returns.
+    `size`, `area`, `multiple`: as in `bucket`; the picture is cropped to the aspect ratio of what `bucket` returns.
     """
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)

@@ -38,7 +38,7 @@ class UserError(Exception):
         return f"{self.cause} {self.hint}".strip()
 
     def to_json(self) -> dict[str, str]:
-        """Returns the error as a dict for scripts: its kind under `code`, its cause under `message`, and its `hint`."""
+        """Returns the error as a dict for scripts: `code` (such as "not_found"), `message` (the cause) and `hint`."""
         return {"code": self.code, "message": self.cause, "hint": self.hint}
 
 

@@ -175,8 +175,8 @@ class GenerateParams(Params):
     """Holds the parameters of one picture generated from text.
 
     `negative`: the negative prompt, for models with true classifier-free guidance.
-    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the output of the first transformer
-    block changes by at most this fraction, the step skips the other blocks and reuses their last result.
+    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the residual of the first
+    transformer block changes by at most this fraction, the step skips the other blocks and reuses their last result.
     `strength`: the weight of the character's own LoRA. The studio adds that LoRA with this weight to `loras`, the LoRAs
     to apply; engines do not read `strength`.
     """
@@ -210,8 +210,8 @@ class EditParams(Params):
 
     `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
     distilled to few steps.
-    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the output of the first transformer
-    block changes by at most this fraction, the step skips the other blocks and reuses their last result.
+    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the residual of the first
+    transformer block changes by at most this fraction, the step skips the other blocks and reuses their last result.
     """
 
     worded: ClassVar[str] = "instruction"

@@ -22,7 +22,7 @@ Loaded: TypeAlias = Any
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFiles:
-    """Describes how other tools write a model family's LoRA files: their metadata, and the modules' names."""
+    """Describes how other tools write a model family's LoRA files: the metadata, and the names of the modules."""
 
     declared: tuple[str, ...] = ()  # prefixes of the architecture that a file declares, in lower case
     architecture: str = ""  # the architecture that our files declare, by Stability-AI/ModelSpec
@@ -111,7 +111,7 @@ class Stage:
 
     `leaner`: a variant of this stage that needs less memory, at the cost of time or some quality; it is used where this
     stage does not fit or ran out of memory. `how`: how a variant saves memory, in words for the user. `around` returns
-    a context manager in which the stage computes.
+    a context manager in which the stage computes, such as one that makes the VAE work in tiles.
     """
 
     name: str
@@ -145,9 +145,9 @@ class Lease(Protocol):
     """Grants exclusive use of the GPU for the length of a job."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
-        """Puts the components of the stage called `name` on the GPU inside a `with` block; yields name -> module.
+        """Puts the components of a stage on the GPU inside a `with` block; yields component name -> module.
 
-        A component's name is the part of its key after `/`.
+        `name`: the stage's name. A component's name is the part of its key after `/`.
         """
 
     @property
@@ -156,7 +156,7 @@ class Lease(Protocol):
 
 
 class Device(Protocol):
-    """Interface of the memory in which a job computes: that of a GPU, this machine's RAM, or a fake of any size."""
+    """Interface of the memory in which a job computes: a GPU's, this machine's RAM, or an imitation for tests."""
 
     name: str
     torch_device: str  # torch's name of the device: "cpu", "cuda:0"
@@ -172,7 +172,7 @@ class Device(Protocol):
         """Returns the bytes of the device's memory that can still be used; what the allocator caches counts as free."""
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Prepares a loaded component for fast copies to the device, if RAM allows; returns the bytes of RAM it takes.
+        """Prepares a loaded component for fast copies to the device, if RAM allows; returns the RAM it takes, in bytes.
 
         `host`: the component in RAM, from which all copies are made; `nbytes`: its size in bytes; `room`: the most
         bytes of RAM that the prepared component may take.
@@ -280,7 +280,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class NoFace:
-    """Reports that a picture shows no face to compare, which is not the same as a similarity of 0."""
+    """Takes the place of an Embedding for a picture without a face; that is not the same as a similarity of 0."""
 
     reason: str = "no face found"
 
@@ -302,8 +302,8 @@ class TrainItem:
 
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
-    `source_crop`: the first reference is the picture that was edited; this is the part of it that the editor was given.
-    A training cuts out this part, and then the part `crop` of it.
+    `source_crop`: the first reference is the picture that was edited; the editor was given only this part of it.
+    A training crops the first reference to `source_crop`, and the result to `crop`.
     """
 
     image: Path
@@ -338,7 +338,7 @@ BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
 class StepDone:
     """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`.
 
-    `bands`: the mean losses of the examples with a low, a middle and a high noise level, None where no example had one.
+    `bands`: the mean losses at low, at middle and at high noise levels; None for a range in which no example lies.
     `memory`: on a GPU the most bytes in use so far, on a CPU the RAM that the process uses now; 0 where not measured.
     """
 

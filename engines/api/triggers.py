@@ -42,8 +42,8 @@ def spans(text: str, trigger: str) -> list[tuple[int, int]]:
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
     """Returns the text, in Unicode's NFC form, with each occurrence of the trigger replaced.
 
-    `told`: a function that is called for each occurrence with the text after it. It returns (replacement, remainder):
-    the words for the trigger's place, and the text after it, changed or not, in which the next occurrence is searched.
+    `told`: a function that is called for each occurrence with the text after it. It returns two texts: the replacement
+    of the occurrence, and the text that follows it, changed or not. The next occurrence is searched in the latter.
     """
     head, rest = "", composed(text)
     while found := spans(rest, trigger):

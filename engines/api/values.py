@@ -51,7 +51,7 @@ def taken(name: str, value: object, kind: Any) -> Any:
 
     `name`: the value's name in errors; `kind`: an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number
     is accepted where a float is wanted; true, false, nan and infinity are not accepted as numbers.
-    Raises: BadInput that names the field, the value given and the values allowed.
+    Raises: BadInput that tells the name, the value given and the values allowed.
     """
     try:
         return _adapter(kind).validate_python(value)

@@ -50,15 +50,16 @@ class Registry:
         return [spec for spec in self._by_name.values() if spec.role == role]
 
     def first(self) -> dict[str, str]:
-        """Returns role -> the name of the role's first model in the registry, which a new character uses."""
+        """Returns role -> the name of the registry's first model of that role, the default for a new character."""
         return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
 
     def folder(self, spec: ModelSpec) -> Path:
         """Returns the folder on this machine that holds a model's weights.
 
-        A toy model has a folder among the program's assets. The deepface models share one folder, which is returned
-        unchecked. For any other model it is the folder into which `pull` writes, if that exists and no pull into it is
-        unfinished; otherwise the folder that the row names, or that of Hugging Face's cache, if it is complete.
+        A model that ships with the program has a folder among its assets. The models of the library deepface share
+        one folder, which is returned unchecked. For any other model it is the folder into which `pull` writes, if that
+        is not empty and no pull into it is unfinished. Otherwise it is the folder that the registry row names, or that
+        in Hugging Face's cache, if it is complete.
         Raises: ModelMissing where there is none; ModelGated where the licence must be accepted, too.
         """
         scheme, _, rest = spec.source.partition(":")
@@ -82,7 +83,7 @@ class Registry:
     def here(self, name: str) -> bool:
         """Returns whether a model's weights are on this machine; False for a name that no row has.
 
-        It is True for every deepface model, because their folder is not checked.
+        It is True for every model of the library deepface, because their common folder is not checked.
         """
         try:
             self.folder(self.spec(name))
@@ -133,7 +134,7 @@ class Registry:
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns the description of how other tools write a model family's LoRA files; empty for an unknown family."""
+    """Returns the LoraFiles (how other tools write LoRA files) of a model family; empty for an unknown family."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
@@ -152,10 +153,10 @@ def declared_family(architecture: str) -> str:
 
 
 def is_strange(architecture: str) -> bool:
-    """Returns whether the architecture that a LoRA file declares belongs to a model maker that is unknown here.
+    """Returns whether a LoRA file declares an architecture whose first word no model in the registry has.
 
     `architecture`: the entry in the file's metadata, such as "flux-1-dev/lora"; "" returns False. Only the first word
-    is compared, because "flux" alone may mean any FLUX model.
+    is compared, because some files declare "flux" without a version.
     """
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}

@@ -18,7 +18,7 @@ _MANIFEST = "quantised.json"
 
 @dataclass(frozen=True)
 class PullRecord:
-    """Holds what a pull puts into a model's folder, as it is recorded there.
+    """Holds the record that a pull keeps in a model's folder: what it puts there, and in which precision.
 
     `form`: the precision of the weights, bf16, nf4 or int8; `commits`: repository -> commit; `files`: path below the
     folder -> size in bytes.

@@ -17,8 +17,9 @@ _KEPT = 256 << 20
 def keep_small_blocks() -> bool:
     """Makes the C library keep freed blocks, so that each step of a training reuses the memory of the step before.
 
-    By default freed memory goes back to the kernel, which must clear new pages for each step. All threads share one
-    heap, because further heaps would ignore the setting. The library keeps at most 256 MiB, and no block above 32 MiB.
+    By default freed memory goes back to the kernel, which must clear new pages for each step. After the call the
+    library keeps at most 256 MiB, and no block above 32 MiB. All threads then share one heap, because further heaps
+    would ignore the setting.
     Returns whether the C library accepted the setting; only glibc has it.
     """
     mallopt = _of_libc("mallopt")

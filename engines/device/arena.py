@@ -66,10 +66,10 @@ class Arena:
             weight.bind(weight.homes)
 
     def vacate(self, device: str) -> None:
-        """Replaces the weights by empty tensors on `device`, which frees their copy there.
+        """Replaces the weights by empty tensors on `device`, which frees the weights' copy there.
 
-        LoRA layers beside the weights read from the empty tensors which device to compute on. The tensors of a
-        quantised weight that cannot be empty, such as its scales, are replaced by the originals in RAM.
+        The empty tensors are on `device` because a LoRA layer computes on the device of the weight that it adapts.
+        Tensors of a quantised weight that must not be empty, such as scales, are replaced by the originals in RAM.
         """
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]

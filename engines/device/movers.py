@@ -15,7 +15,7 @@ from engines.device.host import Pins, anonymous_bytes, host_free_bytes
 class Movers:
     """Moves the weights of modules between this machine's RAM and a device; ignores anything that is no module.
 
-    `torch_device`: torch's name of the device. `pins`: page-locks weights in RAM for fast copies to a GPU; without it,
+    `torch_device`: torch's name of the device. `pins`: page-locks weights in RAM for fast copies to a GPU; None:
     weights are neither packed nor locked.
     """
 

@@ -41,7 +41,7 @@ class Maths(Protocol):
     """Interface of the Python module that holds a model family's computations on latents."""
 
     def latent_factor(self, vae_config: Config, /) -> int:
-        """Returns the side, in pixels, of the square that one latent represents."""
+        """Returns the VAE's downscaling factor: the side of a picture in pixels, divided by the side of its latents."""
 
     def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:
         """Decodes normalised latents (B, C, h, w) with the VAE to B pictures."""
@@ -73,7 +73,7 @@ class TextToPicture(ABC):
     def read(self, parts: Mapping[str, Loaded], prompts: Sequence[str]) -> Sequence[Any]:
         """Encodes the prompts with the text encoders; returns one encoded prompt for each prompt, in RAM.
 
-        `parts`: component name -> module, of the stage `encode`.
+        `parts`: component name -> module, for the text encoders.
         """
 
     @abstractmethod
@@ -131,6 +131,7 @@ class TextToPicture(ABC):
         """Generates the pictures in order and yields those of a batch once it is decoded.
 
         Neighbours share a batch where their sizes, steps, first-block caches, LoRAs and negative prompts are equal.
+        With first-block caching on, only pictures of one seed share a batch.
         Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
         if not items:
@@ -203,5 +204,5 @@ class TextToPicture(ABC):
 
     @cached_property
     def factor(self) -> int:
-        """Returns the side, in pixels, of the square that one latent represents."""
+        """Returns the VAE's downscaling factor: the side of a picture in pixels, divided by the side of its latents."""
         return self.maths.latent_factor(components.config(self.folder, "vae"))

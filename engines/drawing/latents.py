@@ -46,5 +46,5 @@ def resized(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def latent_factor(vae_config: Config) -> int:
-    """Returns the side, in pixels, of the square that one latent of this VAE represents."""
+    """Returns a VAE's downscaling factor: the side of a picture in pixels, divided by the side of its latents."""
     return int(2 ** (len(vae_config["block_out_channels"]) - 1))

@@ -18,8 +18,9 @@ _TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are a whole number
 def leaner(stage: Stage, *ways: Way) -> Stage:
     """Returns a stage together with variants of it that need less memory, linked by the field `leaner`.
 
-    The stage's `leaner` is the first variant, whose `leaner` is the next, and so on. `ways`: functions that make a
-    variant of a stage, in order; each gets the variant before its own. A variant that saves no memory is left out.
+    The stage's `leaner` is the first variant, whose `leaner` is the next, and so on. `ways`: functions that return a
+    variant of a stage. The first is called with `stage`, each later one with the variant before it. A variant that
+    saves no memory is left out.
     """
     if not ways:
         return stage

@@ -37,8 +37,7 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
     settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
     the file.
-    `family`: the model family; it decides between FLUX.1 and FLUX.2, whose names are alike, where the metadata does
-    not.
+    `family`: the model family whose tensor names are expected where the metadata declares no family.
     Raises: NotFound for a missing file, LoraMismatch for one that is damaged or has a tensor that is not understood.
     """
     path = _existing(path)

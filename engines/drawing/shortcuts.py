@@ -89,8 +89,8 @@ def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere
     """Compiles the transformer's repeated blocks inside a `with` block.
 
     `backend`: torch's compiler backend; "" turns compiling off. `anywhere`: compile on a CPU, too; otherwise only on a
-    GPU, because on a CPU compiling takes longer than it saves. Afterwards the blocks run uncompiled, as a training
-    needs them; torch keeps the compiled code for the next picture.
+    GPU, because on a CPU compiling takes longer than it saves. After the `with` block the transformer runs uncompiled
+    again, because a training needs it so; torch keeps the compiled code for the next use.
     Source: `compile_repeated_blocks` in diffusers.
     """
     if not backend or not (anywhere or transformer.device.type == "cuda"):
@@ -106,7 +106,7 @@ def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere
 
 @contextmanager
 def taken(transformer: Loaded, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
-    """Compiles a transformer and turns on its first-block cache inside a `with` block, as far as either is asked for.
+    """Compiles a transformer and turns on its first-block cache inside a `with` block, each only where asked for.
 
     `options`: those of the model's registry row, of which two are read: `compile` (torch's backend, "" for none) and
     `compile_anywhere` (whether to compile on a CPU, too). `threshold`: that of `first_block_cache`; 0 turns the cache

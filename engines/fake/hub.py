@@ -58,10 +58,10 @@ class FakeHub(FolderHub):
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` the bytes of `file` that it does not hold yet, or fails as the constructor's options ask.
+        """Downloads `file` into the open file `into`, or fails as the constructor's options ask.
 
-        `listing`: the listing of the file's repository. `into`: an open file, which may hold the beginning of the
-        download already. `on_bytes`: called with the number of bytes that were appended. Raises: ModelGated where the
+        If `into` holds the beginning of the download already, only the rest is appended. `listing`: the listing of the
+        file's repository. `on_bytes`: called with the number of bytes that were appended. Raises: ModelGated where the
         option `refused` is set, Unreachable where `cut` breaks the download off.
         """
         self.asked.append((file.path, into.tell()))

@@ -230,7 +230,7 @@ class FakeTrainer(_Fake):
     def plan(self, run: TrainRun) -> Plan:
         """Returns the training's plan: the stages cache (text encoder, VAE) and train (transformer).
 
-        Their working memory is proportional to the largest number of reference pictures that any training item has.
+        Each stage's working memory is proportional to the largest number of reference pictures of a training item.
         """
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])

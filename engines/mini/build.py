@@ -43,8 +43,8 @@ class Build:
     """Trains all embedded toy models into the folder `out`; each stage is a method that returns its measured values.
 
     `cache`: the folder of checkpoints and training pictures. `scale`: multiplies the steps of every stage. `compiled`:
-    use torch.compile. `schedules`: the training settings of each stage that trains, by its name. `size`: the numbers of
-    pictures to train and to measure with. `device`: where the models are trained.
+    use torch.compile. `schedules`: the training settings, by stage name, of the stages that train. `size`: the numbers
+    of pictures to train and to measure with. `device`: where the models are trained.
     """
 
     out: Path
@@ -86,9 +86,9 @@ class Build:
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Returns whether a stage needs no training: its record in the cache is up to date.
+        """Returns whether a stage needs no training, that is, whether its record in the cache is up to date.
 
-        Such a record exists, is not marked as stale, and was made with as many steps as the schedule has now.
+        A record is up to date if it is not marked as stale and has the number of steps that the schedule has now.
         """
         record = self.records.read(stage) if self.records.has(stage) else {}
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
@@ -103,7 +103,7 @@ class Build:
     def draw(self) -> Figures:
         """Draws the training pictures and the sample character, and writes the model files that need no training.
 
-        Returns for the manifest the number of training pictures, as `pictures`.
+        Returns the number of training pictures, as `pictures`, for the manifest.
         """
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
@@ -158,7 +158,7 @@ class Build:
     def judge(self) -> Figures:
         """Trains the judge, an identity encoder that only measures results and never trains another model.
 
-        Returns for the manifest steps, loss, AUC, the equal error rate, and the cosine similarity that gives this rate.
+        Returns steps, loss, AUC, equal error rate and the cosine similarity that gives this rate, for the manifest.
         """
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -169,7 +169,7 @@ class Build:
     def identity(self) -> Figures:
         """Trains the identity encoder with which users' pictures are scored.
 
-        Returns for the manifest steps, loss, AUC, the equal error rate, and the cosine similarity that gives this rate.
+        Returns steps, loss, AUC, equal error rate and the cosine similarity that gives this rate, for the manifest.
         """
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -192,9 +192,10 @@ class Build:
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Loads the editor's training data.
+        """Returns the editor's training data: the latents before and after each edit, and the encoded instructions.
 
-        The first call encodes the instructions with the captioner and caches the result.
+        The captioner is the editor's text encoder. The first call encodes all instructions with it and saves them in
+        the cache folder; later calls load them from there.
         """
         path, size = self.cached("edits"), self.size
         if not path.exists():
@@ -212,7 +213,7 @@ class Build:
     def encode(self, vae: Model) -> Tensor:
         """Encodes every training picture with the given autoencoder; returns the raw latents.
 
-        The autoencoder runs on this build's device and ends on the CPU.
+        The autoencoder is moved to this build's device and, at the end, to the CPU.
         """
         latents = train_vae.encode_all(vae.to(self.device), self.data.pictures)
         vae.cpu()
@@ -261,7 +262,7 @@ class Build:
         return info
 
     def few_steps(self) -> Figures:
-        """Distils the editor into a LoRA for few steps and saves it; returns steps, loss and number of parameters."""
+        """Distils the editor into a few-step LoRA and saves it; returns steps, loss and number of parameters."""
         folder, model = self.out / "qwen_edit", self.editor()
         data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
@@ -280,7 +281,7 @@ class Build:
         return self._flux(STANDING, Flux.new(self.schedule("flux").seed))
 
     def flux_poses(self) -> Figures:
-        """Trains the generator further on pictures with every pose, briefly.
+        """Trains the generator, which knows standing people already, briefly on pictures with every pose.
 
         It does not learn the new poses well, which leaves something for a user's LoRA to improve. Returns steps, loss
         and number of parameters for the manifest.
@@ -309,7 +310,7 @@ class Build:
     def measure_flux(self) -> Figures:
         """Measures how often the generator's pictures show what their prompts say, as the reader net classifies them.
 
-        Returns for the manifest the share for each attribute.
+        Returns the share for each attribute, and the number of training steps as `of_step`, for the manifest.
         """
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
@@ -318,8 +319,8 @@ class Build:
     def measure_edit(self) -> Figures:
         """Measures how often the editor follows an instruction, keeps the person, and keeps all else.
 
-        The judge net recognises the person, the reader net all other attributes. Returns for the manifest the shares
-        for each kind of edit.
+        The judge net recognises the person, the reader net all other attributes. Returns these shares for each kind of
+        edit, and the number of training steps as `of_step`, for the manifest.
         """
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")

@@ -67,7 +67,7 @@ def head(pen: Pen, scene: Scene) -> None:
 
 
 def complexion(scene: Scene) -> Colour:
-    """Returns the colour of the person's face; anger makes it redder, so that it shows even on a small head."""
+    """Returns the colour of the person's face; anger makes the face redder, to be visible even on a small head."""
     skin = SKIN[scene.person.skin]
     return between(skin, (232, 24, 24), 0.45) if scene.expression == "angry" else skin
 

@@ -72,10 +72,11 @@ def train(
 ) -> dict[str, float]:
     """Trains `modules` together until the schedule ends, from the last checkpoint if there is one.
 
-    `stage`: its name, which the checkpoint file has. `loss_of(step, generator)`: returns the loss of a step; it draws
-    its random numbers from `generator`, on the CPU, so that all devices get the same. `folder`: gets the checkpoint,
-    every `save_every` seconds and at the end. The modules end on the CPU, with the moving average as their weights if
-    the schedule has one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters` (their number).
+    `stage`: the stage's name, also used for the checkpoint file. `loss_of(step, generator)`: returns the loss of a
+    step; it draws its random numbers from `generator`, on the CPU, so that all devices get the same. `folder`: gets the
+    checkpoint, every `save_every` seconds and at the end. The modules end on the CPU, with the moving average as their
+    weights if the schedule has one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters`
+    (their number).
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     folder.mkdir(parents=True, exist_ok=True)

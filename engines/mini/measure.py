@@ -97,7 +97,7 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
     """Captions the unseen pictures; returns for each attribute the share of the captions that name it correctly.
 
     The dictionary also has `all` (the share over all attributes), `leaks` (the number of captions that name a trait of
-    the person, which they must not) and `captions` (their number).
+    the person, which they must not) and `captions` (the number of all captions).
     """
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
@@ -190,9 +190,9 @@ def editor_figures(
     """Edits drawings of people whom no model was trained on; returns three shares, 0 to 1, for each kind of edit.
 
     `done`: how often the change is made; `person_kept`: how often the person stays recognisable; `rest_kept`: how often
-    each other attribute stays. `edit`: edits pictures by instructions; `reader`: classifies attributes. `judge`:
-    recognises people, by vectors; from the cosine similarity `threshold` on, two show one person. `per_task`: the
-    number of scenes edited for each kind, which is also returned; `first`: the number of the first scene.
+    each other attribute stays. `edit`: edits pictures by instructions; `reader`: classifies attributes. `judge`: embeds
+    people as vectors. `threshold`: the cosine similarity from which on two pictures show one person. `per_task`: the
+    number of scenes edited for each kind, which is also an entry of the result; `first`: the number of the first scene.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

@@ -33,7 +33,7 @@ class Oracle:
 
     @classmethod
     def load(cls, root: str | Path) -> Oracle:
-        """Loads both nets and the threshold for their vectors from a folder such as assets/mini/oracle."""
+        """Loads both nets and the judge's threshold from a folder such as assets/mini/oracle."""
         from safetensors.torch import load_file
 
         root = Path(root)

@@ -37,7 +37,7 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes on a picture, in coordinates of 1/64 of its side; `at` moves and scales these.
+    """Draws shapes on a picture, in units of 1/64 of its side; `at` sets another origin and unit.
 
     `ink`: draw dark outlines around the shapes.
     """
@@ -52,7 +52,7 @@ class Pen:
     def at(self, x: float, y: float, r: float = 1.0) -> Pen:
         """Moves the origin of the coordinates to (x, y) and makes `r` the new unit; returns this pen itself.
 
-        All three are in 1/64 of the picture's side, whatever was set before.
+        `x`, `y` and `r` are in 1/64 of the picture's side, whatever origin and unit were set before.
         """
         self.x, self.y, self.r = x, y, r
         return self

@@ -53,7 +53,8 @@ def later_stages(stage: str) -> set[str]:
 class Size:
     """Holds how much data the stages use: `scenes` to train on, and numbers of pictures and steps to measure with.
 
-    `empty_prompts`: edits for which the negative prompt is encoded; `paths`: edits from which the few-step LoRA learns.
+    `empty_prompts`: the number of edits for which the negative prompt is encoded. `paths`: the number of edits from
+    which the few-step LoRA learns.
     """
 
     scenes: int = 24_000

@@ -101,10 +101,10 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
 
 
 class Sights(nn.Module):
-    """Classifies a picture's scene attributes from its image tokens; an additional loss when the captioner is trained.
+    """Classifies a picture's scene attributes from its image tokens, as an additional loss in the captioner's training.
 
-    With it the vision part learns before the captions can train it. `scenes`: the true scenes of all training pictures.
-    A hook keeps the image tokens of the model's last forward pass.
+    This loss trains the vision encoder at the beginning, when the loss on captions cannot do so yet. A hook keeps the
+    image tokens of the model's last forward pass. `scenes`: the true scenes of all training pictures.
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
@@ -129,10 +129,11 @@ class Sights(nn.Module):
 
 
 class Outcomes(nn.Module):
-    """Classifies the scene after an edit from the hidden states of its instruction; an additional loss in training.
+    """Classifies the scene after an edit from the instruction's hidden state, as a loss in the captioner's training.
 
-    The loss on captions trains the last layer only where words are generated, but the editor takes the hidden states
-    where the instruction is read. Without this loss, the states for "smile" and "cry" hardly differ.
+    The editor is conditioned on the last hidden states of the instruction's tokens. The loss on captions trains the
+    last layer only at the caption's tokens, so without this additional loss the states for "smile" and "cry" hardly
+    differ. `scenes`: the scenes after the edits.
     """
 
     def __init__(self, scenes: list[Scene]) -> None:

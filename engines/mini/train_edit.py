@@ -71,7 +71,8 @@ def velocity(
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
     """Returns loss weights (B, 64) of the tokens, larger where the edit changes the picture more.
 
-    With them a small part such as the mouth counts. `clean`, `reference`: packed latents after and before the edit.
+    So a change of a small part, such as the mouth, counts in the loss. `clean`, `reference`: packed latents after and
+    before the edit.
     """
     return emphasis((clean - reference).norm(dim=-1))
 

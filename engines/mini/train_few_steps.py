@@ -28,9 +28,9 @@ _ADAPTER = "few_steps"
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
     """Denoises the first `count` edits of `data` with the editor and guidance; returns the latents on the way.
 
-    `model`: the editor, which takes `FINER` Euler steps for each of the `STEPS` steps of the few-step LoRA. Returns its
-    packed latents at the noise levels of the LoRA's steps, from noise to the picture: (count, STEPS + 1, 64, 64) bf16.
-    `seed`: of the noise; `batch`: how many edits are denoised at a time.
+    `model`: the editor, which takes `FINER` Euler steps for each of the `STEPS` steps of the few-step LoRA. Returns the
+    packed latents before and after each of these `STEPS` steps, from noise to the picture, in bf16:
+    (count, STEPS + 1, 64, 64). `seed`: of the noise; `batch`: how many edits are denoised at a time.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))

@@ -169,7 +169,8 @@ def train_flux(
 ) -> dict[str, float]:
     """Trains the small FLUX model on the pictures of one stage, `lesson`.
 
-    `latents`: the normalised latents of all scenes, (N, 16, 16, 16). `faces`: for each token how much it shows of the
+    `scenes`: what the pictures show, from which the captions are made; the stage may skip some. `latents`: the
+    normalised latents of the pictures of all scenes, (N, 16, 16, 16). `faces`: for each token how much it shows of the
     facial expression, (N, 64); such tokens get more weight in the loss, because they are few. `folder`: for the
     checkpoint, from which an interrupted training resumes. `compiled`: whether to use torch.compile.
     Returns a dict with the number of `steps`, the final `loss` and the number of `parameters`.

@@ -138,7 +138,7 @@ def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: 
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the cosine threshold at which false matches and false rejections are equally frequent, and their rate.
+    """Returns the cosine threshold where false matches and false rejections are equally frequent, and the rate there.
 
     `same`, `different`: the cosines of pairs that show one person, and of pairs that show two persons.
     """

@@ -117,8 +117,8 @@ def train_vae(
     """Trains a small autoencoder on pictures.
 
     `kind`: "flux" or "qwen"; `folder`: for the checkpoint, from which an interrupted training resumes; `compiled`:
-    whether to use torch.compile, which must be False for "flux": compiled, it learns nothing (torch 2.13, GroupNorm,
-    CPU). Returns the autoencoder, and a dict with the number of `steps`, the final `loss` and the number of
+    whether to use torch.compile. It must be False for "flux", which learns nothing if it is compiled (torch 2.13,
+    GroupNorm, CPU). Returns the autoencoder, and a dict with the number of `steps`, the final `loss` and the number of
     `parameters`.
     """
     torch.manual_seed(schedule.seed)

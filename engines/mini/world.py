@@ -91,7 +91,8 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 def edit_options(scene: Scene, task: str) -> list[str]:
     """Returns the values that an edit of the kind `task` (such as "pose") can give to the attribute that it changes.
 
-    The attribute's present value is left out, except a pose that the framing of the scene does not show.
+    The attribute's present value is left out. It is kept only for the task "pose", if the framing is not full body,
+    because the picture then hides the pose.
     """
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown

@@ -18,7 +18,7 @@ from engines.weights import components
 
 
 class LatentMaths(Protocol):
-    """Interface of a module that encodes pictures as the latents of one model family."""
+    """Interface of a Python module that encodes pictures as the latents of one model family."""
 
     def latent_factor(self, vae_config: Mapping[str, Any]) -> int:
         """Returns how many pixels wide and high the area is that one latent stands for.
@@ -57,7 +57,8 @@ class CaptionedFamily(Family):
     ) -> Tensors:
         """Encodes a picture as `latents`, (1, C, h, w) float32, after scaling and cropping it to its training size.
 
-        `resolution`: the picture is trained at about `resolution`² pixels; `generator`: draws from the VAE's posterior.
+        `parts`: the loaded models, by component name; `resolution`: the picture is trained at about `resolution`²
+        pixels; `generator`: draws from the VAE's posterior.
         Returns a dict with the one entry `latents`. Raises: BadInput if `references` is not empty, since these models
         take none.
         """

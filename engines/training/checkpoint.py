@@ -67,7 +67,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Describes a complete checkpoint on disk: its folder, its step, and the identity of its training."""
+    """Describes a complete checkpoint on disk: its folder, its step, and the `Identity` of its training."""
 
     folder: Path
     step: int

@@ -254,7 +254,7 @@ def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
 
 
 def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Concatenates the tensors (1, …) of several examples to batches (B, …), and returns these by name."""
+    """Concatenates the tensors (1, …) of several examples, and returns the batches (B, …) by name."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 

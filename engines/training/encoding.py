@@ -42,7 +42,7 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Encodes the pictures, captions and previews of a run that its cache lacks, and returns the cache keys of all.
+    """Encodes a run's pictures, captions and previews, except those that its cache has; returns the cache keys of all.
 
     With prior preservation it also generates and encodes the missing pictures of the class (any person). `sources`: the
     run's items with their hashes; `lease`: gives access to the GPU, used only if something is missing; `on_step`:

@@ -18,9 +18,9 @@ Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: name
 class Example:
     """Holds the cache keys of one training item's tensors, for one picture size; "" for a tensor that it lacks.
 
-    `words`: of the encoded caption; `no_words`: of the encoded empty caption, or the same as `words` if captions are
-    never dropped; `class_words`: of the encoded caption with the class word (such as "person") in place of the trigger;
-    `mirrored`: the keys of the item flipped left to right, None if it is never flipped.
+    `words`: key of the encoded caption; `no_words`: key of the encoded empty caption, or the same as `words` if
+    captions are never dropped; `class_words`: key of the encoded caption in which the class word (such as "person")
+    replaces the trigger; `mirrored`: the keys of the item flipped left to right, None if it is never flipped.
     """
 
     latents: str
@@ -39,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Loads the tensors of training examples from the cache."""
+    """Holds the cache keys of all examples of a training, and loads their tensors from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]

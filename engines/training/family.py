@@ -170,7 +170,7 @@ class Family(ABC):
         """
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates the tensors (1, …) of several examples to batches (B, …), and returns these by name."""
+        """Concatenates the tensors (1, …) of several examples, and returns the batches (B, …) by name."""
         return stack(rows)
 
     def shift(self, latents: Tensor) -> float:
@@ -239,8 +239,9 @@ class Family(ABC):
         return self.targets[params.targets]
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns descriptions of the components with these names (such as "vae"): key, size in bytes, loader.
+        """Returns descriptions of the components with these names (such as "vae").
 
+        Each has a key (equal for equal weights), the bytes on the GPU, and the function that loads the component.
         `base`: the precision of the transformer, nf4 or int8; "" for the one in the model's registry row.
         """
         rows = {"transformer": self.spec_with_base(base)}
@@ -273,7 +274,7 @@ class Family(ABC):
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
         """Estimates the bytes of GPU memory that a training needs in addition to the frozen weights.
 
-        These hold the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
+        They hold the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
         largest number of reference pictures of an example; models that take none ignore it. The GPU manager uses this
         estimate until it has measured the real value.
         """

@@ -68,8 +68,8 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 def slot(family: str, module: str) -> Slot | None:
     """Returns where the weights of a diffusers module are in the naming scheme of the model's makers.
 
-    `family`: the name of the model family; `module`: the module's full name in diffusers, which is also the result's if
-    the makers use diffusers' names. Returns None if the makers' scheme has no such module.
+    `family`: the name of the model family; `module`: the module's full name in diffusers. If the makers use diffusers'
+    names, the result has the same name. Returns None if the makers' scheme has no such module.
     """
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)
@@ -79,7 +79,7 @@ def slot(family: str, module: str) -> Slot | None:
 def prefixed(form: str, module: str) -> str:
     """Returns the name of a module in a LoRA file of kohya or comfyui.
 
-    The ending (such as ".lora_down.weight") is not part of it. `form`: kohya or comfyui; `module`: its name in the
-    scheme of the model's makers.
+    The result lacks the ending, such as ".lora_down.weight". `form`: kohya or comfyui; `module`: the module's name in
+    the scheme of the model's makers.
     """
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

@@ -23,8 +23,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
     """Turns bfloat16 autocast on or off inside a `with` block, as the model and the device require.
 
-    `held`: the dtype of the model's weights. Autocast is on if it is not float32, or if the device multiplies bfloat16
-    faster than float32.
+    `held`: the dtype of the model's weights. Autocast is on if `held` is not float32, or if the device multiplies
+    bfloat16 faster than float32.
     """
     narrow = held is not torch.float32 or fast_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
@@ -41,8 +41,8 @@ def attention(device: torch.device) -> AbstractContextManager[object]:
 def checkpointing(device: torch.device) -> Callable[..., Any]:
     """Returns a checkpointing function to be passed to a diffusers model's `enable_gradient_checkpointing`.
 
-    In the backward pass the function recomputes each block under `attention(device)`, so that attention has the same
-    precision as in a forward pass under it.
+    In the backward pass the function recomputes each block under `attention(device)`. The caller runs the forward pass
+    under the same context manager, so that attention has equal precision in both.
     """
 
     def recompute(block: Any, *args: Any) -> Any:

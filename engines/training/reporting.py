@@ -63,8 +63,8 @@ def peak_memory(device: torch.device) -> int:
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
     """Yields a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
 
-    `begun`: the step from which the training resumes, 0 for a new one. If older files have later steps, TensorBoard
-    ignores them there, since the resumed training takes these steps again.
+    `begun`: the step from which the training resumes, 0 for a new one. Older files may have steps after `begun`. The
+    new file tells TensorBoard to ignore these, since the resumed training repeats them.
     """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:

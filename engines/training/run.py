@@ -131,7 +131,7 @@ class RunLease:
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Loads a stage's components onto the device for a `with` block, after unloading all others.
 
-        `name`: the stage, encode or train. Yields the modules on the device by component name, such as "vae".
+        `name`: the stage, "encode" or "train". Yields the modules on the device by component name, such as "vae".
         """
         wanted = {component.key: component for component in self._stages[name].components}
         for key in [key for key in self._placed if key not in wanted]:

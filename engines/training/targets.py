@@ -13,9 +13,9 @@ JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)
 class Targets:
     """Describes which linear layers of a transformer get a LoRA.
 
-    `pattern`: a regular expression for their full names. `widths` has one entry for each kind of block: the key is the
-    name of the config entry with the number of such blocks, and the value is the sum of the input and output widths of
-    one block's layers, in multiples of the hidden size.
+    `pattern`: a regular expression for their full names. `widths` has one entry for each kind of block. Its key is the
+    name under which the transformer's config has the number of such blocks, such as "num_layers". Its value is the sum
+    of the input and output widths of those layers in one block, in multiples of the hidden size.
     """
 
     pattern: str

@@ -69,8 +69,8 @@ class LoraTrainer:
     def plan(self, run: TrainRun) -> Plan:
         """Checks a run and returns its two stages, each with the components that it needs on the GPU.
 
-        The stage encode needs the encoders; the stage train needs the transformer, and the VAE for previews. Raises:
-        BadInput for parameters or previews that would fail later.
+        The stage "encode" needs the encoders; the stage "train" needs the transformer, and the VAE for previews.
+        Raises: BadInput for parameters or previews that would fail later.
         """
         self._check(run)
         family, params = self.family, run.params

@@ -49,9 +49,9 @@ class Workers(Protocol):
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context manager whose block one process of each machine runs before the others.
+        """Returns a context manager that lets one process of each machine run the block before the others.
 
-        So that process fills the cache of encoded pictures and captions, and the others only read it.
+        This process fills the cache of encoded pictures and captions; the others then only read it.
         """
         ...
 
@@ -135,9 +135,9 @@ class DistributedWorkers:
         return torch.stack(added)
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context manager whose block the first process of each machine runs before the others.
+        """Returns a context manager that lets the first process of each machine run the block before the others.
 
-        So that process fills the cache of encoded pictures and captions, and the others only read it.
+        This process fills the cache of encoded pictures and captions; the others then only read it.
         """
         first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
         return first

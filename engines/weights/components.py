@@ -79,10 +79,12 @@ def in_form(spec: ModelSpec, form: str) -> ModelSpec:
 
 
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
-    """Returns the description of one component of a model: key, bytes on the GPU, and how to load it. Reads no weights.
+    """Returns the description of one component of a model. Reads no weights.
 
-    The bytes are those in the registry row. If it has none, they are those recorded when the component was quantised,
-    or else are computed from the shapes of its weights. `folder`: the model's folder. Raises: ModelMissing.
+    The description has a key (equal for equal weights), the bytes on the GPU, and the function that loads the
+    component. The bytes are those in the registry row. If the row has none, they are those recorded when the component
+    was quantised, or else are computed from the shapes of its weights. `folder`: the model's folder. Raises:
+    ModelMissing.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -243,7 +245,10 @@ def scheduler(folder: Path) -> Json:
 
 
 def config(folder: Path, name: str) -> Json:
-    """Returns the config.json of a component of the model in `folder`, such as "vae". Raises: ModelMissing."""
+    """Returns the content of a component's config.json.
+
+    `folder`: the model's folder; `name`: the component, such as "vae". Raises: ModelMissing.
+    """
     return _read_json(folder / name / "config.json")
 
 

@@ -42,9 +42,10 @@ def wanted(spec: ModelSpec) -> bool:
 
 
 def component(spec: ModelSpec, folder: Path) -> Component:
-    """Returns the description of the transformer without its modulation layers: key, bytes on the GPU, how to load it.
+    """Returns the description of the transformer without its modulation layers.
 
-    `folder`: the model's folder. Raises: ModelMissing.
+    The description has a key (equal for equal weights), the bytes on the GPU, and the function that loads the
+    transformer. `folder`: the model's folder. Raises: ModelMissing.
     """
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
@@ -65,10 +66,11 @@ def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
 
 
 def grid_bytes(config: Config, dtype: torch.dtype) -> int:
-    """Returns the bytes of RAM that the table of modulation outputs takes in a training with one batch size.
+    """Returns the bytes of RAM that the table of modulation outputs takes in a training.
 
-    The table has a row for each noise level of `GRID`, and one for level 0 in models that use it for reference
-    pictures. `config`: the transformer's config.json; `dtype`: the compute dtype.
+    All batches are taken to have the same size, since the table has separate rows for each batch size. There is one row
+    for each noise level of `GRID`, and one for level 0 in models that use it for reference pictures. `config`: the
+    transformer's config.json; `dtype`: the compute dtype.
     """
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
@@ -88,7 +90,7 @@ def load(spec: ModelSpec, folder: Path) -> Loaded:
 
 
 def tabled(transformer: Loaded, layers: Layers) -> Loaded:
-    """Removes a transformer's modulation layers, puts an empty table of their outputs in their place, and returns it.
+    """Replaces a transformer's modulation layers by an empty table of their outputs; returns the transformer.
 
     Before the transformer can compute, `cover` must fill the table for the noise levels of the forward passes.
     `layers`: a function that takes a modulation layer's path and a device, and reads that layer from the disk.

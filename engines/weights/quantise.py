@@ -60,7 +60,7 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
     """Replaces the linear layers of a model by quantised layers without weights, and returns the model.
 
     `form`: nf4 or int8; bf16 leaves the model as it is; `dtype`: the compute dtype; `keep`: names of top-level modules
-    that are not quantised, in addition to those that never are.
+    to leave unquantised; some others, such as `proj_out`, always are.
     """
     if form in FORMS:
         for path in quantisable(model, keep):
@@ -69,10 +69,10 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
 
 
 def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the tensors, by full names, that are stored for one weight of a model that `skeleton` returned.
+    """Converts one weight of a model into the tensors that are stored for it, and returns them by full names.
 
-    For a weight of a quantised layer these are its quantised tensors. For any other weight it is that weight in
-    `dtype`, the compute dtype. `name`: the weight's full name; `form`: bf16, nf4 or int8.
+    A weight of a quantised layer is quantised; any other weight is converted to `dtype`, the compute dtype. `model`:
+    what `skeleton` returned; `name`: the weight's full name; `form`: bf16, nf4 or int8.
     """
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
@@ -121,8 +121,8 @@ def check_whole(model: nn.Module, where: str) -> None:
 def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """Quantises the linear layers of a loaded model in place, one after another, and returns the model.
 
-    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that are not quantised, in
-    addition to those that never are.
+    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules to leave unquantised; some
+    others, such as `proj_out`, always are.
     """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
@@ -156,7 +156,7 @@ def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
 def quantisable(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     """Returns the paths of those linear layers of a model that are to be quantised.
 
-    `keep`: names of top-level modules that are not quantised, in addition to those that never are.
+    `keep`: names of top-level modules to leave unquantised; some others, such as `proj_out`, always are.
     """
     kept_at_the_top = {*_KEPT_AT_THE_TOP, *keep}
     paths = []

@@ -130,9 +130,10 @@ class Vocabulary:
     ) -> list[tuple[str, Tags]]:
         """Returns `n` varied prompts, each as a pair of the prompt and the tags that it asks for.
 
-        `subject`: the class of the character, such as "person"; `aims`: sets of tags; each prompt asks for all tags of
-        one set, the sets take turns, and only the other tags vary. Each axis (such as pose) takes all its values before
-        one repeats. A prompt asks for a pose only if it shows the full body. The same seed gives the same prompts.
+        `subject`: the class of the character, such as "person"; `aims`: sets of tags, which take turns: each prompt
+        asks for all tags of one set, and only its other tags vary. With () all tags vary. Each axis (such as pose)
+        takes all its values before one repeats. A prompt asks for a pose only if it shows the full body. The same seed
+        gives the same prompts.
         """
         rng = random.Random(f"scenes {seed}")
 

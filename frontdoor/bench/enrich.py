@@ -36,8 +36,8 @@ FASTER, GREY_LEVELS = 1.5, 2
 def measure(options: argparse.Namespace) -> list[Row]:
     """Measures the seconds of an edit by the studio's engine and by diffusers' pipeline; returns the report's rows.
 
-    Both make the same edits, block by block, and take turns in being first. The rows also tell how much the two results
-    of each edit differ. `options` is not used.
+    Both make the same edits, one group of edits after another; which of the two comes first alternates from group to
+    group. The rows also tell how much the two results of each edit differ. `options` is not used.
     """
     del options
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:

@@ -73,8 +73,8 @@ def trainings() -> Iterator[Row]:
     """Yields report rows with the computed memory in GiB of trainings of the full-size models.
 
     The first rows are the GPU memory of the training steps, for each model, form of weights and picture size in
-    TRAINING. The last rows are the host memory of a table that holds the outputs of a model's modulation layers during
-    a training. They are for the models that are trained with such a table.
+    TRAINING. The last rows are host memory: some models are trained with a table of the outputs of their modulation
+    layers, and these rows are the size of that table for each such model.
     """
     for (name, form), goals in TRAINING.items():
         spec = load_class("engines.weights.components:in_form")(_named(name), form)

@@ -63,7 +63,7 @@ class Script:
 def t5_tokenizer(folder: Path) -> None:
     """Rewrites the tokenizer in `folder` as one of the class T5Tokenizer, the only class that diffusers' script opens.
 
-    The words keep their ids.
+    The tokens keep their ids.
     """
     from transformers import AutoTokenizer, T5Tokenizer
 

@@ -34,11 +34,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
-    """Makes many API calls, then opens many pages, then many review links; yields four report rows after each kind.
+    """Makes API calls, then opens pages, then opens and closes review links; yields four report rows for each kind.
 
-    The four rows are the server's memory in MiB, its growth in MiB since before the kind, its growth in KiB per call,
-    page or link in the second half of them, and the growth in the number of open files. `calls`, `pages` and `links`
-    tell how many are made. `client` sends the requests; `process` is the server's.
+    The four rows are the server's memory in MiB at the end, its growth in MiB since the start, its growth in KiB per
+    call, page or link in the second half, and how many more files are open. `calls`, `pages` and `links` are the
+    numbers of calls, pages and links. `client` sends the requests; `process` is the server's.
     """
     events = client.get("/config").raise_for_status().json()["dependencies"]
     at_load = next(each for each in events if any(event == "load" for _, event in each["targets"]))

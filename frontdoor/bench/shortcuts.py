@@ -56,9 +56,9 @@ class Scale:
     """Holds how much is drawn to compare faster ways of drawing, such as caches and batches, with the plain way.
 
     `rounds` is how often each way is timed, `pictures` how many are drawn in each round, `batch` how many in the
-    comparison of batches. `steps` is the number of denoising steps, 0 for the models' own; `long` is their number in
-    the comparisons of the first-block cache. `tiled` is the side in pixels of the pictures that the VAE decodes in
-    tiles. `backend` is the name of torch.compile's backend.
+    comparison of batches. `steps` is the number of denoising steps, 0 for the models' own; `long` is the number of
+    steps in the comparisons of the first-block cache. `tiled` is the side in pixels of the pictures that the VAE
+    decodes in tiles. `backend` is the name of torch.compile's backend.
     """
 
     rounds: int = 3
@@ -95,7 +95,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 def rows(scale: Scale) -> Iterator[Row]:
     """Compares each faster way of drawing with the plain way, on one CPU thread; yields three report rows for each.
 
-    The rows are those of `compare`.
+    The three rows are the speed-up, the largest and the mean difference of the pictures; see `compare`.
     """
     with _one_thread():
         for comparison in comparisons(EmbeddedModels(), scale):

@@ -98,7 +98,7 @@ class Workbench:
     def run(self, name: str, number: int) -> WatchedRun:
         """Trains a new LoRA in a process of its own and returns its time to the first step, step time and peak memory.
 
-        `name` is one of `contestants`. `number` is that of the round; each round writes to its own folder.
+        `name` is one of `contestants`. `number` is the number of the round; each round writes to its own folder.
         """
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours" or not self._peer:

@@ -53,7 +53,7 @@ def _run_demo(out: Path, seed: int) -> Report:
 
 
 def compare(turns: Sequence[Report]) -> Iterator[Row]:
-    """Yields report rows with means over all characters, which compare the versions of LoRA and editor.
+    """Yields report rows with means over all characters, for each version of the character's LoRA and of the editor.
 
     A mean is given for each version, and for the difference between two versions. The difference is first computed for
     each character alone, and its mean has a 95 % interval. `turns` holds one report for each character.

@@ -27,9 +27,9 @@ class WatchedRun:
 def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> WatchedRun:
     """Runs a training's `command` as a process and returns its measured figures.
 
-    The steps are read from its standard error: `steps` is a pattern whose group is the number of a step. At step
-    `until` the process is ended; None lets it finish. Raises: RuntimeError with the end of the output when the training
-    fails.
+    `steps` is a pattern that finds the finished steps in what the process writes to its standard error; its group is
+    the step's number. At step `until` the process is ended; None lets it finish. Raises: RuntimeError with the end of
+    the output when the training fails.
     """
     began, seen, said = time.perf_counter(), dict[int, float](), b""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -150,13 +150,13 @@ def row(job: Job) -> Json:
 
 
 def queue_position(jobs: list[Job], job_id: str) -> int:
-    """Returns the number of running and queued jobs before this one in `jobs`; 0 where this job runs or has ended."""
+    """Returns the number of running and queued jobs in `jobs` before the job `job_id`; 0 where it runs or has ended."""
     waiting = [job.id for job in jobs if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return waiting.index(job_id) if job_id in waiting else 0
 
 
 class Answering:
-    """Holds the workplace for the classes of the scripted API's functions, which inherit from this class.
+    """Holds the workplace for its subclasses, whose methods are the functions of the scripted API.
 
     The workplace gives access to all characters, the queue of jobs, the models and the GPU.
     """

@@ -102,7 +102,7 @@ class Sharing(Protocol):
 
 
 class Api(PictureApi):
-    """Holds all functions of the scripted API, which `API_NAMES` lists: methods that take ids and return JSON."""
+    """Holds all functions of the scripted API as methods that take ids and return JSON; `API_NAMES` lists them."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:
         super().__init__(workplace)
@@ -130,7 +130,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Returns the memory, disk and time that train_submit needs with these arguments, and checks with remedies."""
+        """Returns what train_submit with these arguments needs in memory, disk and time, and a list of checks."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -146,7 +146,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a LoRA training; `phase`: all, head, body shots; drawn `scenes`: best, all, none; `start`: version."""
+        """Queues a LoRA training; `phase`: all, head, body; generated `scenes`: best, all, none; `start`: a version."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -184,7 +184,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt; None: of preset scenes or, with `gaps`, of failed model card cells."""
+        """Queues `count` pictures per prompt; without prompts, of preset scenes, or of failed card cells if `gaps`."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -205,7 +205,7 @@ class Api(PictureApi):
         params: Knobs | None = None,
         key: Id = "",
     ) -> Answer:
-        """Queues a model card: test pictures of a version, "" the base model, drawn with each of `seeds` and judged."""
+        """Queues a model card: test pictures, drawn with each of `seeds` and judged; `version` "" is the base model."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
         return self._queued(
@@ -231,13 +231,13 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """Returns the memory, disk and time that refine_submit needs to train the editor, and checks with remedies."""
+        """Returns what refine_submit needs in memory, disk and time to train the editor, and a list of checks."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
     def refine_submit(self, character_id: Id, params: Knobs | None = None, model: Id = "", key: Id = "") -> Answer:
-        """Queues a LoRA training of the editor on edits that reviewers approved or corrected; `params`: TrainParams."""
+        """Queues a LoRA training of the editor on approved and corrected edits; `params`: TrainParams by name."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
 

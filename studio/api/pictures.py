@@ -116,14 +116,14 @@ class PictureApi(Answering):
 
     @answers
     def character_import(self, file: File) -> Answer:
-        """Queues restoring a character from the backup zip at path `file`; the job's artifacts will hold its id."""
+        """Queues restoring a character from the backup zip `file`; the job's artifacts will hold the character's id."""
         return self._queued(backup.submit_import(self._studio, file))
 
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
-        """Imports the pictures, folders and zips at the paths `files`; returns new ids, and refusals with reasons."""
+        """Imports the pictures, folders and zips at paths `files`; returns new ids, and refused files with reasons."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )
@@ -151,7 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns a picture; ids of its sources, edits, `twins` (same prompt, other LoRA), versions trained on it."""
+        """Returns a picture, with ids of its sources, edits, `twins` (other LoRA only) and versions trained on it."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -204,7 +204,7 @@ class PictureApi(Answering):
 
     @answers
     def changes_undo(self, character_id: Id) -> Answer:
-        """Undoes the last change of many pictures' captions, tags or stars, except where one was edited again since."""
+        """Undoes the last change of many pictures' captions, tags or stars; keeps what was edited again after it."""
         words, count = bulk.undo(self._studio.desk(character_id))
         return {"undone": words, "count": count}
 
@@ -289,14 +289,14 @@ class PictureApi(Answering):
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Answer:
-        """Returns how many edits of each type were accepted, and planned edits of the refused types; starts nothing."""
+        """Returns how many edits of each type were accepted, and a plan of new edits of the types that were refused."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id = "") -> Answer:
-        """Queues the edits in an enrich_plan's `rows`; `version`: editor LoRA, "" the adopted one, "base" for none."""
+        """Queues the edits in `rows`, from enrich_plan; `version`: editor LoRA, "" the adopted one, "base" for none."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns the next `count` pictures to review, the least predictable verdict first, and how many wait."""
+        """Returns `count` pictures to review, mostly those of least predictable verdict, and how many are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}

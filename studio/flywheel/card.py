@@ -204,8 +204,9 @@ def missed(desk: Desk, version: str = "") -> list[Tags]:
 def to_show(desk: Desk) -> list[Tags]:
     """Returns the tags that new edits should have, so that the next version learns what the version in use failed at.
 
-    The tags are those that `lessons` finds in the newest model card of the version in use. Where that has none, the
-    newest model card of any version is taken. Raises: BadInput without a model card, or where no cell failed.
+    The tags are those that failed cells of the newest model card asked for, and those of similar cells that passed (see
+    `lessons`). The model card is that of the version in use, or else of any version. Raises: BadInput without a model
+    card, or where no cell failed.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -242,9 +243,9 @@ def misses(run: CardRun) -> list[Tags]:
 def lessons(run: CardRun) -> list[Tags]:
     """Returns the tags that failed cells of a model card asked for, and then those of similar cells that passed.
 
-    For each failed cell at most one passed cell is added: one that asked for the same except for a single axis, such as
-    the pose, on which the failed cell did not pass. Without this contrast, a version trained on T-poses alone would
-    draw T-poses even where the prompt says standing.
+    For each failed cell at most one passed cell is added. The two differ in a single axis, such as the pose, and the
+    failed cell did not pass on this axis. Without this contrast, a version trained on T-poses alone would draw T-poses
+    even where the prompt says standing.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]

@@ -80,7 +80,7 @@ def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[J
 
 
 def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
-    """Returns the payload, which is the stored parameters, of the job that would draw `drawing`; queues nothing.
+    """Returns the payload (the stored parameters) of the job that would draw `drawing`; queues nothing.
 
     Checks the drawing's model, version, parameters and LoRAs. Raises: as `submit`.
     """
@@ -339,9 +339,10 @@ def scene_items(
 ) -> list[GenerateParams]:
     """Returns the parameters of `n` pictures of the character in different scenes, with the studio's own prompts.
 
-    The seeds count up from `seed`. With `aims`, tags such as those of a model card's failed cells, each scene shows one
-    of the aims, all of them in turn. `version` is the id of a LoRA version, "" for the base model. `knobs` are
-    GenerateParams by name that replace the model's defaults. Raises: BadInput.
+    The seeds count up from `seed`. `aims` holds the tags that the scenes should show, one mapping for each scene in
+    turn, such as the tags of a model card's failed cells; () leaves the scenes free. `version` is the id of a LoRA
+    version, "" for the base model. `knobs` are GenerateParams by name that replace the model's defaults. Raises:
+    BadInput.
     """
     taken("count", n, Many)
     store = desk.store

@@ -37,7 +37,7 @@ GROUPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Part):
-    """Holds a mean, `middle`, of `n` pictures with its 95 % confidence interval, `low` to `high`."""
+    """Holds the mean `middle` of a figure over `n` pictures, and its 95 % confidence interval from `low` to `high`."""
 
     middle: float
     low: float
@@ -107,7 +107,10 @@ class Chapter(Part):
 
 
 def story(desk: Desk) -> list[Chapter]:
-    """Returns a `Chapter` for each character version outside the trash, newest first, and for the base model last."""
+    """Returns what is known of each character version outside the trash, and of the base model.
+
+    The newest version comes first, the base model last.
+    """
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
     cards = [newest_card(store, version) for version in versions]

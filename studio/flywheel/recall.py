@@ -42,7 +42,7 @@ _EULER: Final = "euler"
 
 @dataclass(frozen=True)
 class Recalled:
-    """Holds the settings that a picture was drawn with, as far as they can be used here.
+    """Holds the settings that a picture was drawn with, as far as this studio can use them.
 
     `version` is the id of a LoRA version, "" for the base model. `lost` holds one text for each setting that is not
     available here or was replaced.
@@ -302,7 +302,8 @@ def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
 def lora_name(store: Store, file: str) -> str:
     """Returns the name of a LoRA for the page, given the path of its file.
 
-    For the file of one of the character's versions or checkpoints that is their name, else the file's own name.
+    For the file of a character version it is the version's name, for the file of a checkpoint the version's name and
+    the step, and for any other file the file name.
     """
     path = Path(file)
     for each in _versions(store):

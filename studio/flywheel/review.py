@@ -161,8 +161,8 @@ def to_mend(desk: Desk) -> list[ImageRecord]:
     """Returns the wrong edits that wait for a correction: one picture for each open case.
 
     A case is a wrong edit together with all new tries at it; a correction or an approved try closes it. Of each open
-    case the latest picture with the verdict “needs correction” is returned. The picture that was decided last is the
-    last one.
+    case the latest picture with the verdict “needs correction” is returned. The list is in the order of these verdicts,
+    oldest first.
     """
     store = desk.store
     lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]

@@ -47,9 +47,10 @@ def silent(words: str) -> None:
 
 @dataclass(eq=False)
 class CardLease:
-    """Represents the exclusive use of the GPU by one job; its fields are the arguments of `GpuManager.lease`.
+    """Represents the exclusive use of the GPU by one job.
 
-    It implements engines.api.protocols.Lease.
+    `plan`, `key`, `cancelled` and `waiting` are the arguments of `GpuManager.lease`. The class implements
+    engines.api.protocols.Lease.
     """
 
     manager: GpuManager

@@ -267,8 +267,9 @@ class GpuManager:
     def ran_out(self, active: Active) -> OutOfMemory:
         """Frees memory after a stage ran out of it, and returns the error to raise.
 
-        Evicts all components that are not in use. The next time the stage runs with no idle components beside it, or as
-        its next variant that saves memory. The error is RanOut where such a way is left, else OutOfMemory.
+        Evicts all components that are not in use. When the job is run again, the stage is tried without idle components
+        beside it, or as its next variant that saves memory. The error is RanOut, or OutOfMemory where no further try
+        is left.
         """
         form, lease = active.stage, active.lease
         with self._moves:

@@ -192,7 +192,7 @@ class Residents:
     def settle(self) -> None:
         """Drops weights from RAM until the limit for RAM holds again.
 
-        It is called after use, because components may then take more RAM beside their weights than before.
+        A component that has been used may take more RAM beside its weights than before, so this is called afterwards.
         """
         self._trim()
 

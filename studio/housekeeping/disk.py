@@ -85,7 +85,7 @@ def use(desk: Desk) -> Use:
 def prunable(desk: Desk) -> list[Prunable]:
     """Returns the checkpoints of a character's ended trainings that can be deleted.
 
-    These are all but the last one of each training, the recommended one, and those of which a version was made.
+    Not returned are each training's last checkpoint, its recommended one, and those of which a version was made.
     """
     workplace, found = desk.workplace, []
     for job in workplace.jobs.list(desk.id):

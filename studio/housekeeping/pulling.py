@@ -55,7 +55,7 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
 def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: str = "") -> Job:
     """Queues the download of the model named `name` and returns the job, or the one that runs or waits already.
 
-    A download of it that was stopped is continued. `form` is one of FORMS: a quantisation, or the unquantised weights.
+    A stopped download of the model is continued. `form` is one of FORMS: a quantisation, or the unquantised weights.
     `source` is the path of a folder or file on this machine to take the weights from, "" for the Hugging Face hub.
     Raises: NotFound; BadInput for a `form` or `source` that cannot be used, or a model that is here already; ModelGated
     without a token; DiskFull.

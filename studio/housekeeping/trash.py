@@ -22,8 +22,8 @@ class Emptying:
     """Holds what emptying a character's trash would do.
 
     `ids` are the pictures to delete, which frees `nbytes`. `stay` are the pictures to keep, as (id, reason). `shown`
-    are deleted pictures whose thumbnail is kept, because the page shows it beside a picture that remains: one that was
-    made from the deleted picture, or whose most similar original it was.
+    are pictures, deleted now or before, whose thumbnails are kept for the page, because a picture that remains was made
+    from them or is most similar to them.
     """
 
     ids: tuple[str, ...]

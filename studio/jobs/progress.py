@@ -23,7 +23,7 @@ class Breaks:
     def left(self, step: int, total: int) -> int:
         """Returns how many interruptions are still to come after step `step` of `total`.
 
-        One that follows directly after this step is not counted.
+        An interruption directly after this step is not counted.
         """
         if not self.reports or step >= total:
             return 0

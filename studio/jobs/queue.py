@@ -113,8 +113,8 @@ class Jobs:
     ) -> Job:
         """Queues a job and returns it; where one of the same kind, character and non-empty `key` exists, returns that.
 
-        `title` is its name on the page, `total` its number of items or steps. With `here` it runs at once in the
-        calling thread. Raises: NotFound for an unknown kind, BadInput for text that no page can show."""
+        `title` is the job's name on the page, `total` its number of items or steps. With `here` it runs at once in the
+        calling thread. Raises: NotFound for an unknown kind, BadInput for control characters in `payload` or `key`."""
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
         asked = json.loads(json.dumps(payload.to_json()))
@@ -192,7 +192,7 @@ class Jobs:
         return job.replace(**again, error=JobError(), artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
-        """Moves a queued job before another queued one; `before_id` None is the end. Raises: NotFound, BadInput."""
+        """Moves a queued job before another, None for the end. Raises: NotFound; BadInput where one is not queued."""
         with self._wake:
             job = self.get(job_id)
             queue = [other for other in self.list() if other.state is JobState.QUEUED and other.id != job_id]
@@ -333,7 +333,7 @@ class Jobs:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
-        """Sets the text of what a job waits for, "" when the wait is over; the text is not stored on the disk."""
+        """Sets the text that says what a job waits for, "" when the wait is over; it is not stored on the disk."""
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 

@@ -146,8 +146,8 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
     """Scores stored pictures against the originals, writes the scores to their records, and returns id -> score.
 
-    A score is None where no face was found. Scores of other versions of the scorer are kept. Pictures that cannot be
-    opened are left out.
+    A score is None without a face or without originals. Scores of other versions of the scorer are kept.
+    Pictures that cannot be opened are left out.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     reference = gallery(desk)

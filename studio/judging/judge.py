@@ -72,10 +72,10 @@ class Judge:
         return scores.get(self.gallery.version)
 
     def advice(self, scores: Scores) -> dict[str, str]:
-        """Returns advice for the reviewer of a picture, as name -> text; an empty dict for none.
+        """Returns advice for the reviewer of a picture, as name of the problem -> text; an empty dict for none.
 
-        It says that no face was found, or that the picture is nearly a copy of an original. `scores` is a dict of
-        scorer version -> similarity.
+        The problems are that no face was found, and that the picture is nearly a copy of an original. `scores` is a
+        dict of scorer version -> similarity, None without a face or without originals; it is empty without a scorer.
         """
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:

@@ -101,9 +101,9 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
     """Returns the largest share of a picture's area, 0…1, that training crops away to fit it to a trained size.
 
-    `size` is the picture's (width, height). The trained sizes have about the area of a square with the side
-    `resolution`, or one of `resolutions`, of `params`; None takes the generator's defaults. Sides that are not whole
-    numbers are skipped, because the check of the parameters refuses them.
+    `size` is the picture's (width, height). A trained size has about the area of a square whose side is the
+    `resolution`, or one of the `resolutions`, in `params`. `params` None takes the generator's defaults. A side that is
+    no whole number is skipped, because the check of the parameters refuses it.
     """
     knobs = params or spec.params(TrainParams)
     sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
@@ -111,7 +111,7 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """Returns advice, as name -> text, on a picture so elongated that training would crop much of it away.
+    """Returns advice, as the problem's name -> text, on a picture so elongated that training crops much of it away.
 
     Returns an empty dict for any other picture. `model` is the generator's name, `size` the picture's (width, height).
     """

@@ -13,7 +13,7 @@ from studio.records.image import Kind
 
 
 class Role(StrEnum):
-    """What a LoRA or its dataset is for: drawing the character, or editing pictures."""
+    """Names what a LoRA or its dataset is for: drawing the character, or editing pictures."""
 
     CHARACTER = "character"
     EDITOR = "editor"
@@ -22,8 +22,8 @@ class Role(StrEnum):
 class Lesson(StrEnum):
     """Names the kind of a training example for an editor model; each example is an approved edit.
 
-    It is golden where a human corrected a wrong result, marked the area to edit, or tried again with other words; all
-    other examples are positive.
+    An example is golden where a human corrected a wrong result, marked the area to edit, or tried again with other
+    words; all other examples are positive.
     """
 
     GOLDEN = "golden"

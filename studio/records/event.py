@@ -99,7 +99,7 @@ _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has
 
 
 def read_event(line: Mapping[str, Any]) -> Event:
-    """Returns the event that a parsed line of a job's log holds; an `Unknown` event where it fits no known kind."""
+    """Returns the event in a parsed line of a job's log; an `Unknown` event where the line fits no known kind."""
     kind = next((kind for name, kind in _BY_FIELD.items() if name in line), Unknown)
     if kind is not Unknown:
         try:

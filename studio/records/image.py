@@ -40,8 +40,8 @@ class Verdict(StrEnum):
 class Likeness:
     """Holds how similar a picture is to the originals, which are the imported pictures of the character.
 
-    `scores` maps the version of the identity scorer to the similarity, which is None where no face was found. `nearest`
-    is the id of the most similar original, "" for none.
+    `scores` maps the version of the identity scorer to the similarity, which is None where no face was found or where
+    there are no originals. `nearest` is the id of the most similar original, "" for none.
     """
 
     scores: Mapping[str, float | None]
@@ -92,5 +92,8 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the last similarity to the originals in `scores`; None where there is no score or no face."""
+        """Returns the picture's similarity to the imported pictures; None without a face, originals or a score.
+
+        It is the last value in `scores`, which has one for each version of the scorer.
+        """
         return list(self.scores.values())[-1] if self.scores else None

@@ -44,10 +44,10 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """Holds a picture that a job reports with a reason; `Without` names the three cases, such as left out.
+    """Holds a picture that a job left out, did not compare with, or made though it was stored already.
 
-    `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is the number of the
-    job's items that this concerns.
+    `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is how many of the
+    job's items, such as edits, this concerns.
     """
 
     image: str
@@ -193,10 +193,10 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns a text for the user on the pictures that a finished job reports, with reasons; "" for none.
+        """Returns a text for the user on what a finished job left out, and why; "" where there is nothing to tell.
 
-        They are pictures that it left out, originals that it did not compare with, and results that are identical to a
-        stored picture. Of each of these lists the text names only the first few.
+        The text also names originals that the job did not compare with, and results that are identical to a stored
+        picture. Of each of the three lists it names only the first few.
         """
         words = []
         for what, done in WITHOUT_WORDS.items():

@@ -82,9 +82,9 @@ class PullPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class BackupPayload(Payload):
-    """Holds the zip file of a job that makes or restores a character's backup.
+    """Holds the parameter of a job that makes a character's backup or restores one; the backup is a zip file.
 
-    `file` is the zip's name where a backup is made, and the zip's path where it is restored.
+    `file` is the name of the zip to make, or the path of the zip to restore from.
     """
 
     file: str
@@ -94,9 +94,10 @@ class BackupPayload(Payload):
 class PlanRow(Part):
     """Holds one planned edit: the source picture's id, the EditParams as JSON, and the tags the result should have.
 
-    `asked` maps a tag's axis to its value; `task` names the kind of edit, such as background. `mends` is the id of an
-    earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask file, relative to
-    the character's folder: only the mask's white part of the wrong result is redone; "" redoes the whole picture.
+    `asked` maps a tag's axis, such as angle, to its value; `task` names the kind of edit, such as background. `mends`
+    is the id of an earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask
+    file, relative to the character's folder: the wrong result is redone only where the mask is white; "" redoes all of
+    it.
     """
 
     source: str

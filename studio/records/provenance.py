@@ -13,7 +13,7 @@ from studio.records.base import UNLESS_DEFAULT, Json, Part
 
 @dataclass(frozen=True, kw_only=True)
 class LoraName(Part):
-    """Holds a LoRA by its name, its weight, and the hash that Civitai calls AutoV3; "" where the hash is unknown."""
+    """Holds a LoRA's name, its weight and its hash, which Civitai calls AutoV3; the hash is "" where it is unknown."""
 
     name: str
     weight: float

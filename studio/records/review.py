@@ -76,7 +76,7 @@ class Recrop(Record):
     """Holds one change of the crop of the picture with the id `image`; `before` is the crop that was replaced.
 
     A crop is left, top, right and bottom as fractions of the picture's size; an empty one is the whole picture.
-    `advice` is the advice on the shape that was replaced, "" for none.
+    `advice` is what the user was told about the shape of the former crop, "" for nothing.
     """
 
     image: str

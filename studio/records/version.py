@@ -30,7 +30,8 @@ class Checkpoint(Part):
 class Side(Part):
     """Holds how test edits turned out on one side of a comparison: either without or with an editor's new LoRA.
 
-    The test edits were kept out of the training. `outcomes` maps axes such as identity to outcomes, for each edit.
+    The test edits were kept out of the training. `outcomes` holds, for each edit, its outcome on each axis, such as
+    identity.
     `accepted` is the share of edits that passed among the `judged` ones, with its 95 % interval from `low` to `high`;
     `unknown` edits could not be judged. `identity_median` is the median similarity to the imported pictures.
     """
@@ -62,9 +63,10 @@ class Pair(Part):
 class Comparison(Part):
     """Holds how `n` edits that were kept out of an editor's training turned out without and with the new LoRA.
 
-    `before` and `after` are the figures without and with it. Of the `judged` pairs, `better` were accepted only with
-    the LoRA, `worse` only without it; `p` is the p-value of McNemar's test. `originals` is the number of imported
-    pictures that identity was judged by, None in older comparisons. `note` is a text for the user.
+    `before` and `after` are the figures without and with it. `judged` counts the edits of which both results could be
+    judged; of these, `better` were accepted only with the LoRA, `worse` only without it. `p` is the p-value of
+    McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
+    comparisons. `note` is a text for the user.
     """
 
     n: int = 0
@@ -83,7 +85,7 @@ class Comparison(Part):
 class Metrics(Part):
     """Holds the figures of a version's training: steps, final smoothed loss, seconds, and number of pictures.
 
-    `real_share` is the share of imported pictures, 0…1, where a picture that an epoch repeats counts each time. `edits`
+    `real_share` is the share of imported pictures in an epoch, 0…1; a repeated picture counts each time. `edits`
     compares edits without and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
     """
 

@@ -21,7 +21,7 @@ def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
     """Raises BadInput when a JSON value is nested too deep or holds control characters or lone surrogates.
 
     `what` names the value in the error message; the message also says where in the value the fault is. `room` is how
-    many levels of lists and objects may still lie in one another.
+    many levels deep lists and objects may be nested.
     """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):

@@ -55,7 +55,7 @@ class Batches:
         """Undoes the last change of many pictures; returns that change, and the ids of the restored pictures.
 
         What was changed again later stays: caption, tags and star of a picture are each restored only where they still
-        have the values of that change. Raises: NotFound where there is no change to undo.
+        have the value that this change set. Raises: NotFound where there is no change to undo.
         """
         with self._database.transaction():
             last = self.last()

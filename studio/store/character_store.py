@@ -143,7 +143,7 @@ class Store:
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
-        """Returns the path of a large file of a picture, which a browser shows upright and without transparency.
+        """Returns the path of a file for a large view of a picture; a browser shows it upright and opaque.
 
         `crop`: left, top, right, bottom as fractions, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
@@ -156,7 +156,7 @@ class Store:
         return self.update_image(image_id, mask="" if mask is None else self.keep_area(image_id, mask))
 
     def keep_area(self, image_id: str, mask: Image.Image) -> str:
-        """Stores a mask for a picture, without making it the picture's training mask.
+        """Stores a mask for a picture, such as the area that an edit redoes, without making it the training mask.
 
         Returns the path of the mask's file relative to the character's folder. Raises: NotFound; BadInput for a mask of
         another size than the picture, and for an all-black mask."""
@@ -394,7 +394,7 @@ class Store:
         return self._versions.adopted(role)
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores training entries as a dataset that never changes, and returns the dataset.
+        """Stores training entries (pictures with captions) as a dataset that never changes, and returns the dataset.
 
         `role` tells what is trained: the character or the editor. The same entries always give the same dataset."""
         return self._versions.freeze(role, entries)

@@ -109,7 +109,7 @@ def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
 
 
 def disk_refusal(error: BaseException, home: Path) -> UserError | None:
-    """Returns the error to show the user when a full, read-only or forbidden disk caused `error`; otherwise None.
+    """Returns the error to show the user when a full, read-only or inaccessible disk caused `error`; otherwise None.
 
     The whole chain of causes is searched, because libraries wrap the disk's errors in their own. `home` is the folder
     that the message names where the error names no file.

@@ -62,9 +62,10 @@ def decode(line: bytes) -> tuple[int, list[Op]] | None:
 
 
 def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
-    """Returns the commits in a journal's bytes, each as (number, operations), and how many bytes hold them.
+    """Returns the commits in a journal's bytes, each as (number, operations), and the number of bytes they take up.
 
-    An incomplete last line is left out: its commit was never reported as done. Raises: CorruptLine.
+    A last line that is incomplete or does not match its checksum is left out: a crash during a write leaves one.
+    Raises: CorruptLine where any other line does not match its checksum.
     """
     *whole, rest = data.split(b"\n")
     commits: list[tuple[int, list[Op]]] = []
@@ -168,7 +169,7 @@ class Journal:
 
     @property
     def due(self) -> bool:
-        """Returns whether the journal should be compacted: it is larger than the compaction limit and the snapshot."""
+        """Returns whether to compact the journal: it is larger than both the compaction limit and the snapshot."""
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:

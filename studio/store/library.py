@@ -286,7 +286,7 @@ class Library:
             return self._collections[record_class]
 
     def peaks(self) -> dict[str, int]:
-        """Returns the measured peaks of GPU memory, in bytes by the key under which `set_peak` stored them."""
+        """Returns the measured peaks of GPU memory in bytes, by the keys under which `set_peak` stored them."""
         return {key: int(value) for key, value in self._values("peaks").items()}
 
     def set_peak(self, key: str, peak: int) -> None:
@@ -323,10 +323,10 @@ def _move(source: Path, target: Path) -> None:
 
 
 def named(given: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the fields `name`, `trigger` and `subject`, as far as `given` has them, checked and stripped.
+    """Returns the fields `name`, `trigger` and `subject` of a character from `given`, checked and stripped.
 
-    An empty subject becomes `person`. Raises: BadInput for an empty name or trigger word, text of several lines, and
-    control characters.
+    A field that `given` lacks is left out; an empty subject becomes `person`. Raises: BadInput for an empty name or
+    trigger word, text of several lines, and control characters.
     """
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
     if values.get("subject") == "":

@@ -96,8 +96,8 @@ class LoraNames:
     def named(self, uses: Iterable[tuple[str, LoraUse]]) -> list[NamedLora]:
         """Returns the public name, weight and hash of each LoRA; the hash is "" where the file cannot be read.
 
-        `uses` are pairs of a public name and the LoRA's file with its weight; with the name "" the file's own name is
-        taken, without its suffix.
+        Each of `uses` is a pair of the public name and the LoRA's file with its weight. Where the public name is "",
+        the file's name without its suffix is taken.
         """
         return [
             NamedLora(name or Path(_name(use.file)).stem, use.weight, self._hash(Path(use.file))) for name, use in uses

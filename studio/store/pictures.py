@@ -110,8 +110,8 @@ class Pictures:
         """Returns the path of a thumbnail of a picture's crop, in which the parts outside the mask are darkened.
 
         `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. `crop` is left, top,
-        right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing. Raises:
-        NotFound, BadInput, UserError when writing fails.
+        right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing. When it
+        cannot be stored, the path of the picture's own file is returned. Raises: NotFound, NotAllowed, BadInput.
         """
         path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
@@ -191,9 +191,9 @@ class Pictures:
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a large file that shows a picture, or its part `crop`, upright and opaque in a browser.
+        """Returns the path of a file that shows a picture, or its part `crop`, large, upright and opaque in a browser.
 
-        Without a crop and without transparent pixels that is the picture's own file; otherwise a WebP is made. `file`
+        Without a crop and without transparent pixels this is the picture's own file; otherwise a WebP is made. `file`
         is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as fractions, ()
         for the whole picture. Raises: NotFound, NotAllowed, BadInput.
         """
@@ -294,7 +294,7 @@ def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
 
 
 def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
-    """Returns the two text chunks to store in a PNG with the provenance of its picture.
+    """Returns the two text chunks of a PNG that tell how its picture was made.
 
     `parameters` is the text that other tools read, `flenwheel` the provenance as JSON. Both are published with the
     picture, so `provenance` must hold no path of this machine (see `lora_names.without_places`). `size` is width and
@@ -320,7 +320,7 @@ def read_provenance(path: Path) -> Provenance:
 def provenance_text(data: bytes, name: str = "The file") -> str:
     """Returns the JSON text of the provenance (chunk `flenwheel`) in a picture file's bytes; "" where there is none.
 
-    `name` is the file's name for the error. Raises: BadInput for bytes that are no picture.
+    `name` is what an error message calls the file. Raises: BadInput for bytes that are no picture.
     """
     picture = decode(data, name)
     return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""

@@ -64,7 +64,7 @@ class JournalStorage(Storage):
             return {name: dict(self.documents(name)) for name in self._tables}
 
     def write(self, data: Tables) -> None:
-        """Makes the stored tables equal to `data`, as TinyDB asks; only the differences go to the journal."""
+        """Replaces all tables by `data`, as TinyDB's interface requires; only the differences go to the journal."""
         with self.transaction():
             for name, docs in self.read().items():
                 for key in docs.keys() - data.get(name, {}).keys():

@@ -48,9 +48,9 @@ class Verdicts:
     ) -> Decision:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
-        `reasons` are the reasons given for it. `correction` is the id of the corrected picture that came with it, ""
-        for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
-        verdict and for a picture in the trash.
+        `reasons` are the reasons given for the verdict. `correction` is the id of the corrected picture that came with
+        the verdict, "" for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput
+        for PENDING as verdict and for a picture in the trash.
         """
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:
@@ -177,8 +177,8 @@ class Verdicts:
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
         """Returns the records of a picture and of the earlier, wrong results that led to it, newest first.
 
-        From a new try or a correction the list goes on to the wrong result that it replaces, and so on. A picture that
-        is neither is the only one in the list.
+        After a new try or a correction comes the wrong result that it replaces, and so on. For any other picture the
+        list holds this picture alone.
         """
         chain = [image]
         while True:

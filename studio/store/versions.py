@@ -96,7 +96,7 @@ class Versions:
             return self._versions.put(version.replace(state=VersionState.ADOPTED))
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores training entries as a dataset that never changes, and returns the dataset.
+        """Stores training entries (pictures with captions) as a dataset that never changes, and returns the dataset.
 
         `role` tells what is trained: the character or the editor. The same entries always give the same dataset.
         """

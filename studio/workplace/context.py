@@ -64,8 +64,8 @@ class Context:
         """Reports that `step` of `total` steps are done; it is also the callback that engines get for their progress.
 
         `message` is a text for the user. `work` is the progress in forward passes, a finer unit than steps. With
-        `repeats_count` false, the time between two reports of the same step is left out of the time per step. `unit` is
-        the unit of the steps, such as bytes; "" for items. Raises: Cancelled when the job should stop.
+        `repeats_count` false, time between two reports of the same step does not count in the seconds per step. `unit`
+        is the unit of the steps, such as bytes; "" for items. Raises: Cancelled when the job should stop.
         """
         if self.cancelled():
             raise Cancelled
@@ -163,7 +163,7 @@ class Context:
 
     @contextmanager
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
-        """Yields exclusive use of the GPU for the stages of `plan`, after a wait where another job has it.
+        """Yields a lease: exclusive use of the GPU for the stages of `plan`. Waits while another job has the GPU.
 
         During the wait the job's record says what it waits for; cancelling the job ends the wait. Measured memory peaks
         are stored under `key`; with "" under a key made from each stage. Raises: OutOfMemory when a stage can never

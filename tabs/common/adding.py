@@ -93,7 +93,7 @@ def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
 def import_folder(desk: Desk, folder: str) -> str:
     """Imports a folder or zip and returns the report as HTML.
 
-    `folder` is its path on this machine, as it was typed. Raises: NotFound.
+    `folder` is its path on this machine, as it was typed. Raises: NotFound, or BadInput for a text that is no path.
     """
     path = inbox.typed_path(folder)
     if not os.path.lexists(path):
@@ -126,7 +126,7 @@ def dismiss(desk: Desk, data: dict[str, Any]) -> str:
 def import_report(job: Job, silent: str = "") -> Markup:
     """Returns the report of an import as HTML: what was imported, and the refused files with the reason and what to do.
 
-    `job` is that of the import; for a failed one the report is its error. `silent` is the reason why no captions are
+    `job` is the job of the import; if it failed, the report is its error. `silent` is the reason why no captions are
     being written, "" where there is none.
     """
     if job.error:

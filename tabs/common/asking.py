@@ -158,7 +158,7 @@ def kept_fields(desk: Desk) -> dict[str, Any]:
 def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
     """Stores `values`, those of the fields in KEPT, for the desk's character.
 
-    Stores nothing if `whose`, the id of the character for whom the values were entered, is another one.
+    `whose` is the id of the character for whom the values were entered; if it is another one, nothing is stored.
     """
     if whose == desk.id:
         generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))
@@ -174,7 +174,7 @@ def size_choices(spec: ModelSpec) -> list[tuple[str, str]]:
 def read_size(text: str | None) -> dict[str, int]:
     """Returns the size in a text such as `832 × 1216` as a dict with `width` and `height`.
 
-    The dict is empty for "" and None. Raises: BadInput.
+    The dict is empty for "" and None. Raises: BadInput for a text without a size.
     """
     if not (text or "").strip():
         return {}
@@ -187,10 +187,10 @@ def read_size(text: str | None) -> dict[str, int]:
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
     """Returns updates that show the fields for the chosen kind of prompts and list new scenes for the user to tick.
 
-    A scene is a prompt with a seed. In order: a key that identifies the listed scenes; the visibility of the prompt, of
-    the negative prompt and of the list; the list. `values` are those of FIELDS, from which the key is made; `planned`
-    is the key that the last call returned. If the key is the same, the list and its ticks stay; else the scenes are
-    listed anew, all of them ticked.
+    A scene is a prompt with a seed. The returned list holds, in order: a key that identifies the listed scenes; the
+    visibility of the prompt, of the negative prompt and of the list of scenes; that list. `values` are those of FIELDS;
+    `planned` is the key that the last call returned. If the new key is the same, the list and its ticks stay; else the
+    scenes are listed anew, all of them ticked.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)
@@ -248,7 +248,7 @@ def _count(asked: Asked) -> int:
 
 
 def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
-    """Returns the pictures to generate, as one `Drawing` for each version that is to generate some.
+    """Returns what to generate, as one `Drawing` for each version: the pictures' parameters and the version's id.
 
     The first is for the version `asked.version`. A second one follows only where `asked.against` names a version to
     compare with; it has the same prompts and seeds. Nothing is queued. Raises: BadInput, NotFound.

@@ -46,7 +46,8 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
 
     `before` and `after` are the chosen ids, of the older and the newer version. The row is visible once two versions
     have a model card, that is evaluation pictures to compare. A missing choice, or one without a model card, is
-    replaced: `after` by the version in use, `before` by the next older one, or else by any other.
+    replaced: `after` by the LoRA version in use, or else the newest with a model card; `before` by the next older one,
+    or else any other.
     """
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]

@@ -49,10 +49,10 @@ def elsewhere(role: Role) -> Markup:
 
 
 def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Entry]) -> Markup:
-    """Writes a dataset's pictures as a zip in the layout of the clicked button; returns a download link as HTML.
+    """Writes a dataset as a zip in the layout that another training tool reads; returns a download link as HTML.
 
-    `data` is what the button sent, `entries` is the dataset, `role` says whether it is a character's or an editor's.
-    Raises: BadInput.
+    `data` is what the clicked button sent, and names the tool. `entries` are the dataset's examples; `role` says
+    whether it is a character's or an editor's dataset. Raises: BadInput.
     """
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))

@@ -106,8 +106,8 @@ def find(
 
     `kind` is one of SHOWN and `order` one of SORTS. Each of the `words` has to occur in one of the picture's texts,
     such as its caption, name, tags or model; case does not matter. `only` are names of FILTERS, None for no filter.
-    Filters of one group, such as those of the verdict, are alternatives: a picture has to pass one of them. It has to
-    do so in every group that occurs in `only`.
+    Filters form groups, such as those of the verdict. In every group that occurs in `only`, a picture has to pass at
+    least one of the chosen filters.
     """
     found = of_kind(store, kind)
     wanted = words.lower().split()

@@ -146,7 +146,7 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 def draw_thrown(desk: Desk) -> Markup:
     """Returns the characters in the trash as HTML, each with a button that restores it.
 
-    Where there is no character outside the trash, a sentence says so.
+    If no character is left outside the trash, a sentence says so.
     """
     thrown = desk.workplace.library.trashed()
     return view("character", "trash", thrown=thrown, alone=not desk.id)

@@ -82,7 +82,7 @@ def first_block_cache(elem_id: str) -> gr.Slider:
 def models(
     workplace: Workplace, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
 ) -> list[tuple[str, str]]:
-    """Returns the models of a role as (label, name) choices; a label says where the weights are missing.
+    """Returns the models of a role as (label, name) choices; a label says so if the weights are missing.
 
     `role` is generator, editor or scorer. `fitting` decides for each model whether it is offered.
     """
@@ -92,5 +92,5 @@ def models(
 
 
 def marked(workplace: Workplace, model: str, label: str) -> str:
-    """Returns `label`, a model's label, with a note where its weights are missing; `model` is its name."""
+    """Returns `label`, a model's label, with a note added if its weights are missing; `model` is its name."""
     return label if workplace.registry.here(model) else f"{label} · {MISSING}"

@@ -263,7 +263,7 @@ def describe(record: ImageRecord) -> str:
 
 
 def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """Returns the path of a picture in full size, as a file for the browser; None where the picture cannot be read.
+    """Returns the path of the file that shows a picture in full size; None where the picture cannot be read.
 
     `crop` selects a part of it (left, top, right, bottom, 0…1); empty for the whole picture.
     """

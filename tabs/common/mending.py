@@ -113,7 +113,7 @@ def golden(desk: Desk) -> str:
 def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
     """Returns the head of the workbench as HTML: how many corrections were made, and thumbnails of the wrong edits.
 
-    `mending` is the id of the edit that is being corrected, "" for none; `waiting` are all edits to correct.
+    `mending` is the id of the edit that is being corrected, "" for none; `waiting` are all edits still to be corrected.
     """
     store = desk.store
     made = sum(each.golden for each in store.triplets.all())
@@ -249,7 +249,7 @@ def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
 
 
 def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
-    """Stores the wrong edit with the user's paint on it as its correction.
+    """Puts the user's paint onto a copy of a wrong edit, and stores the copy as the edit's correction.
 
     `mending` is the edit's id, `layer` the paint as a PNG in a data URL. Returns a notice, and "", which empties the
     workbench. Raises: BadInput.

@@ -68,8 +68,8 @@ def _asked(fields: Mapping[str, Any]) -> Find:
 def tell(desk: Desk, data: dict[str, Any]) -> Markup:
     """Handles an event of the note beside the bar for selected pictures; returns the new note as HTML.
 
-    `data` names the event. When the text to replace in captions was changed, the note says how many captions would
-    change. For a click on an undo button, the undo is carried out and the note says what it did. Any other event
+    `data` names the event. While the user types a text to find and replace in captions, the note says how many of them
+    would change. For a click on an undo button, the undo is carried out and the note says what it did. Any other event
     empties the note.
     """
     name = data.get("act")

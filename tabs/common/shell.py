@@ -35,8 +35,8 @@ Render = tuple[Handler, Inputs, Inputs]  # a render function, the widgets that i
 def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
     """Returns a `gr.HTML` block that is connected to the page's script.
 
-    A click on an element with `data-act` in it calls the handler that `Page.act` connected. `value` is the first
-    content; `more` goes to `gr.HTML`.
+    A click on an element of the block with the attribute `data-act` calls the handler that `Page.act` connected.
+    `value` is the first content; `more` goes to `gr.HTML`.
     """
     return gr.HTML(value, elem_id=elem_id, js_on_load=_HANDS, apply_default_css=False, **more)
 
@@ -138,7 +138,7 @@ class Said:
 
 
 def notices() -> gr.HTML:
-    """Returns the block that receives the handlers' notices; the browser shows them beside the clicked element."""
+    """Returns the invisible block that carries notices to the browser; a script shows them at the clicked element."""
     return gr.HTML(None, elem_id="fl-said", html_template="", js_on_load=_SAY, apply_default_css=False)
 
 
@@ -292,7 +292,7 @@ class Page:
         self.shell.redraw(triggers, *drawings, **more)
 
     def show(self, drawings: Sequence[Render], live: Sequence[Render] = (), *, anywhere: bool = False) -> None:
-        """Connects render functions to the opening of the tab and to changes of the store; to be called once a tab.
+        """Connects render functions to the opening of the tab and to changes of the store; to be called once per tab.
 
         Those in `live` also run with every step of a job. With `anywhere` all of them also run where there is no
         character.
@@ -305,7 +305,7 @@ class Page:
 
 
 class Logged:
-    """Writes the traceback of an exception to the studio's log; a context manager, which lets the exception pass."""
+    """Writes the traceback of an exception in its `with` block to the studio's log, and lets the exception pass."""
 
     def __enter__(self) -> None:
         return None

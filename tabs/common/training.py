@@ -38,9 +38,8 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 class Knob:
     """Holds one setting of a training: a field of `TrainParams` by `name`, and the function that makes its widget.
 
-    `told` turns a value into text. A value that equals `off` is left out of such texts; an `off` of None leaves out
-    none. An empty widget means the model's own value. 0 means the same, except where `zero` is True: there 0 is a value
-    too.
+    `told` turns a value into text for a summary of the settings. The summary leaves out a value that equals `off`,
+    unless `off` is None. An empty widget, or one at 0, means the model's own value; with `zero`, 0 counts as a value.
     """
 
     name: str
@@ -262,9 +261,10 @@ _PACED = ("steps", "save_every", "sample_every")
 
 
 def paced(spec: ModelSpec, length: str) -> dict[str, int]:
-    """Returns a training's steps, and the intervals of its checkpoints and samples in steps, by field of `TrainParams`.
+    """Returns the number of training steps, and how many steps lie between two checkpoints and between two samples.
 
-    `length` is one of LENGTHS, which scales the model's own values. Raises: BadInput.
+    The keys are fields of `TrainParams`. `length` is one of LENGTHS, which scales the model's own values. Raises:
+    BadInput.
     """
     if length not in LENGTHS:
         raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
@@ -366,9 +366,9 @@ class Form:
         return [shown.get(name, getattr(params, name)) for name in self.names]
 
     def settle(self, spec: ModelSpec, values: Sequence[Any]) -> TrainParams:
-        """Returns a model's default parameters, in which the values of the widgets replace the defaults.
+        """Returns the parameters of a training: the values of the widgets, and for unset ones the model's defaults.
 
-        `values` are in the order of `knobs`; an empty one leaves the default. Raises: BadInput.
+        `values` are the widgets' values in the order of `knobs`. Raises: BadInput.
         """
         own = spec.params(TrainParams)
         given = {
@@ -387,8 +387,8 @@ class Form:
 def smaller_sizes(resolution: float | None, chosen: Sequence[int] = ()) -> Any:
     """Returns an update of the widget for additional training resolutions, which have to be smaller than `resolution`.
 
-    All are in pixels, as the side of a square. Some are offered as choices; those of `chosen`, the present value, stay
-    chosen if they are small enough.
+    A resolution is the side of a square in pixels. The update offers some as choices. Those of `chosen`, the present
+    value, stay selected if they are small enough.
     """
     whole = int(resolution or 0)
     kept = [size for size in chosen if size < whole]

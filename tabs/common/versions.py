@@ -58,7 +58,7 @@ def version_id(store: Store, choice: str | None) -> str:
     """Returns the id of the version that a value of `version_choices` stands for; "" for the base model.
 
     IN_USE, None and "" stand for the version in use. A value of `checkpoint_choices` also gives "", because a
-    checkpoint's LoRA is loaded on the base model by `checkpoint_lora`.
+    checkpoint's LoRA is used on the base model; `checkpoint_lora` returns its file.
     """
     if choice in (None, "", IN_USE):
         adopted = store.adopted(Role.CHARACTER)

@@ -57,8 +57,8 @@ class FluxAdapter(CaptionedFamily):
     def fits_encoder(self, text: str) -> bool:
         """Returns whether a caption fits T5's token limit, so that T5 reads it to its end.
 
-        The shorter limit of CLIP is not checked: CLIP adds only one pooled vector, and FLUX was trained with texts that
-        T5 alone read to their end.
+        The shorter limit of CLIP is not checked: CLIP adds only one pooled vector, and FLUX was trained with texts
+        longer than CLIP's limit, too.
         """
         return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
 

@@ -35,9 +35,9 @@ Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
 def own_shift(image_tokens: int, steps: int) -> float:
     """Returns the μ by which FLUX.2's noise schedule is shifted for `image_tokens` packed latents and `steps` steps.
 
-    Two lines give μ by the number of tokens, one for 10 steps and one for 200. The result is interpolated between them;
-    for many tokens it is that of the second line. Source: `compute_empirical_mu` in black-forest-labs/flux2, as in
-    diffusers' pipeline_flux2_klein.py.
+    Two linear functions of the number of tokens give μ, one for 10 steps and one for 200. The result is interpolated
+    between them by `steps`; for many tokens it is always the value for 200 steps. Source: `compute_empirical_mu` in
+    black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
     """
     at_200 = 0.00016927 * image_tokens + 0.45666666
     if image_tokens > _LONG:

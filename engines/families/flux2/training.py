@@ -58,9 +58,10 @@ class Flux2Adapter(CaptionedFamily):
         return components.tokenizer(self.folder, "tokenizer")
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption as the hidden states of three Qwen3 layers: `prompt_embeds` (1, text_tokens, 3 × width).
+        """Encodes a caption; returns the hidden states of three Qwen3 layers as `prompt_embeds`.
 
-        `parts`: holds the text encoder as `text_encoder`; `references`: ignored.
+        Their shape is (1, text_tokens, 3 × width). `parts`: holds the text encoder as `text_encoder`; `references`:
+        ignored.
         """
         return {"prompt_embeds": self._read(parts, text)}
 
@@ -69,7 +70,7 @@ class Flux2Adapter(CaptionedFamily):
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt of a preview as `prompt_embeds`, and the empty prompt, for guidance, as `no_words`.
+        """Encodes a preview's prompt; returns it as `prompt_embeds` and, for guidance, the empty prompt as `no_words`.
 
         A preview is a picture to generate during training; its own negative prompt is not used. `parts`: holds the text
         encoder as `text_encoder`. Raises: BadInput for a preview that is an edit.
@@ -80,8 +81,9 @@ class Flux2Adapter(CaptionedFamily):
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """Generates a preview with the LoRA in training, as the engine would, but never with first-block caching.
 
-        The negative prompt is always empty, too. `parts`: the transformer and the VAE by component name; `encoded`:
-        what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for a preview that is an edit.
+        The negative prompt is always empty, whatever the preview says. `parts`: the transformer and the VAE by
+        component name; `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for
+        a preview that is an edit.
         """
         latents = flux2.sample(
             parts["transformer"],

@@ -35,7 +35,7 @@ class QwenCaptioner:
 
     `spec`: the model's row in the registry. Its field `wording` chooses the sentence that asks for a caption. Its
     options may have `caption_template` (the chat around that sentence), `batch` (the number of pictures captioned at
-    once) and the picture sizes of `Sizes`.
+    once) and the sizes to which pictures are scaled (the fields of the class `Sizes`).
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:

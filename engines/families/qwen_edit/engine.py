@@ -111,8 +111,8 @@ class QwenEdit:
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures in order; yields the results of each batch as soon as it is decoded.
 
-        Consecutive edits share a batch if their pictures have the same sizes and their parameters differ in texts and
-        seed alone. `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising
+        Consecutive edits share a batch if their pictures have the same sizes and their parameters differ only in texts
+        and seed. `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising
         steps done and their total. Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
         """
         if not items:

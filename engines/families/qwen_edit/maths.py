@@ -46,9 +46,9 @@ Vae = Any  # diffusers' AutoencoderKLQwenImage, likewise
 
 
 class Conditioning(NamedTuple):
-    """Holds B encoded instructions with their pictures.
+    """Holds B instructions, each encoded together with its pictures.
 
-    `embeds` (B, L, width): the hidden states; `mask` (B, L): True for tokens, False for padding.
+    `embeds` (B, L, width): the text encoder's hidden states; `mask` (B, L): True for tokens, False for padding.
     """
 
     embeds: Tensor  # (B, L, width)
@@ -144,9 +144,10 @@ def conditioning(
     *,
     picture_label: str = Sizes.picture_label,
 ) -> Conditioning:
-    """Encodes one instruction with its pictures as a Conditioning of one row, without the system prompt's tokens.
+    """Encodes one instruction together with its pictures; returns a Conditioning of one row.
 
-    `images`: scaled by `Sizes.vision`; `picture_label`: the text before each picture, with {} for its number.
+    The tokens of the system prompt are left out. `images`: scaled by `Sizes.vision`; `picture_label`: the text before
+    each picture, with {} for its number.
     """
     pictures = "".join(picture_label.format(index + 1) + PICTURE for index in range(len(images)))
     inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)

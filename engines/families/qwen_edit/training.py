@@ -59,7 +59,8 @@ class QwenEditAdapter(Family):
 
         Returns `latents` of the result and `reference_0` and so on, (1, 16, h, w) each. `image`: the result, whose
         latents are drawn from the VAE's posterior with `generator`. All pictures are scaled as in editing, to at most
-        `resolution`² pixels, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
+        `resolution`² pixels, so that no LoRA learns to shift or zoom. `parts`: holds the VAE as `vae`. Raises: BadInput
+        without a reference.
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
@@ -91,7 +92,8 @@ class QwenEditAdapter(Family):
 
         These are the tensors that `encode_words` returns for the instruction, and the latents of the pictures, source
         first, as `reference_0` and so on. If true_cfg is above 1, the encoded negative prompt is added, under names
-        with the prefix `negative_`. Raises: BadInput for a preview that is no edit.
+        with the prefix `negative_`. `parts`: the text encoder and the VAE by component name. Raises: BadInput for a
+        preview that is no edit.
         """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
@@ -105,17 +107,18 @@ class QwenEditAdapter(Family):
         return encoded
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the edit that makes a picture of the class (any person) for prior preservation.
+        """Returns an edit to make, whose result serves as a class picture (of any person) for prior preservation.
 
-        `words`: an instruction that names the class instead of the trigger. `references`: the pictures to edit, the
-        source first. `resolution`: ignored.
+        `words`: an instruction that names the class instead of the trigger word. `references`: the pictures to edit,
+        the source first. `resolution`: ignored.
         """
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
     def class_params(self, words: str, resolution: int, seed: int) -> EditParams:
-        """Returns the parameters for a picture of the class: the model's defaults with this instruction and seed.
+        """Returns the parameters of an edit that makes a class picture (of any person) for prior preservation.
 
-        `words`: an instruction that names the class instead of the trigger; `resolution`: ignored.
+        They are the model's defaults, with `words` as the instruction. `words`: must name the class instead of the
+        trigger word; `resolution`: ignored.
         """
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
@@ -143,16 +146,16 @@ class QwenEditAdapter(Family):
     def encoding_options(self) -> tuple[object, ...]:
         """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
 
-        These are the options of every family, and the sizes to which the model's pictures are scaled (`Sizes`).
+        These are the options that all model families return, and the sizes to which pictures are scaled (`Sizes`).
         """
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
         """Returns the descriptions of the components called `names`, in that order, for a stage of the plan.
 
-        If the registry row asks for it, the transformer's modulation layers are replaced by a table of precomputed
-        outputs; no LoRA trained here changes these layers. `base`: the transformer's precision (nf4, int8); "" takes
-        that of the row.
+        If the model's registry row asks for it, the transformer's modulation layers are replaced by a table of
+        precomputed outputs; no LoRA trained here changes these layers. `base`: the transformer's precision (nf4, int8);
+        "" takes the precision that the row states.
         """
         parts = dict(zip(names, super().components(names, base), strict=True))
         if modulation.wanted(self.spec) and "transformer" in parts:

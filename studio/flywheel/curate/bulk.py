@@ -118,8 +118,9 @@ def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
 def undo(desk: Desk) -> tuple[str, int]:
     """Undoes the last change of the captions, tags or stars of several pictures.
 
-    Returns the description of that change for the page, and the number of pictures that were restored. What was edited
-    again since the change stays. Raises: NotFound where there is no such change.
+    Returns the description of that change for the page, and the number of pictures that were restored. Captions,
+    tags and stars that were edited again after the change are left as they are. Raises: NotFound where there is no such
+    change.
     """
     batch, restored = desk.store.batches.undo()
     return batch.words, len(restored)

@@ -43,7 +43,10 @@ class Asked:
     notes: Words | None = None
 
     def differing(self, character: Character) -> dict[str, str]:
-        """Returns the requested values that differ from the character's, by field name. Raises: BadInput."""
+        """Returns the requested values that differ from the character's, as field name -> value.
+
+        Raises: BadInput for a value that no character can have.
+        """
         given = {field: value for field, value in vars(self).items() if value is not None}
         for field, value in given.items():
             demand_text(field, value)

@@ -234,7 +234,7 @@ class Intake:
         return True
 
     def name_lost_words(self) -> None:
-        """Reports each caption file whose picture was not imported as refused."""
+        """Adds each caption file whose picture was not imported to the refused files of the report."""
         for words in dict.fromkeys(self._words.values()):
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))

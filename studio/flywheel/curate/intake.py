@@ -39,9 +39,9 @@ _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 class Limits:
     """Holds the limits of an import, so that no file can exhaust the memory or the disk.
 
-    `pixels` limits a picture's area and `side` its longer side, in pixels; `files` is the most files of one import; the
-    sizes are in bytes. A zipped file of more than `zip_ratio_from` bytes may be at most `zip_ratio` times as large as
-    it is packed.
+    `pixels` limits a picture's area and `side` its longer side, in pixels; `files` is the most files of one import.
+    `file_bytes`, `total_bytes` and `caption_bytes` limit the sizes of one file, of all files and of a caption file. A
+    zipped file that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio` times its packed size.
     """
 
     pixels: int = MOST_PIXELS
@@ -93,7 +93,7 @@ class Member:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Returns (folder, stem), both normalised by `alike`; a picture and its caption file have the same key."""
+        """Returns (folder, stem), both NFC and case-folded; a picture and its caption file have the same key."""
         return (alike(self.group), alike(self.stem))
 
     @property

@@ -55,11 +55,11 @@ def standings(desk: Desk) -> list[Standing]:
 
 
 def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
-    """Returns a plan of at most `limit` new edits of those tasks of which reviewers refused edits; starts no job.
+    """Returns a plan of at most `limit` new edits of the types that reviewers refused before; starts no job.
 
-    A task is a type of edit, such as angle; one that is refused more often gets more edits. Edits that were requested
-    before are planned only after all others. Raises: BadInput where no edit was refused or `limit` is out of range,
-    NotFound.
+    A type of edit, called a task, is for example angle; one that is refused more often gets more edits. Edits that were
+    requested before are planned only after all others. Raises: BadInput where no edit was refused or `limit` is out of
+    range, NotFound.
     """
     taken("limit", limit, Many)
     spec = desk.workplace.registry.spec(desk.store.character.editor)

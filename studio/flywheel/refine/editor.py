@@ -335,7 +335,7 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Returns a version of the editor; where its comparison of held-out edits is an old one, it is judged anew.
+    """Returns a version of the editor; if its comparison of held-out edits is old, the comparison is judged anew.
 
     Old comparisons counted edits that could not be judged as refused, and passed every identity where there were too
     few originals. The stored version does not change.

@@ -39,8 +39,8 @@ class Preflight(Part):
 
     `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
     is the predicted time, 0 while the model's speed is not known; `timed_by` says whether the speed was measured in a
-    training or in drawing. `real_share` is the share of originals in `entries`, 0…1. `disk` and `free` are the bytes
-    needed and free.
+    training or in drawing. `entries` are the pictures to train on, `real_share` is the share of originals in them, 0…1.
+    `disk` and `free` are the bytes needed on the disk and free there.
     """
 
     checks: tuple[Check, ...]
@@ -76,8 +76,8 @@ class Preflight(Part):
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
     """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
-    It is for a character LoRA. `model` is the name of the generator, `start` the id of the version to continue, "" for
-    an untrained LoRA. The model is not loaded. Raises: NotFound for an unknown model or version.
+    The training is that of a character LoRA. `model` is the name of the generator, `start` the id of the version to
+    continue, "" for an untrained LoRA. The model is not loaded. Raises: NotFound for an unknown model or version.
     """
     store, begun = desk.store, list[Check]()
     if start:
@@ -126,11 +126,10 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns the report on whether a training can start, made of the given checks and of those of memory and disk.
+    """Returns the report on whether a training can start: the given checks, checks of memory and disk, and the time.
 
-    It also predicts the time. The training may start although checks in `advice` fail, but not when one in `musts`
-    fails. `model` is a model's name, `trigger` the word that stands for the character in captions, "" for an editor's
-    training.
+    The training may start although checks in `advice` fail, but not when one in `musts` fails. `model` is the model's
+    name, `trigger` the word that stands for the character in captions, "" for an editor's training.
     """
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
@@ -290,9 +289,9 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields the check that no caption says left or right, where the training mirrors pictures; else nothing.
+    """Yields one check of the captions for the words left and right if the training mirrors pictures, else nothing.
 
-    Such a caption would be wrong for a mirrored picture.
+    The check fails where a caption has one of these words, because it would be wrong for the mirrored picture.
     """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:

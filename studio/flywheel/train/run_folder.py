@@ -51,9 +51,9 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
     """Writes everything that a training job needs to the job's folder, and returns it as a TrainRun.
 
-    `previews` are the pictures to draw at intervals. After that the training can also be run without the studio, with
-    the shell commands that `commands` returns. Raises: NotFound for a missing picture, mask or start version; BadInput
-    for a missing caption and for invalid parameters.
+    `previews` are the pictures to draw at intervals. Once the folder is written, the training can also be run without
+    the studio, with the shell commands that `commands` returns. Raises: NotFound for a missing picture, mask or start
+    version; BadInput for a missing caption and for invalid parameters.
     """
     store = workplace.store(job.character)
     asked = TrainPayload.of(job)
@@ -87,7 +87,7 @@ def ask_for(folder: Path, params: TrainParams) -> None:
 
 
 def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
-    """Returns two shell commands that train a job's run without the studio: in one process, and on all GPUs.
+    """Returns two shell commands that train a job's run without the studio: one in a single process, one on all GPUs.
 
     Returns () where `prepare` has not written the run to the job's folder yet.
     """

@@ -94,7 +94,7 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
 
 
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
-    """Runs a training job to its last step, from its latest checkpoint where there is one, and returns the version.
+    """Runs a training job to its last step, from its latest checkpoint if there is one; returns its LoRA version.
 
     `previews` are drawn at intervals. Steps that were trained outside the studio, in the job's folder, are taken over.
     Where the last step is reached already, nothing is trained, and only missing previews are drawn. A cancelled
@@ -188,7 +188,7 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
 
 
 def training(workplace: Workplace, job_id: str) -> Job:
-    """Returns the training job with an id. Raises: NotFound, BadInput for a job of another kind."""
+    """Returns the training job with the id `job_id`. Raises: NotFound, BadInput for a job of another kind."""
     job = workplace.jobs.get(job_id)
     if not TrainPayload.of(job).dataset:
         raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
