@@ -71,7 +71,7 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the demo and writes its report; with `--open` it then opens the studio on the demo's data. Returns 0."""
+    """Runs one turn of both flywheels on embedded models and writes its figures; `--open` then opens the studio."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")

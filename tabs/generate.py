@@ -387,5 +387,5 @@ def move_floor(desk: Desk, whose: str, floor: float) -> None:
     The filter sets pictures aside whose similarity to the character is lower. `whose` is the id of the character that
     the slider was filled for; if it is another one than the desk's, nothing is stored.
     """
-    if whose == desk.id and abs(float(floor) - min(max(generate.threshold(desk), 0.0), 1.0)) >= 0.005:
+    if whose == desk.id and round(float(floor), 2) != round(min(max(generate.threshold(desk), 0.0), 1.0), 2):
         generate.set_threshold(desk, float(floor))

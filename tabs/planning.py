@@ -52,7 +52,7 @@ def fill_editors(desk: Desk, chosen: str | None) -> Any:
     store, labels = desk.store, {spec.name: spec.label for spec in desk.workplace.registry.role("editor")}
     used = enrich.adopted(store, store.character.editor)
     name = labels.get(store.character.editor, store.character.editor)
-    versions = [each for each in reversed(store.versions.find(role=Role.EDITOR)) if each.model in labels]
+    versions = [each for each in reversed(store.kept_versions(Role.EDITOR)) if each.model in labels]
     choices = [
         (f"in use: {'own ' + worth(store, used) + ' + ' if used else ''}{name}", IN_USE),
         *((f"own {worth(store, each)} + {labels[each.model]}", each.id) for each in versions),

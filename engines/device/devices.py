@@ -234,7 +234,10 @@ class CudaDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the GPU at once, even while there are references to the module."""
+        """Frees a module's weights on the GPU at once, even while there are references to the module.
+
+        `nbytes`: the size of these weights.
+        """
         del nbytes
         self._movers.drop(placed)
 

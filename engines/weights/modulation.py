@@ -37,7 +37,7 @@ _ROOM = 3 << 30  # bytes of rows; above it a new schedule drops the rows of othe
 
 
 def wanted(spec: ModelSpec) -> bool:
-    """Returns whether a model's registry row asks that its modulation layers be replaced by a table."""
+    """Returns whether a model's registry row asks that a table of their outputs replace its modulation layers."""
     return spec.options.get("modulation") == "table"
 
 

@@ -189,7 +189,7 @@ class Api(PictureApi):
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
         knobs(spec, GenerateParams, given)
-        if prompts:
+        if prompts is not None:
             items = generate.prompt_items(self._studio.desk(character_id), prompts, count, version, **given)
         else:
             aims = card.missed(self._studio.desk(character_id), version) if gaps else ()

@@ -68,14 +68,18 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
 def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[Job]:
     """Queues one job for each drawing, after all drawings have been checked, and returns the jobs.
 
-    A `key` identifies one job, so it can be given with a single drawing only; "" is none. Raises: as `submit`.
+    With a `key` that an earlier call had, its jobs are returned; "" is none. Raises: as `submit`.
     """
     payloads = [checked(desk, each) for each in drawings]
     jobs = []
-    for payload in payloads:
+    for at, payload in enumerate(payloads):
         drawn_by, count = character_version(desk.store, payload.version or ""), len(payload.items)
         title = f"Draw {count} picture{'s' * (count != 1)} with {drawn_by.name if drawn_by else 'the base model'}"
-        jobs.append(desk.workplace.jobs.submit("generate", desk.id, payload, title=title, total=count, key=key))
+        jobs.append(
+            desk.workplace.jobs.submit(
+                "generate", desk.id, payload, title=title, total=count, key=f"{key}-{at}" if at and key else key
+            )
+        )
     return jobs
 
 

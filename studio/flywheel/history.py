@@ -275,7 +275,10 @@ SURE = 0.05  # the p-value below which two cards differ
 
 @dataclass(frozen=True, kw_only=True)
 class Sign(Part):
-    """Holds a sentence for the page on how the versions change; `alarm` marks a decline that is not mere chance."""
+    """Holds a sentence, shown on the page, on whether the newer LoRA versions are better or worse than the older ones.
+
+    `alarm` marks a decline that is not mere chance.
+    """
 
     words: str
     alarm: bool = False
@@ -352,7 +355,7 @@ class Redone(Part):
 
     @property
     def turn(self) -> str:
-        """Returns how the outcome changed: "improved", "worse", or "" where it is the same or unknown on one side."""
+        """Returns how the version changed the edit's outcome: "improved", "worse", or "" for neither or unknown."""
         return {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get(
             (self.was, self.now), ""
         )

@@ -31,7 +31,7 @@ class Breaks:
         return between + 1
 
     def due(self, step: int, total: int) -> bool:
-        """Returns whether an interruption follows directly after step `step` of `total`."""
+        """Returns whether the job is interrupted, for example by previews, directly after step `step` of `total`."""
         return self.reports > 0 and step > 0 and (step == total or (self.every > 0 and step % self.every == 0))
 
 

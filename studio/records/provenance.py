@@ -25,8 +25,9 @@ class Provenance(Part):
     """Holds how a picture was made, in the form that is published inside the picture's file.
 
     `kind` is its origin, `parent` the id of the picture it was made from. `model` names the model, `version` is the id
-    of the LoRA version. `params` are the parameters as JSON, `params_kind` the name of their class. `asked` maps the
-    axes of the requested tags to their values, `loras` are the LoRAs used. A field is empty where it does not apply.
+    of the studio's own LoRA version that was used, `loras` are all LoRA files. `params` are the parameters as JSON,
+    `params_kind` the name of their class. `asked` holds the tags that the picture should have, such as
+    {"angle": "front"}. A field is empty where it does not apply.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")

@@ -335,7 +335,9 @@ class Form:
         if data.get("act") == "length":
             return self.put(paced(spec, str(data.get("length"))))
         own, name = spec.params(TrainParams), str(data.get("knob", ""))
-        wanted = [name] if name in self.names else self.names
+        if name and name not in self.names:
+            raise BadInput(f"There is no setting named {name[:40]}.", "Reload the page.")
+        wanted = [name] if name else self.names
         values = {each: getattr(own, each) for each in wanted}
         return self.put({each: list(value) if isinstance(value, tuple) else value for each, value in values.items()})
 

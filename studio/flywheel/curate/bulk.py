@@ -87,7 +87,7 @@ def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") 
         begins = re.match(rf"{re.escape(first)}(?!\w)", caption, re.IGNORECASE)
         ends = re.search(rf"(?<!\w){re.escape(last)}$", caption, re.IGNORECASE)
         parts = ("" if begins else first, caption, "" if ends else last)
-        words[image.id] = ", ".join(filter(None, parts))
+        words[image.id] = ", ".join(filter(None, parts)) if parts[0] or parts[2] else image.caption
         demand_caption(words[image.id])
     return _write(desk, f"added “{(first or last)[:_TOLD]}”", words)
 

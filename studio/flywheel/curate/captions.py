@@ -77,6 +77,12 @@ _JOINT = re.compile(
 )
 _NEAR = 64  # the characters before a leak that are searched for a joint, more than any joint has
 _ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
+_INDEFINITE = re.compile(r"\b([Aa])n?\s+$")
+_VOWEL = re.compile(r"(?!uni|use|eu|one\b)[aeiou]|hour|honest|heir|[AEFHILMNORSX]\b", re.IGNORECASE)  # as it sounds
+_GOES_ON = re.compile(  # what follows a whole phrase, not the noun that the leak described
+    r"\s+(?:\w+ing|who|while|looks?|sits?|stands?|walks?|holds?|wears?|smiles?|is|in|on|at|by|near|under|behind|against)\b",
+    re.IGNORECASE,
+)
 _OPENING = (
     r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
 )
@@ -93,7 +99,10 @@ def leaks(text: str, trigger: str = "") -> list[str]:
 
 
 def without_leaks(text: str, trigger: str = "") -> str:
-    """Returns the caption without its leaks (see `leaks`) and without the words that joined them to the rest."""
+    """Returns a caption without the parts that name a constant trait, such as hair, eyes or age (see `leaks`).
+
+    The words that joined these parts to the rest are removed, too. Words of the character's `trigger` stay.
+    """
     text = composed(text)
     told = _spans(text, trigger)
     for start, end in reversed(told):
@@ -101,14 +110,15 @@ def without_leaks(text: str, trigger: str = "") -> str:
         # In "with freckles and a hat" the joint "with" stays, because it now introduces the hat.
         if further := re.match(r"\s*+(?:,\s*+)?and\s++(?=\w)", tail):
             head, tail = _ARTICLE.sub("", head), tail[further.end() :]
-        elif not re.match(r"\s*[\w-]", tail):
+        elif not re.match(r"\s*[\w-]", tail) or _GOES_ON.match(tail):
             head = _JOINT.sub("", head).rstrip()
+        elif article := _INDEFINITE.search(head):
+            head = f"{head[: article.start()]}{article[1]}{'n' if _VOWEL.match(tail.lstrip()) else ''} "
         text = before + head + tail
     if told:
         text = re.sub(r"\s{2,}", " ", text)
         text = re.sub(r"\s+([,.;])", r"\1", text)
         text = re.sub(r"(?:,\s*){2,}", ", ", text)
-        text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
     return text.strip(" ,;")
 
 

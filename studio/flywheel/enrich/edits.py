@@ -162,6 +162,8 @@ def submit(
         raise BadInput(
             f"{used.name} is no editor version of {spec.label}.", "Choose the model that it was trained for."
         )
+    if used is not None and used.trashed:
+        raise BadInput(f"{used.name} is in the trash.", "Restore it, or edit with another version.")
     own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
     _plan_of(desk.workplace, spec, checked, own)
     payload = EnrichPayload(rows=tuple(checked), model=spec.name, version=used.id if used else "", notes=tuple(notes))

@@ -119,6 +119,11 @@ def test_captions_of_the_drawn_world_never_leak() -> None:
         ("blue eyes, smiling", "smiling"),
         ("She has pale skin, freckles and green eyes. She smiles", "She. She smiles"),
         ("long hair", ""),
+        ("ohwx man with blue eyes, holding an hourglass", "ohwx man, holding an hourglass"),
+        ("ohwx man with brown hair looks at an X-ray", "ohwx man looks at an X-ray"),
+        ("a blonde actor at home", "an actor at home"),
+        ("an elderly university teacher, an old man", "a university teacher, a man"),
+        ("ohwx woman with long hair sitting in an inn", "ohwx woman sitting in an inn"),
     ],
 )
 def test_leaks_are_taken_out_with_their_joints(text: str, rest: str) -> None:
