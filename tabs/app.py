@@ -52,7 +52,7 @@ ROLES = (
     ("scorer", "Recognises", "Tells how much a picture looks like the character."),
 )
 BEAT_S = 1.5
-RETRY_S = 5.0
+RETRY_S = 2.0
 _UPLOADS = "GRADIO_TEMP_DIR"
 SESSIONS = 48  # sessions of pages and calls that are kept, about 0.7 MiB each: a person's windows, and scripts' calls
 UPLOAD_BYTES = 8 << 30  # the largest uploaded file: a large dataset's zip

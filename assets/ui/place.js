@@ -128,13 +128,16 @@
   };
   const skipped = (value) => // a block of HTML says it twice
     value?.__type__ === "update" && Object.entries(value).every(([name, each]) => name === "__type__" || (name === "props" && skipped(each)));
-  const inOrder = async (response, number, { outputs, targets }) => {
+  const byPerson = ({ js, targets }) => !`${js}`.includes("flen.whole") && targets.some(([, what]) => !["select", "change", "input"].includes(what));
+  const acts = new Set(); // the numbers of the calls under way that a person asked for
+  const inOrder = async (response, number, { outputs, targets }, during) => {
     const body = await response.clone().json().catch(() => null);
     if (!Array.isArray(body?.data)) return response;
     const asked = targets.some(([, what]) => !["select", "change", "input"].includes(what));
     // What a person asked for is always shown. A redrawing that comes late in part does not say that the tab is drawn: the
-    // next check of the store draws it anew.
-    const isLate = (value, at) => !asked && !skipped(value) && (drawn.get(outputs[at]) || 0) > number;
+    // next check of the store draws it anew. One that began during what a person asked for may not know of it yet.
+    const behind = during && !asked && outputs.some(isStamp);
+    const isLate = (value, at) => !asked && !skipped(value) && (behind || (drawn.get(outputs[at]) || 0) > number);
     const partly = body.data.some(isLate);
     let changed = partly;
     body.data = body.data.map((value, at) => {
@@ -159,6 +162,8 @@
     const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
     const heard = sent && listener(sent);
     if (heard) JSON.parse(sent).data.forEach((value, at) => last.set(heard.inputs[at], value));
+    const during = acts.size > 0;
+    if (heard && byPerson(heard)) acts.add(number);
     const fields = heard ? changing(heard.targets) : [];
     fields.forEach((each) => { typed.set(each, Infinity); fresh.delete(each); });
     try {
@@ -166,11 +171,12 @@
       reached(true);
       if (by) answered = by;
       if (response.status >= 400 && response.status !== 410) say(await broken(response), by);
-      return response.ok && heard ? await inOrder(response, number, heard) : response;
+      return response.ok && heard ? await inOrder(response, number, heard, during) : response;
     } catch (error) {
       if (error.name !== "AbortError") reached(false);
       throw error;
     } finally {
+      acts.delete(number);
       fields.forEach((each) => typed.set(each, calls));
       by?.node.removeAttribute("data-calling");
     }

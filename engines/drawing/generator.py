@@ -131,7 +131,6 @@ class TextToPicture(ABC):
         """Generates the pictures in order and yields those of a batch once it is decoded.
 
         Neighbours share a batch where their sizes, steps, first-block caches, LoRAs and negative prompts are equal.
-        With first-block caching on, only pictures of one seed share a batch.
         Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
         if not items:
@@ -179,8 +178,7 @@ class TextToPicture(ABC):
     def _alike(self, item: GenerateParams) -> Hashable:
         """Returns the settings that pictures must have in common to share a batch."""
         _, *shared = self.prompts(item)
-        alone = item.seed if item.first_block_cache else None  # the cache decides for a whole batch at once
-        return (item.width, item.height, item.steps, item.first_block_cache, alone, item.loras, *shared)
+        return (item.width, item.height, item.steps, item.first_block_cache, item.loras, *shared)
 
     def _check(self, item: GenerateParams) -> None:
         unit = 2 * self.factor

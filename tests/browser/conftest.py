@@ -27,7 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 24_000
+PATIENCE_MS = 120_000
 
 
 @dataclass(frozen=True)
