@@ -110,7 +110,7 @@
   addEventListener("input", noted, true);
   addEventListener("pointerdown", (event) => event.target.closest?.("[role=option]") && noted(event), true);
   // A field whose own change is on its way to the store is told what the store held before.
-  const listener = (sent) => { const { fn_index } = JSON.parse(sent); return window.gradio_config?.dependencies.find((each) => each.id === fn_index); };
+  const listener = ({ fn_index }) => window.gradio_config?.dependencies.find((each) => each.id === fn_index);
   const changing = (targets) => targets.filter(([id, what]) => ["input", "change"].includes(what) && fresh.has(id)).map(([id]) => id);
   const asLeft = (value) => {
     const { value: gone, ...kept } = value?.__type__ === "update" ? value : { __type__: "update" };
@@ -128,12 +128,13 @@
   };
   const skipped = (value) => // a block of HTML says it twice
     value?.__type__ === "update" && Object.entries(value).every(([name, each]) => name === "__type__" || (name === "props" && skipped(each)));
-  const byPerson = ({ js, targets }) => !`${js}`.includes("flen.whole") && targets.some(([, what]) => !["select", "change", "input"].includes(what));
+  const isAsked = (targets) => targets.some(([, what]) => !["select", "change", "input"].includes(what));
+  const byPerson = ({ js, targets }) => !`${js}`.includes("flen.whole") && isAsked(targets); // no check of the store
   const acts = new Set(); // the numbers of the calls under way that a person asked for
   const inOrder = async (response, number, { outputs, targets }, during) => {
     const body = await response.clone().json().catch(() => null);
     if (!Array.isArray(body?.data)) return response;
-    const asked = targets.some(([, what]) => !["select", "change", "input"].includes(what));
+    const asked = isAsked(targets);
     // What a person asked for is always shown. A redrawing that comes late in part does not say that the tab is drawn: the
     // next check of the store draws it anew. One that began during what a person asked for may not know of it yet.
     const behind = during && !asked && outputs.some(isStamp);
@@ -159,9 +160,9 @@
     const by = acted && performance.now() - acted.at < RECENT_MS ? acted : null;
     by?.node.setAttribute("data-calling", "");
     const number = (calls += 1);
-    const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
+    const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" && JSON.parse(given[1].body);
     const heard = sent && listener(sent);
-    if (heard) JSON.parse(sent).data.forEach((value, at) => last.set(heard.inputs[at], value));
+    if (heard) sent.data.forEach((value, at) => last.set(heard.inputs[at], value));
     const during = acts.size > 0;
     if (heard && byPerson(heard)) acts.add(number);
     const fields = heard ? changing(heard.targets) : [];

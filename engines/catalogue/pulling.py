@@ -22,6 +22,7 @@ from engines.catalogue.weights import (
     QUANTISED,
     PullRecord,
     held_name,
+    is_held,
     is_variant,
     record,
 )
@@ -106,7 +107,7 @@ class Pull:
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
         sources, files = self._sources()
         small = self._quantisable if form != FULL_WIDTH else ("transformer",) if self._transformer else ()
-        to_quantise = tuple(name for name in small if not _is_held(self._home, name, form))
+        to_quantise = tuple(name for name in small if not is_held(self._home, name, form))
         missing = tuple(each for each in files if self._is_missing(each, form))
 
         disk = _existing(self._home).stat().st_dev
@@ -165,7 +166,7 @@ class Pull:
         """
         freed = 0
         for name in self._quantisable:
-            if _is_held(self._home, name, form):
+            if is_held(self._home, name, form):
                 for file in (self._home / name).glob("*.safetensors"):
                     told = file.stat()
                     freed += told.st_size if told.st_nlink == 1 else 0  # Hugging Face's cache may hold it, too
@@ -195,7 +196,7 @@ class Pull:
         if path.is_file() and path.stat().st_size == wanted.file.size:
             return False
         part = PurePosixPath(wanted.path).parts[0]
-        quantised = part in self._quantisable and _is_held(self._home, part, form)
+        quantised = part in self._quantisable and is_held(self._home, part, form)
         return not (quantised and path.suffix == ".safetensors")
 
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
@@ -263,11 +264,6 @@ class Pull:
         tell(f"{form} {name}", 1, 1)
 
 
-def _is_held(home: Path, name: str, form: str) -> bool:
-    """Returns whether a model's folder holds a component in a quantised precision."""
-    return form != FULL_WIDTH and (home / held_name(name, form) / "quantised.json").is_file()
-
-
 def missing_bytes(home: Path) -> int:
     """Returns the bytes that an unfinished pull still has to fetch, by the list of files that it wrote into the folder.
 
@@ -276,7 +272,7 @@ def missing_bytes(home: Path) -> int:
     asked, left = record(home), 0
     for path, size in asked.files.items():
         file = home / path
-        if file.suffix == ".safetensors" and _is_held(home, PurePosixPath(path).parts[0], asked.form):
+        if file.suffix == ".safetensors" and is_held(home, PurePosixPath(path).parts[0], asked.form):
             continue  # deleted once it was quantised
         left += size - (file.stat().st_size if file.is_file() else _begun(file))
     return left

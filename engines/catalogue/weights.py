@@ -48,6 +48,11 @@ def held_name(name: str, form: str) -> str:
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
 
+def is_held(folder: Path, name: str, form: str) -> bool:
+    """Returns whether a model's folder holds the component `name` in a quantised precision; False for bf16."""
+    return form != FULL_WIDTH and (folder / held_name(name, form) / _MANIFEST).is_file()
+
+
 def pulled_form(folder: Path) -> str:
     """Returns the precision in which the folder was last pulled (bf16, nf4 or int8); "" where it was not pulled."""
     return record(folder).form
