@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from engines.api.errors import NotFound
+from frontdoor.chromium import open_page
 from frontdoor.studio import open_studio
 
 PLACES = {
@@ -35,27 +36,16 @@ def main(options: argparse.Namespace) -> int:
     home = options.home or Path("flenwheel-demo/home")
     if not home.is_dir():
         raise NotFound(f"There is no demo in {home}.", "Run python launch.py demo, or name its folder with --home.")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise NotFound("Chromium is not installed.", "Install it; on Debian: apt install chromium.")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise NotFound("Playwright is not installed.", "Run python launch.py test once; it installs it.") from error
     from tabs.app import launch
 
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place:
         copy = Path(shutil.copytree(home, Path(place) / "home"))
-        with closing(open_studio(copy)) as workplace, closing(launch(workplace)) as running, sync_playwright() as tools:
-            browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
+        with closing(open_studio(copy)) as workplace, closing(launch(workplace)) as running, open_page() as page:
             for name, tab in PLACES.items():
                 page.goto(f"{running.url}/?__theme=dark&tab={tab}")
                 page.wait_for_selector(".fl-rail")
                 page.wait_for_function(_READY)
-                page.wait_for_load_state("networkidle")
                 page.screenshot(path=options.out / f"{name}.png")
                 print(options.out / f"{name}.png")
-            browser.close()
     return 0
