@@ -17,9 +17,14 @@ BUTTONS = """
     && !node.closest('.tab-wrapper, #curate-folder, #generate-drop')
 ).map((node, at) => { node.dataset.nth = at; return node.innerText.trim(); })
 """
+FOLDS = """
+() => [...document.querySelectorAll('[role="tabpanel"] :is(.label-wrap:not(.open), details:not([open]) > summary)')]
+    .filter((node) => node.offsetParent && !node.dataset.unfolded)
+    .map((node) => { node.dataset.unfolded = "yes"; node.click(); }).length
+"""
 SHOWN = """
 () => document.body.className + [...document.querySelectorAll('[role="tabpanel"], .fl-rail, dialog[open], .fl-sheet')]
-    .map((node) => node.innerHTML.replace(/ data-(nth|calling)="[^"]*"/g, "")).join()
+    .map((node) => node.innerHTML.replace(/ data-(nth|calling|unfolded)="[^"]*"/g, "")).join()
 """
 ANSWERED = f"(before) => document.querySelector('.fl-say') || ({SHOWN})() !== before"
 
@@ -32,6 +37,12 @@ def quiet(page: Page) -> None:
         page.keyboard.press("Escape")
         with suppress(*([] if patience == PATIENCE_MS else [AssertionError])):
             return shown.to_have_count(0, timeout=patience)
+
+
+def unfold(page: Page) -> None:
+    """Open every fold of the open tab, those within another too."""
+    while page.evaluate(FOLDS):
+        quiet(page)
 
 
 def press(page: Page, words: str) -> bool:
@@ -50,7 +61,8 @@ def press(page: Page, words: str) -> bool:
 
 
 def press_all(page: Page) -> tuple[list[str], list[str]]:
-    """Press each button of the open tab once, also those that come meanwhile; answers all, and the silent ones."""
+    """Open all folds of the open tab and press each button once, also those that come meanwhile; answers all, and the silent ones."""
+    unfold(page)
     pressed: list[str] = []
     silent: list[str] = []
     while left := [words for words in page.evaluate(BUTTONS) if words not in pressed]:

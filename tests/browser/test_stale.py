@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from studio.flywheel.curate import changes
+from studio.flywheel.train import character as train
 from studio.records.dataset import Role
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.gate import Gated, gated
 from tests.browser.pressing import press_all, quiet
+from tests.studio.full_disk import disk_of
 from tests.tabs.telling import tell
 
 pytestmark = pytest.mark.browser
@@ -31,7 +34,8 @@ def house(tmp_path: Path) -> Iterator[Gated]:
         yield made
 
 
-def nothing_left(house: Gated) -> None:
+@contextmanager
+def nothing_left(house: Gated) -> Iterator[None]:
     """All pictures and versions are thrown away."""
     house.store.trash(each.id for each in house.store.select())
     for role in Role:
@@ -39,11 +43,29 @@ def nothing_left(house: Gated) -> None:
             house.store.adopt(used.id, on=False)
     for version in house.store.versions.all():
         house.store.trash_version(version.id)
+    yield
 
 
-def character_gone(house: Gated) -> None:
+@contextmanager
+def character_gone(house: Gated) -> Iterator[None]:
     """The character is deleted."""
     changes.delete(house.studio, house.anna)
+    yield
+
+
+@contextmanager
+def job_running(house: Gated) -> Iterator[None]:
+    """A training of hers runs and stands still at its first step."""
+    train.submit(house.studio.desk(house.anna))
+    yield
+
+
+@contextmanager
+def disk_full(house: Gated) -> Iterator[None]:
+    """Nothing more can be written."""
+    del house
+    with disk_of(0):
+        yield
 
 
 def hold_checks(page: Page) -> None:
@@ -76,21 +98,21 @@ def is_ours(said: ConsoleMessage) -> bool:
     return said.type == "error" and "Failed to load resource" not in said.text
 
 
-@pytest.mark.parametrize("become", [nothing_left, character_gone])
-def test_what_is_gone_is_said_wherever_it_is_pressed(
-    house: Gated, chromium: Browser, become: Callable[[Gated], None]
+@pytest.mark.parametrize("become", [nothing_left, character_gone, job_running, disk_full])
+def test_whatever_has_happened_every_button_answers(
+    house: Gated, chromium: Browser, become: Callable[[Gated], AbstractContextManager[None]]
 ) -> None:
-    """Every button of every page is pressed after another window has thrown away what the page still shows."""
+    """Every button of every page is pressed after something has happened that the page has not heard of."""
     expect.set_options(timeout=PATIENCE_MS)
     windows = open_places(house, chromium)
-    become(house)
     silent: dict[str, list[str]] = {}
     troubles: list[str] = []
-    for place, window in windows.items():
-        window.set_default_timeout(PATIENCE_MS)
-        window.on("console", lambda said: troubles.append(said.text) if is_ours(said) else None)
-        window.on("pageerror", lambda error: troubles.append(str(error)))
-        _, silent[place] = press_all(window)
-        window.context.close()
+    with become(house):
+        for place, window in windows.items():
+            window.set_default_timeout(PATIENCE_MS)
+            window.on("console", lambda said: troubles.append(said.text) if is_ours(said) else None)
+            window.on("pageerror", lambda error: troubles.append(str(error)))
+            _, silent[place] = press_all(window)
+            window.context.close()
     assert not any(silent.values()), silent
     assert troubles == []
