@@ -22,9 +22,9 @@ def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]])
 
 
 def tell(ctx: Context) -> None:
-    """Adds the notes that `check` returned for a job to the job's event log, as warnings.
+    """Adds the notes on a job's LoRA files to the job's event log, as warnings.
 
-    The notes were stored with the job when it was submitted.
+    They are the notes that `check` returned when the job was submitted, and that were stored with the job.
     """
     for note in ModelPayload.of(ctx.job).notes or ():
         ctx.warn(note)

@@ -131,9 +131,10 @@ def similarity(embedding: Embedding, reference: Gallery) -> float | None:
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Returns the likeness of each picture, in order: its similarity to the originals, and the nearest original.
+    """Returns the likeness of each picture, in order: its similarity to the originals, and the nearest one's id.
 
-    `reference` is the gallery of originals. The similarity is None for a picture without a face, and without originals.
+    `reference` is the gallery of originals. Without originals, and for a picture without a face, the similarity is None
+    and the id "".
     """
     found = []
     for outcome in scorer.embed(pictures):

@@ -46,8 +46,8 @@ class Choice(Part):
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
     """Returns the checkpoints of a training, oldest first, each with figures of its fixed-seed previews.
 
-    At most one is marked as proposed, the recommended one. `seen` is the training's progress, None to read it here.
-    Raises: NotFound.
+    At most one is marked as proposed, the recommended one. `job_id` is the training's job. `seen` is its progress,
+    where the caller has read it already. Raises: NotFound for an unknown job.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -68,7 +68,8 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
 def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
     """Makes a version of the checkpoint at one step of an ended training; a repeated call returns the same version.
 
-    Raises: NotFound, BadInput for a step without a checkpoint, Busy while the training has not ended.
+    Raises: NotFound for an unknown job, BadInput for a step without a checkpoint, Busy while the training has not
+    ended.
     """
     job = workplace.jobs.get(job_id)
     checkpoints = runs.ended_checkpoints(workplace, job)
