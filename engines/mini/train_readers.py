@@ -138,8 +138,9 @@ def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: 
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the cosine threshold where false matches and false rejections are equally frequent, and the rate there.
+    """Returns the cosine threshold of the equal error rate, and the equal error rate (0…1).
 
+    At this threshold the rates of false matches and of false rejections are equal, or nearest to each other.
     `same`, `different`: the cosines of pairs that show one person, and of pairs that show two persons.
     """
     marks = np.unique(np.concatenate([same, different]))
