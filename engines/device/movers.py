@@ -53,7 +53,8 @@ class Movers:
     def put(self, host: Loaded, *, streamed: bool) -> Loaded:
         """Copies a module's weights to the device and returns the module, which then computes with the copy.
 
-        `streamed`: copy each block only while it computes. Raises: MemoryError; the module is then unchanged.
+        `streamed`: copy each block only while it computes. Raises: MemoryError where the device has no room; the module
+        is then unchanged.
         """
         arena = self._arena(host)
         if arena is None:
