@@ -13,7 +13,7 @@ GIB = 1 << 30
 
 
 class Peaks(Protocol):
-    """The protocol of the store of measured memory peaks, as key -> bytes; a dict satisfies it."""
+    """Describes a store of measured memory peaks, as key -> bytes; a dict satisfies this protocol."""
 
     def get(self, key: str, default: int, /) -> int:
         """Returns the bytes stored under a key, or `default` when there are none."""
@@ -41,7 +41,8 @@ class StageFit:
 class Fit:
     """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user.
 
-    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text.
+    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text. `evicts` are the
+    idle components that would be unloaded, as (key, bytes); `missing` is true for a model that is not on this machine.
     """
 
     ok: bool

@@ -66,7 +66,7 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
 
 
 def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
-    """Makes a version of the checkpoint at one step of an ended training; a repeated call returns the same version.
+    """Makes a LoRA version of the checkpoint at a step of an ended training; a repeated call returns the same version.
 
     Raises: NotFound for an unknown job, BadInput for a step without a checkpoint, Busy while the training has not
     ended.

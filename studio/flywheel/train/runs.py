@@ -147,7 +147,7 @@ def resume_words(job: Job) -> str:
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
-    """Makes a version of the latest checkpoint of a training that has ended, and returns it.
+    """Makes a LoRA version of the latest checkpoint of a training that has ended, and returns the version.
 
     A training that runs is stopped instead: then the call returns None at once, and the version is made when the job
     has stopped. Raises: NotFound, BadInput without a checkpoint, Busy while the job is queued.
