@@ -267,7 +267,7 @@ class Captioner(Protocol):
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order: the trigger word, then pose, clothes and what else may vary."""
+        """Yields each picture's caption, in order: the trigger word, then the pose, clothes and the like."""
 
 
 @dataclass(frozen=True)
@@ -396,4 +396,4 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains, from the last checkpoint in `run.folder` if any; yields StepDone, CheckpointSaved, SampleDrawn events."""
+        """Trains, from the run's last checkpoint if any; yields StepDone, CheckpointSaved and SampleDrawn events."""

@@ -70,7 +70,7 @@ class Movers:
         raise MemoryError(cause)
 
     def drop(self, placed: Loaded) -> None:
-        """Frees a module's weights on the device; it computes with those in RAM again, unless these were released."""
+        """Frees a module's weights on the device; the module then uses those in RAM, unless these were released."""
         mover = self._placed.pop(placed, None) if isinstance(placed, nn.Module) else None
         if mover is not None:
             mover.drop()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class FakeWeights:
     """Stands for the weights of the component called `key`, and records where they were put last.
 
-    `device` is "host" (in RAM), a device's name, or "dropped" (freed there). `streamed`: whether `put` was called with `streamed`.
+    `device` is "host" (in RAM), a device's name, or "dropped" (freed there). `streamed` is what `put` was given under
+    that name.
     """
 
     key: str
