@@ -143,7 +143,7 @@ class Journal:
         return tables, schema
 
     def append(self, ops: Sequence[Op]) -> list[Op]:
-        """Appends a commit to the journal, syncs the file, and returns the operations as parsed back from the line.
+        """Appends a commit to the journal, syncs it, and returns a copy of the operations, read from the new line.
 
         Raises: UserError when writing fails or the database is closed; the commit is then not part of the database.
         """

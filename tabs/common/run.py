@@ -214,7 +214,7 @@ def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
     """Queues the newest training of a job kind again, for `more` further steps; `kind` is the job kind.
 
-    Raises: Busy where that training has not finished, BadInput.
+    Raises: Busy where that training has not finished, BadInput where `more` adds no step.
     """
     job = finished_run(desk, kind)
     if job is None:
