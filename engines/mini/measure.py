@@ -146,9 +146,10 @@ def generator_figures(
 
 @dataclass(frozen=True)
 class Generator:
-    """Generates a picture for each caption, when called, with the toy generator's modules and its autoencoder.
+    """Generates a picture (64, 64, 3) for each caption, when called with a list of captions.
 
-    `steps`: the number of denoising steps.
+    `flux`: the toy generator's transformer and text encoders; `vae`: its autoencoder; `steps`: the number of denoising
+    steps.
     """
 
     flux: Flux
@@ -162,9 +163,10 @@ class Generator:
 
 @dataclass(frozen=True)
 class Editor:
-    """Edits each picture by its instruction, when called, with the models of the toy editor.
+    """Edits pictures (N, 64, 64, 3), when called with them and with an instruction for each.
 
-    `text`: the text encoder; `steps`: the number of denoising steps.
+    `transformer`, `vae`, `text`: the toy editor's models, of which `text` is the text encoder. `steps`: the number of
+    denoising steps.
     """
 
     transformer: Model

@@ -184,7 +184,8 @@ def train_captioner(
     """Trains the captioner to caption all pictures and, at every second step, the results of edits.
 
     A result is captioned from the picture before the edit and the instruction. `folder`: gets the checkpoint. Returns
-    the model, and a dictionary with its steps, loss and number of parameters.
+    the model, and a dictionary with steps, loss and the number of all trained parameters, which include those of the
+    auxiliary classifiers.
     """
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()

@@ -189,7 +189,7 @@ class QwenEditAdapter(Family):
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
         """Concatenates the tensors of examples to one batch, by name.
 
-        Shorter instructions are padded with zeros, which the mask excludes.
+        Shorter instructions are padded with zeros, where `prompt_mask` is False.
         """
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         padded = []
