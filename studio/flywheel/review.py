@@ -135,7 +135,7 @@ def undo(desk: Desk, reviewer: str | None = None) -> Decision:
 
     `reviewer` is the name of the person whose latest verdict is taken back, None stands for the latest one of anybody.
     The picture gets its earlier verdict back, unless another person has given it a newer verdict since; then that one
-    stays. Raises: NotFound where there is nothing to undo.
+    stays. A correction stored with the verdict goes into the trash. Raises: NotFound where there is nothing to undo.
     """
     return desk.store.undo(reviewer)
 

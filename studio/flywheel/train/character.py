@@ -48,7 +48,7 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
     Originals are imported pictures. Each is repeated so often that originals make up at least 30 % of an epoch. `phase`
     chooses by the tag that says how much of the person a picture shows: "all" takes every picture; "head" and "body"
     take those with a fitting tag and those without such a tag. "body" also takes every original, so that the face is
-    not forgotten.
+    not forgotten; so does a phase that no original fits.
 
     `scenes` limits the approved pictures that an earlier version generated, because their errors would be learned:
     "all", "none" or "best". "best" takes at most as many as there are originals: first starred ones, then those most

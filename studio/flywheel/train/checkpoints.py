@@ -46,8 +46,8 @@ class Choice(Part):
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
     """Returns the checkpoints of a training, oldest first, each with figures of its fixed-seed previews.
 
-    At most one is marked as proposed, the recommended one. `job_id` is the training's job. `seen` is its progress,
-    where the caller has read it already. Raises: NotFound for an unknown job.
+    At most one is marked as proposed, the recommended one. `seen` is the training's progress if the caller has read it
+    already, None to read it here. Raises: NotFound for an unknown job.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
