@@ -74,7 +74,7 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """Returns the indices of the pictures in which the person is unchanged.
+    """Returns the indices, (M,), of the pictures that show the original persons of the data set.
 
     These are all pictures before an edit, and those edited pictures in which the person keeps every trait.
     """
@@ -83,7 +83,7 @@ def faithful_rows(data: Dataset) -> Tensor:
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Returns for each of the picture indices `rows` the number of the person whom that picture shows."""
+    """Returns for each of the picture indices `rows` the number, from 0, of the person whom that picture shows."""
     return rows % data.count // PICTURES_PER_PERSON
 
 

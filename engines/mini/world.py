@@ -100,9 +100,10 @@ def edit_options(scene: Scene, task: str) -> list[str]:
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:
-    """Returns the scene as it is after a perfect edit: the attribute that `task` changes gets the value `value`.
+    """Returns a copy of the scene as it is after a perfect edit, with one attribute changed to `value`.
 
-    An edit of the pose also changes the framing to full body.
+    `task`: the kind of edit (such as "pose"), which decides the attribute. An edit of the pose also changes the framing
+    to full body.
     """
     if task == "pose":
         return replace(scene, pose=value, framing="full body")

@@ -90,8 +90,8 @@ class Checkpoint:
     def optimizer(self) -> dict[str, Any]:
         """Loads the optimiser's state dict from the checkpoint to the CPU, and returns it.
 
-        With an EMA, its additional entry `raw` is a list of the trained weights, because the LoRA file then holds the
-        averages.
+        Its additional entry `raw` is a list of the trained weights if the training has an EMA, because the LoRA file
+        then holds the averages; otherwise it is an empty list.
         """
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state

@@ -37,7 +37,7 @@ class Info:
 
     `family`, `base_model`: names; `step`: the training steps so far; `dataset`: hash of the training data; `targets`:
     regular expression for the names of the layers with a LoRA; `pictures`: the number of training pictures; `made`:
-    when. A field that has its default value is unknown.
+    the date and time in ISO 8601. A field that has its default value is unknown.
     """
 
     family: str

@@ -243,7 +243,7 @@ class Family(ABC):
         """Returns descriptions of the components with these names (such as "vae").
 
         Each has a key (equal for equal weights), the bytes on the GPU, and the function that loads the component.
-        `base`: the precision of the transformer, nf4 or int8; "" for the one in the model's registry row.
+        `base`: the precision of the transformer, nf4 or int8; "" for that of the installed model.
         """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)

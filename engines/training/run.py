@@ -92,9 +92,10 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """Trains a run, logs its progress, and appends its events to the file in the run's folder.
+    """Trains a run, logs its progress, and appends its steps and previews to the event file in the run's folder.
 
-    With several processes only the main one logs and writes. Raises: UserError; Cancelled after a request to stop.
+    `lease`: gives access to the device. With several processes only the main one logs and writes. Raises: UserError if
+    the run cannot be trained; Cancelled after a request to stop.
     """
 
     def on_step(step: int, total: int, message: str = "") -> None:

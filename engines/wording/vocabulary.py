@@ -42,8 +42,8 @@ class EditKind:
 class CaptionPart:
     """Describes one part of a caption: how the tag of one axis (such as pose) is put into words.
 
-    `words`: for each value of the tag, its words; `template`: the words for any other value; `needs`: tags without
-    which the part is left out of the caption.
+    `words`: for some values of the tag, the words for that value; `template`: a format string for all other values;
+    `needs`: tags without which the part is left out of the caption.
     """
 
     axis: str
