@@ -162,7 +162,7 @@ class Api(PictureApi):
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Makes a LoRA version of a training's last checkpoint; a running training stops first, and then makes it."""
+        """Makes a LoRA version of a training's last checkpoint; a running training is stopped, and makes it later."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 

@@ -66,7 +66,7 @@ def asks(
 ) -> list[Ask]:
     """Returns at most `limit` edits, each with the source picture to edit, none twice for the same source.
 
-    With `fill_gaps` the first edits are those that show an angle with an expression, or a pose, that no picture in
+    With `fill_gaps` the first edits fill gaps: each shows an (angle, expression) pair, or a pose, that no picture in
     `existing` shows. Edits for variety follow: first those that were not requested before. `asked` holds the pairs
     (source id, instruction) of earlier requests. `edits` are the edits to choose from, and `wording` combines two of
     them into one instruction.

@@ -20,7 +20,7 @@ _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave 
 class Folder:
     """Holds one folder of an exported dataset, in which all pictures have the same number of `repeats` per epoch.
 
-    `references` and `masks` name the folders of the pictures' reference pictures and masks.
+    `references` and `masks` name the folders of the reference pictures (the sources of edits) and of the masks.
     """
 
     name: str
