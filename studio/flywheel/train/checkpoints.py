@@ -26,9 +26,9 @@ class Choice(Part):
 
     `samples` are the ids of the previews. `identity` is their median similarity to the originals, `obeyed` the share of
     prompted attributes that they show, `copies` the share of previews that are closer to an original than the originals
-    are to each other; each is None where nothing could be judged. `unseen` counts previews without a score, `unread`
-    attributes whose value could not be read. `proposed` marks the recommended checkpoint; `version` is the id of the
-    version made of it, "" for none.
+    are to each other; these three are None where nothing could be judged. `unseen` counts previews without a measured
+    similarity, `unread` attributes that could not be read from a preview. `proposed` is true for the recommended
+    checkpoint; `version` is the id of the LoRA version made of this checkpoint, "" for none.
     """
 
     step: int
