@@ -168,7 +168,7 @@ def chosen_file(desk: Desk, file: str | None) -> str:
 def restore(desk: Desk, place: str) -> Said:
     """Queues the restore of a character from the backup at the path `place`.
 
-    Returns a notice, and "", which empties the field. Raises: NotFound where no file is there, BadInput if it is no backup.
+    Returns a notice, and "", which empties the field. Raises: NotFound without such a file, BadInput for another file.
     """
     if not place.strip():
         raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")
