@@ -173,7 +173,7 @@ class Journal:
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:
-        """Writes a snapshot of all tables, then empties the journal. Raises: UserError."""
+        """Writes a snapshot of all tables, then empties the journal. Raises: UserError when writing fails."""
         file = self._writable()
         data = self.packed(tables)
         write_file(self.snapshot_path, data, self._disk)

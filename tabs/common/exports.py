@@ -32,8 +32,8 @@ def buttons(version_id: str) -> Markup:
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
     """Writes a version's LoRA in the format of the clicked button; returns a download link as HTML.
 
-    `data` is what the button sent: the version's id and the format. Raises: NotFound, BadInput for an unknown
-    format, LoraMismatch where the LoRA does not fit its model.
+    `data` is what the button sent: the version's id and the format. Raises: NotFound for an
+    unknown version, BadInput for an unknown format, LoraMismatch where the LoRA does not fit its model.
     """
     form = str(data.get("form", ""))
     return written(FORMS.get(form, form), export_version(desk, str(data.get("version", "")), form))
