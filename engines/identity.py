@@ -44,7 +44,7 @@ class ImageScorer:
     def version(self) -> str:
         """Returns the model's name and the first 12 hex digits of its weights' SHA-256, to store beside each score.
 
-        Raises: ModelMissing.
+        Raises: ModelMissing where the weights are not on this machine.
         """
         digest = hashlib.sha256()
         for file in self._weights():
@@ -60,7 +60,10 @@ class ImageScorer:
         return None if threshold is None else float(threshold)
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Returns one unit vector for each picture, in order. Raises: ModelMissing."""
+        """Returns one unit vector for each picture, in order, and never NoFace.
+
+        Raises: ModelMissing where the weights are not on this machine or damaged.
+        """
         mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
         border = tuple((mean * 255).round().astype(int).tolist())
         found: list[Embedding | NoFace] = []
@@ -152,7 +155,10 @@ class DeepFaceScorer:
         return f"{self.spec.name}:deepface-{version('deepface')}-{self._detector}"
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Returns for each picture the unit vector of its largest face, or NoFace. Raises: ModelMissing."""
+        """Returns for each picture the unit vector of its largest face, or NoFace.
+
+        Raises: ModelMissing where a weight file is not on this machine or damaged.
+        """
         self._require_weights()
         return [self._embed(image) for image in images]
 

@@ -52,15 +52,15 @@ class Told:
     pairs: Mapping[str, str]
 
     def words(self) -> Mapping[str, str]:
-        """Returns {"prompt": …, "negative": …}, whose keys are the names of these fields in GenerateParams."""
+        """Returns the prompt and the negative prompt by their field names in GenerateParams: `prompt`, `negative`."""
         return {"prompt": self.prompt, "negative": self.negative}
 
 
 def read_parameters(text: str) -> Told:
-    """Parses the text of a PNG's `parameters` chunk, as AUTOMATIC1111, Forge and this program write it.
+    """Parses the text of a PNG's `parameters` chunk, as AUTOMATIC1111, Forge and this program write it, into a Told.
 
-    The last line is read as `Key: value` pairs only if it has at least three. LoRA tags are removed from the prompt and
-    returned as `loras`.
+    The last line is read as `Key: value` pairs only if it has at least three; otherwise it belongs to the prompts. LoRA
+    tags are removed from the prompt and returned as `loras`.
     """
     lines = text.strip().split("\n")
     found = {key.strip(): _value(value) for key, value in _PAIR.findall(lines[-1])}
@@ -84,7 +84,7 @@ def _value(text: str) -> str:
 
 
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
-    """Returns the text for a PNG's `parameters` chunk: both prompts, and a line of `Key: value` pairs.
+    """Returns the text for a PNG's `parameters` chunk: prompt, negative prompt, and a line of `Key: value` pairs.
 
     `provenance`: the picture's record, of which `model` (a name) and `loras` are used. `params`: the parameters of a
     generation or an edit; for other parameters, such as those of a training, the text is only `params.to_text()`.

@@ -103,7 +103,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_grey(mask: Image.Image) -> Image.Image:
-    """Returns a mask as an 8-bit grey picture, in which white marks the selected area."""
+    """Returns a mask as an 8-bit grey picture, in which white marks the selected area; transparent pixels are white."""
     return to_rgb(mask).convert("L")
 
 

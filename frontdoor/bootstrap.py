@@ -18,7 +18,8 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
     """Creates or updates the virtual environment `.venv` in the folder `root` and returns the path of its Python.
 
     It is updated where pyproject.toml has changed since the last update. With `tests` it also gets the packages that
-    only the tests need. Raises: SystemExit when the version of this Python is not supported, or when pip fails.
+    only the tests need. Raises: SystemExit when the version of this Python is not supported, or when the environment
+    cannot be made or filled.
     """
     low, high = _SUPPORTED
     if not low <= sys.version_info[:2] <= high:
@@ -49,7 +50,7 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
 def run_inside(python: Path, arguments: list[str]) -> int:
     """Runs the project's command line with the Python at the path `python` and returns the exit code.
 
-    `arguments` are the words of the command line. On Windows it runs in a child process. Elsewhere it replaces this
+    `arguments` are the words after `launch.py`. On Windows it runs in a child process. Elsewhere it replaces this
     process, so that signals reach it, and this function never returns.
     """
     command = [str(python), "-m", "frontdoor.cli", *arguments]

@@ -81,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the command line names, by default `studio`, and returns its exit code.
 
-    `arguments` are the words of the command line; None takes those of this process. An expected failure is printed as
-    cause and hint, without a traceback, and returns 1.
+    `arguments` are the words of the command line; None takes those of this process. After an expected failure it prints
+    the cause and a hint, without a traceback, and returns 1; after Ctrl-C it returns 130.
     """
     from engines.api.errors import UserError, from_disk
 

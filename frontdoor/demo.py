@@ -1,4 +1,4 @@
-"""`launch.py demo`: runs one turn of both flywheels, without a browser; a stand-in reviews in place of a human."""
+"""`launch.py demo`: takes a character through all steps of the studio, without a browser; a program reviews."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Scale:
 
     The counts are: `edits` for the first edits, `shown` for edits of what the first model card (an evaluation grid)
     failed at, `synthetic` for generated pictures, `practice` for edits of the kinds at which the editor is weak, and
-    `later_edits` for edits that compare the editor before and after its training. `train` and `refine` are changes to
-    the parameters of LoRA and editor training. With `control` the first LoRA is also trained longer on its own
-    pictures.
+    `later_edits` for edits that compare the editor before and after its training. `card_seeds` are the seeds of each
+    model card. `train` and `refine` are changes to the parameters of LoRA and editor training. With `control` the first
+    LoRA is also trained longer on its own pictures.
     """
 
     edits: int = 56
@@ -71,7 +71,10 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one turn of both flywheels on embedded models and writes its figures; `--open` then opens the studio."""
+    """Takes one character through all steps of the studio, with small models; writes a report and returns 0.
+
+    A program reviews in place of a human. `options` are those of the command line; with `--open` the studio then opens.
+    """
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
@@ -87,7 +90,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 class Turn:
-    """Runs one character through all steps of the studio, as a user would click them; a program is the reviewer."""
+    """Runs the demo: takes one character through all steps of the studio, as a user would; a program reviews."""
 
     def __init__(self, workplace: Workplace, out: Path, scale: Scale) -> None:
         self.workplace = workplace
@@ -110,8 +113,7 @@ class Turn:
     def run(self, seed: int | None) -> Report:
         """Runs all steps for one character, writes the report and its pictures, and returns the report.
 
-        `seed` is the number of the character to draw; None takes the sample character. Raises: UserError when a step
-        fails.
+        `seed` is the number of the character to draw, None takes the sample. Raises: UserError when a step fails.
         """
         started = time.monotonic()
         self.workplace.jobs.start()

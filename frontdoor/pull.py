@@ -32,9 +32,9 @@ def main(options: argparse.Namespace) -> int:
 def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callable[[str], str]) -> int:
     """Prints a model's licence and sizes, asks for consent, then downloads, verifies and quantises the model.
 
-    `options` holds the model's name and the form of its weights. `ask` prints a question and returns the user's answer.
-    Returns the exit code: 0 when the model is ready, 1 when the user refused the licence. Raises: the errors of `Pull`
-    and `prepare`.
+    `options` are those of the command line, such as the model's name; with `--yes` nothing is asked. `ask` prints a
+    question and returns the user's answer. Returns the exit code: 0 when the model is ready, 1 when the user refused
+    the licence. Raises: the errors of `Pull` and `prepare`.
     """
     spec = registry.spec(options.model)
     home = registry.home(spec)

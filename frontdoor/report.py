@@ -114,8 +114,9 @@ class Report:
     """Holds everything that one run of the demo measured for one character.
 
     `card` maps a version's name to the rates of its model card, `decisions` a step's name to the number of verdicts
-    given in it, and `seconds_per_stage` a step's name to its seconds. `seed` is the character's number, None for the
-    sample; `reviewer` describes in words who reviewed.
+    given in it, and `seconds_per_stage` a step's name to its seconds; `seconds` is the time of the whole run. `seed` is
+    the character's number, None for the sample character; `peak_rss_gib` is the most RAM that the process used;
+    `reviewer` describes in words who reviewed.
     """
 
     seed: int | None

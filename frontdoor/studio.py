@@ -23,7 +23,7 @@ from studio.workplace.desk import Workplace
 def main(options: argparse.Namespace) -> int:
     """Runs the studio's server until Ctrl-C and prints its URL once the page is ready; returns 0.
 
-    Raises: Busy for a data folder or a port that is in use, BadInput.
+    Raises: Busy for a data folder or a port that is in use, BadInput for a port that cannot be used.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workplace = open_studio(home=options.home, fake=options.fake, compiled=options.compile)

@@ -17,8 +17,8 @@ class Settings:
     """Holds the settings with which a studio is started.
 
     `data_root` is the data folder, `assets` the folder of the program's own files, `models_dir` that of the models'
-    weights. `budget_gib` is the GPU memory that models may use; `fake_gib` is the memory of the simulated GPU that
-    the device `fake` stands for. `compile` names the backend for torch.compile, "" compiles nothing.
+    weights. `device` is auto, cuda, cpu or fake; `fake` simulates a GPU that has `fake_gib` of memory. `budget_gib` is
+    the GPU memory that models may use. `compile` names the backend for torch.compile, "" compiles nothing.
     """
 
     data_root: Path

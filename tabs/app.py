@@ -159,7 +159,7 @@ def _upload_below(pages: Path) -> Callable[[], None]:
 
 
 def open_folders(workplace: Workplace) -> list[Path]:
-    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of the characters.
+    """Returns the folders whose files the page may serve: the pictures, thumbnails and exports of all characters.
 
     Characters whose store cannot be opened are left out.
     """
@@ -336,7 +336,7 @@ def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> S
 
     The values are the new id, which makes the page open the character, and "", which empties the name field. `trigger`
     is the character's word in prompts, `subject` the plain word for what it is. `models` are the names of generator,
-    editor and scorer. Raises: BadInput, NotFound.
+    editor and scorer. Raises: BadInput without a name or trigger word, NotFound for an unknown model.
     """
     made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
@@ -346,7 +346,8 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
     """Creates a character, makes it the one that the page opens next time, and returns its id.
 
     `trigger` is its word in prompts, `subject` the plain word for what it is, such as `person`. `models` are the names
-    of generator, editor and scorer; None or "" takes the default. Raises: BadInput, NotFound.
+    of generator, editor and scorer; None or "" takes the default. Raises: BadInput without a name or
+    trigger word, NotFound for an unknown model.
     """
     picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
     asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)

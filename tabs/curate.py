@@ -310,8 +310,8 @@ def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
 def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> list[Any]:
     """Handles a click in the gallery or on the open picture: opens or closes one, shows more, or clears the search.
 
-    `data` is what was clicked. Returns the id of the open picture, the largest number of pictures to show, and updates
-    of the search's words and filters.
+    `data` is what was clicked, `chosen` the id of the open picture, `shown` the largest number of pictures to show.
+    Returns the new values of `chosen` and `shown`, and updates of the search's words and filters.
     """
     act = data.get("act")
     if act == "open":

@@ -97,7 +97,7 @@ def draw_moves(desk: Desk) -> Markup:
 def draw_move(workplace: Workplace, job: Job) -> Markup:
     """Returns one backup, or one restore from a backup, as HTML; `job` is its job.
 
-    The HTML is empty for a finished backup whose file is gone, or whose character is damaged.
+    The HTML is empty for a finished backup whose file is gone, or whose character is damaged or in the trash.
     """
     if job.state in _ACTIVE:
         return progress_line(job)
@@ -121,7 +121,7 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 
     `data` holds the action and the character's id. An action frees space, backs up a character, takes one out of the
     trash, or deletes one in the trash for good. A backup is queued as a job; anything else is done at once. Raises:
-    UserError.
+    UserError for an unknown action, NotFound for a character that is gone.
     """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:
@@ -143,7 +143,7 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
     """Stops or resumes the job of a backup or a restore, as the clicked button says in `data`; returns a notice.
 
-    Raises: UserError, such as NotFound.
+    Raises: UserError for an unknown button, NotFound for a job that is gone.
     """
     jobs, job = desk.workplace.jobs, str(data.get("job", ""))
     if data.get("act") == RESUME:
@@ -168,7 +168,7 @@ def chosen_file(desk: Desk, file: str | None) -> str:
 def restore(desk: Desk, place: str) -> Said:
     """Queues the restore of a character from the backup at the path `place`.
 
-    Returns a notice, and "", which empties the field. Raises: NotFound, BadInput.
+    Returns a notice, and "", which empties the field. Raises: NotFound without such a file, BadInput for another file.
     """
     if not place.strip():
         raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")

@@ -165,7 +165,8 @@ def large(store: Store, record: ImageRecord) -> Markup:
 def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
     """Handles a click on a result: opens an edit, queues it again with a new seed, or shows more edits.
 
-    `data` is what was clicked. Returns the id of the open edit, "" for none, and the largest number of edits to show.
+    `data` is what was clicked, `chosen` the id of the open edit, "" for none, `shown` the largest number of edits to
+    show. Returns the new values of `chosen` and `shown`.
     """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "more":
@@ -194,7 +195,7 @@ def fill_retry(desk: Desk, chosen: str) -> list[Any]:
 def retry_words(desk: Desk, chosen: str, words: str) -> str:
     """Queues the edit `chosen`, an id, again with the instruction `words`.
 
-    Returns "" as the new id of the open edit, which closes the panel. Raises: BadInput.
+    Returns "" as the new id of the open edit, which closes the panel. Raises: BadInput for empty `words`.
     """
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")

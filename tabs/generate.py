@@ -253,7 +253,7 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
     """Returns as HTML the cost of the pictures that the fields ask for, before the job is queued.
 
     It names the model and version, the number of pictures, the time, and whether the job fits into GPU memory. `values`
-    are those of FIELDS. Raises: BadInput, NotFound.
+    are those of the fields in FIELDS. Raises: BadInput for a value that cannot be used, NotFound for a missing LoRA.
     """
     asked = Asked(*values)
     found = drawings(desk, dataclasses.replace(asked, prompt=asked.prompt.strip() or "a picture"))
@@ -275,10 +275,10 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
 
 
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
-    """Queues the pictures that the fields ask for; `values` are those of FIELDS.
+    """Queues the pictures that the fields ask for; `values` are those of the fields in FIELDS.
 
     Returns three updates: the seed for the next job, the sub-tab that will show the pictures, and an empty note.
-    Raises: BadInput, NotFound.
+    Raises: BadInput for a value that cannot be used, NotFound for a missing LoRA.
     """
     asked = Asked(*values)
     generate.submit_all(desk, drawings(desk, asked))
@@ -356,8 +356,8 @@ def draw_pairs(desk: Desk) -> Markup:
 def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
     """Handles a button of the gallery: shows more pictures, stars one, or fills in the settings of one.
 
-    `data` is what was clicked. Returns the largest number of pictures to show, and updates of the tab's fields in the
-    order of SETTINGS_WIDGETS.
+    `data` is what was clicked, `shown` the largest number of pictures to show. Returns the new value of `shown`, and
+    updates of the tab's fields in the order of SETTINGS_WIDGETS.
     """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "use":

@@ -82,7 +82,8 @@ def fill_models(desk: Desk, chosen: str | None) -> Any:
 def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
     """Handles a button of a model's download: queues, stops or resumes it; returns a notice.
 
-    `data` is what the button sent. `form` is the format to store the weights in, such as nf4. Raises: UserError.
+    `data` is what the button sent. `form` is the format to store the weights in, such as nf4. Raises: UserError
+    for an unknown button, and where the download cannot be queued.
     """
     return missing.act(desk, data, form)
 
@@ -91,7 +92,8 @@ def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
     """Queues a job that makes a model's weights from files of this machine.
 
     `name` is the model's name. `place` is the path of a folder or file, `form` the format to store the weights in, such
-    as nf4. Returns a notice, and "", which empties the field of the path. Raises: UserError.
+    as nf4. Returns a notice, and "", which empties the field of the path. Raises: NotFound without a model or a
+    path; BadInput for files that cannot be used.
     """
     if not name:
         raise NotFound("No model is chosen.", "Choose which model these files are.")

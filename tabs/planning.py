@@ -62,9 +62,9 @@ def fill_editors(desk: Desk, chosen: str | None) -> Any:
 
 
 def worth(store: Store, version: Version) -> str:
-    """Returns the label of an editor version: its name, and its rates of accepted edits as in `v1 (56 → 89 %)`.
+    """Returns the label of a LoRA version of the editor: its name and two rates, as in `v1 (56 → 89 %)`.
 
-    Both rates are those of the same held-out edits, which were not trained on: made first without, then with the
+    The rates are the shares of held-out edits (not trained on) that were accepted, made first without, then with the
     version's LoRA. The label is the name alone where nothing was compared yet.
     """
     edits = refine.as_judged(store, version).metrics.edits
@@ -76,8 +76,9 @@ def worth(store: Store, version: Version) -> str:
 def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
     """Returns an editor model's name and a LoRA version's id, for a value of the dropdown of editors.
 
-    `chosen` is a version's id, a model's name (the model without a LoRA), or IN_USE, which None and "" also mean. For a
-    model's name the returned id is "". For IN_USE it is None, which stands for the adopted version, where there is one.
+    `chosen` is the dropdown's value: a version's id, a model's name (the model without a LoRA), or IN_USE, which None
+    and "" also mean. For a model's name the returned id is "". For IN_USE it is None, which later selects the version
+    that is in use, if any.
     """
     if chosen in (None, "", IN_USE):
         return desk.store.character.editor, None
@@ -143,10 +144,11 @@ def make_plan(
 ) -> EnrichPlan:
     """Returns the plan of edits that the values of the widgets ask for, without queueing it.
 
-    `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of results of each edit.
-    `aim` is GAPS (first edits that show what no picture shows yet), MISSED (only what the model card failed at) or
-    VARIETY (neither of them). `picked` holds the sources' ids as a JSON list, `editor` is the value of the dropdown of
-    editors. `knobs` are the values of the widgets in KNOBS, used for all edits. Raises: BadInput.
+    `tasks` are the kinds of edits, `limit` is the largest number of edits, `seeds` the number of results of each edit;
+    None in these two means a default. `aim` is GAPS (first edits that show what no picture shows yet), MISSED (only
+    what the model card failed at) or VARIETY (neither of them). `picked` holds the sources' ids as a JSON list; empty
+    means all originals. `editor` is the value of the dropdown of editors (see `editor_of`). `knobs` are the values of
+    the widgets in KNOBS, used for all edits. Raises: BadInput for empty `tasks` or an invalid value.
     """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
@@ -167,7 +169,7 @@ def changed_plan(desk: Desk, changes: str, *knobs: Any) -> list[Planned]:
     """Returns all rows of the plan with the person's changes applied; unticked rows stay in it, with `kept` False.
 
     `changes` is a `Changes` as JSON, "{}" for no change. `knobs` are the values of the plan's widgets, in the order of
-    the arguments of `make_plan`. Raises: BadInput.
+    the arguments of `make_plan`. Raises: BadInput as `make_plan` does, and for an added row without words.
     """
     plan = make_plan(desk, *knobs)
     spec = desk.workplace.registry.spec(plan.model)
@@ -224,7 +226,8 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
     """Adds an instruction that a person wrote to the changes of the plan, once for each chosen source.
 
     Returns "", which empties the text field, and all changes as JSON. `words` is the instruction, `changes` are the
-    changes so far as JSON, and `picked` holds the sources' ids as a JSON list. Raises: BadInput.
+    changes so far as JSON, and `picked` holds the sources' ids as a JSON list. Raises: BadInput without words, or
+    without a chosen source.
     """
     if not words.strip():
         raise BadInput("There are no words to add.", "Say what should change, and what should stay.")

@@ -76,10 +76,11 @@ def build(page: Page) -> None:
 
 
 def draw_counts(desk: Desk) -> Markup:
-    """Returns as HTML how many training examples of the editor there are, and each task's share of accepted edits.
+    """Returns as HTML the numbers of training examples for the editor, and how often its edits were accepted.
 
-    The examples are triplets: source, instruction, result. They are counted as golden (a human corrected the result),
-    positive (a human approved it) and held out (not trained on). Buttons export the triplets for other training tools.
+    An example is a triplet: source, instruction, result. The numbers are those of golden triplets (a human corrected
+    the result), positive ones (a human approved it) and held-out ones (not trained on). The accepted edits are counted
+    for each kind of edit, see `draw_standings`. Buttons export the triplets for other training tools.
     """
     lessons = refine.lessons(desk)
     figures = view(
@@ -119,11 +120,11 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click on a button beside the counts: queues edits for practice, or exports the triplets.
+    """Handles a click on a button in the HTML of `draw_counts`: queues edits for practice, or exports the triplets.
 
     Edits for practice are new edits of the kinds that were refused in review before. `data` is what the clicked button
     sends; for an export it names the training tool. Returns a note as HTML: what was queued, or a link to the file.
-    Raises: BadInput.
+    Raises: BadInput, for example where these edits are queued already.
     """
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
@@ -200,8 +201,8 @@ def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
     """Returns a Gradio update of the checkboxes of further training sizes, all of them smaller than `resolution`.
 
-    At a size of n, pictures are trained at about n × n pixels. `chosen` are the sizes ticked now; those smaller than
-    `resolution` stay ticked.
+    A training can use several sizes; at a size of n, pictures have about n × n pixels. `resolution` is the largest of
+    them; with None no size is offered. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
     """
     return training.smaller_sizes(resolution, chosen)
 
@@ -263,7 +264,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the editor's versions as HTML, newest first.
+    """Returns the LoRA versions of the editor as HTML, newest first; empty where there is none.
 
     Each version has export buttons, and a comparison of edits made without and with its LoRA. These edits were not used
     for training.
@@ -310,9 +311,9 @@ def pair_card(store: Store, each: Redone) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Handles a click on a version of the editor: adopts or retires the version, or exports its LoRA.
+    """Handles a click on a version of the editor: takes it into use, retires it, or exports its LoRA.
 
-    `data` is what the clicked button sends. Returns a notice, or a link to the exported file as HTML. Raises: NotFound,
-    BadInput.
+    `data` is what the clicked button sends: the action and the version's id. Returns a notice, or a link to the
+    exported file as HTML. Raises: NotFound for an unknown version, BadInput for an unknown action or format.
     """
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

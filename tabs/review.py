@@ -136,7 +136,7 @@ def _files(store: Store, pictures: list[ImageRecord]) -> str:
 
 
 def standing(store: Store) -> list[ImageRecord]:
-    """Returns the pictures of the owner's latest verdicts, the latest last; verdicts that were undone are left out."""
+    """Returns the pictures of the owner's last AHEAD verdicts that were not undone, the latest last."""
     last = [each for each in store.decisions.all() if not each.undone and each.reviewer == review.OWNER]
     found = [store.images.peek(each.image) for each in last[-AHEAD:]]
     return [each for each in found if each is not None]
@@ -148,9 +148,9 @@ def verdict_words(name: str) -> str:
 
 
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures to review, skipped ones last.
+    """Returns the records of the next pictures to review, at most about AHEAD of them, skipped ones last.
 
-    `skipped` holds the ids of the skipped pictures.
+    `skipped` holds the ids of the skipped pictures, in the order in which they were skipped.
     """
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
@@ -159,7 +159,10 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 
 
 def tally(desk: Desk) -> Markup:
-    """Returns as HTML the number of pictures left, the verdicts a minute, and the number of verdicts of each kind."""
+    """Returns as HTML how many pictures are left, the owner's pace, and how many pictures have each verdict.
+
+    The pace is in verdicts a minute. Of several verdicts on one picture the latest counts, whoever gave it.
+    """
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter({each.image: each.verdict for each in decisions}.values())
     speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
@@ -193,7 +196,7 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     """Returns as HTML the panel beside the picture `shown`: its source, the nearest original, and facts about it.
 
     The facts are its instruction, its similarity to the originals and its verdict. For a picture without a verdict the
-    panel also tells `why` the queue shows it now.
+    panel also tells `why` the queue shows it now; for a corrected picture it also shows the wrong edit.
     """
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
@@ -323,11 +326,12 @@ def act(
     reasons: tuple[str, ...],
     mending: str,
 ) -> State:
-    """Handles one key or button of the Review tab and returns the page's changed state.
+    """Handles one key or button of the Review tab, such as a verdict, and returns the page's changed state.
 
-    `data` holds the name of the action and the picture's id. The state is the id of the opened picture ("" for the
-    first of the queue), the ids of skipped pictures, the reasons for the next verdict, and the id of the picture being
-    corrected ("" for none). Raises: BadInput, NotFound.
+    `data` holds the name of the action and the picture's id. The other arguments are the state before, and the result
+    is the state after it, in the same order: the id of the opened picture ("" for the first of the queue), the ids of
+    skipped pictures, the reasons for the next verdict, and the id of the picture being corrected ("" for none). Raises:
+    BadInput for an unknown or impossible action, NotFound for an unknown picture or with nothing to undo.
     """
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:

@@ -83,10 +83,10 @@ def by_names(api: Api) -> Handler:
 
 
 def local_path(file: Any) -> str:
-    """Returns the path of the file that a script named or uploaded.
+    """Returns the path of the file that a script named or uploaded, as text.
 
-    `file` is a path as text, or the object by which Gradio describes an upload. Raises: BadInput for a value that is no
-    file, and for an upload outside the folder of uploads.
+    `file` is a path as text, which is returned without a check, or the dict by which Gradio describes an upload.
+    Raises: BadInput for any other value, and for an upload outside the folder of uploads.
     """
     if isinstance(file, str):
         return file

@@ -63,7 +63,7 @@ class Running:
 
 
 class Server(uvicorn.Server):
-    """A Uvicorn server that can run outside the main thread and that stops within about a second.
+    """Represents a Uvicorn server that can run outside the main thread and that stops within about a second.
 
     When it stops, it drops the requests that are not answered in time and those that are only half received.
     """

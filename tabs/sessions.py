@@ -15,8 +15,8 @@ class Sessions(StateHolder):
     """Holds Gradio's session states, at most `capacity` of them; the session used longest ago is dropped first.
 
     A session state keeps the widgets' values of one open page; a call by a script has one too. A page whose session was
-    dropped gets HTTP status 410 and reloads itself: its widgets would otherwise act on another character than the page
-    shows.
+    dropped gets HTTP status 410 and reloads itself, because in a new session its widgets could act on another character
+    than the page shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:

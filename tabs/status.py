@@ -37,8 +37,8 @@ def rail(desk: Desk, asked: str = "") -> Markup:
 def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
     """Returns as HTML the status line of the page: GPU, memory, running job, queue, and whether a review link is open.
 
-    It also offers to resume the latest job that was interrupted or failed. `sharing` is the review link, None for an
-    app without one.
+    It also offers to resume the latest job that was interrupted or failed and that the user has not dismissed.
+    `sharing` is the review link, None for an app without one.
     """
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())
@@ -116,8 +116,9 @@ def _offered(job: Job) -> Markup:
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """Handles a click in the status line: cancels, resumes or dismisses a job, or moves it up in the queue.
 
-    `data` is what the clicked button sends. Returns a notice after a cancel or a resume, else None. Raises: UserError
-    for an unknown act, NotFound, BadInput.
+    `data` is what the clicked button sends: the action and the job's id. Returns a notice after a cancel or a resume,
+    else None. Raises: UserError for an unknown action, NotFound for an unknown job, BadInput for a job that cannot be
+    resumed or moved.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":

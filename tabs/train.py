@@ -90,9 +90,9 @@ def build(page: Page) -> None:
 def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
     """Returns a list: the character's id, a Gradio update of the dropdown of models, and one for each training setting.
 
-    The dropdown offers the generator models that can be trained. `whose` is the id of the character that the widgets
-    were filled for, "" for none. Where `desk` is now on another character, the model and the settings are reset to the
-    new character's defaults; else the user's entries stay.
+    The dropdown offers the generator models that can be trained; `model` is the name of the one selected now. `whose`
+    is the id of the character that the widgets were filled for, "" for none. Where `desk` is on another character, or
+    `model` is no choice, model and settings are reset to the character's defaults; else the user's entries stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     stays = whose == desk.id and model in [value for _, value in choices]
@@ -149,8 +149,8 @@ def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
     """Returns a Gradio update of the checkboxes of further training sizes, all of them smaller than `resolution`.
 
-    At a size of n, pictures are trained at about n × n pixels. `chosen` are the sizes ticked now; those smaller than
-    `resolution` stay ticked.
+    A training can use several sizes; at a size of n, pictures have about n × n pixels. `resolution` is the largest of
+    them; with None no size is offered. `chosen` are the sizes ticked now; those smaller than `resolution` stay ticked.
     """
     return training.smaller_sizes(resolution, chosen)
 
@@ -172,8 +172,8 @@ def draw_preflight(
 
     The HTML is the pre-flight (the checks before a training), the settings that differ from the model's defaults, and
     the verdict whether the training can start. `phase`, a value of PHASES, selects the pictures to learn from;
-    `scenes`, a value of SCENES, selects the generated pictures that are added. `start` as in `begin_with`, `values` as
-    in `settle`. Raises: BadInput, NotFound.
+    `scenes`, a value of SCENES, selects the generated pictures that are added. `start` as in `begin_with`, `model` and
+    `values` as in `settle`. Raises: BadInput for invalid values, NotFound for an unknown version or model.
     """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
@@ -203,7 +203,7 @@ def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model
 def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> str:
     """Writes a zip file of the pictures that a training would use, for another training tool; returns a download link.
 
-    The link is HTML. `data` names the tool; `phase` and `scenes` as in `draw_preflight`.
+    The link is HTML. `data` names the tool; `phase` and `scenes` as in `draw_preflight`. Raises: BadInput.
     """
     return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk, phase, scenes))
 
@@ -336,9 +336,10 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Handles a click on a version of the character: adopts or retires the version, or exports its LoRA.
+    """Handles a click on a version of the character: takes it into use, retires it, or exports its LoRA.
 
-    `data` is what the clicked button sends. Returns a notice, or a download link as HTML. Raises: NotFound, BadInput.
+    `data` is what the clicked button sends: the action and the version's id. Returns a notice, or a download link as
+    HTML. Raises: NotFound for an unknown version, BadInput for an unknown action or format.
     """
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")

@@ -75,7 +75,8 @@ def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
     """Handles a click or key in the viewer: changes the picture where the action asks for it, and draws it again.
 
     `data` holds the name of the action and the picture's id. Returns a list: the viewer's content as HTML, then updates
-    of the settings of the Generate tab, which only “Use these settings” changes. Raises: NotFound, BadInput.
+    of the settings of the Generate tab, which only “Use these settings” changes. Raises: NotFound for an unknown
+    picture, BadInput for an action that this picture does not allow.
     """
     name, image = str(data.get("act", "")), str(data.get("id", ""))
     done = ACTS.get(name)
@@ -116,7 +117,7 @@ def restore(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
 def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
     """Stores the owner's verdict on a picture, as the Review tab does; returns a note with an undo.
 
-    `image` is the picture's id; `act` in `data` is the verdict's name.
+    `image` is the picture's id; `act` in `data` is the verdict's name: "good", "correct" or "reject".
     """
     name = str(data.get("act"))
     review.decide(desk, image, VERDICTS[name][2])
@@ -204,7 +205,8 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
 def title(known: About, names: Mapping[str, str]) -> str:
     """Returns a picture's title as text: its cell on a model card, else its file's name, else its kind.
 
-    A model card is an evaluation grid, and a cell one of its prompts. `names` maps a version's id to its name.
+    A model card is an evaluation grid, and a cell one of its prompts. `known` is what is known of the picture; `names`
+    maps a version's id to its name.
     """
     for each in known.cells:
         return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"
@@ -247,7 +249,7 @@ def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
 def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Markup:
     """Returns as HTML all that is known of a picture, with its buttons.
 
-    `names` maps a version's id to its name; `note` tells what was just done.
+    `known` is what is known of it; `names` maps a version's id to its name; `note` tells what was just done.
     """
     store, record = desk.store, known.picture
     file = None if store.trouble(record.id) else store.path(record.id)
@@ -310,7 +312,8 @@ def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
 def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tuple[str, object]]:
     """Returns what is known of a picture as rows of (name, value); the page shows only rows that have a value.
 
-    `names` maps a version's id to its name; `likeness` is the picture's similarity to the originals as HTML.
+    `known` holds it all; `names` maps a version's id to its name; `likeness` is the picture's similarity to the
+    originals as HTML, and becomes a row.
     """
     record = known.picture
     return [

@@ -57,7 +57,7 @@ def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") ->
     """Returns the part of a picture that lies inside a crop; an empty crop returns the picture itself.
 
     `crop`: left, top, right and bottom as fractions (0…1) of the picture's sides; `name`: what error messages call the
-    picture. Raises: BadInput.
+    picture. Raises: BadInput for a crop that does not lie inside the picture, or that leaves too few pixels.
     """
     kept = checked(crop, image.size, name)
     return image.crop(pixels(kept, image.size)) if kept else image

@@ -25,7 +25,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Base class of the errors that are raised on purpose; each holds its `cause`, and a `hint` on what to do next."""
+    """Base class of the errors raised on purpose: `cause` tells the user what is wrong, `hint` what to do next."""
 
     code = "user_error"
 

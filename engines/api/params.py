@@ -45,7 +45,7 @@ _FEW = 5  # unknown names that an error lists
 
 @dataclass(frozen=True, kw_only=True)
 class LoraUse:
-    """Holds the path of a LoRA file and the strength (`weight`) at which it is applied; 1 is as it was trained."""
+    """Holds the path of a LoRA file and the strength (`weight`) at which it is applied: 1 leaves it as trained."""
 
     file: Annotated[str, MinLen(1), MaxLen(4096)]
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
@@ -54,7 +54,7 @@ class LoraUse:
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
         """Creates a LoraUse from a mapping with `file` and `weight` (1 if left out), or from another LoraUse.
 
-        `where`: the name of the value in errors. Raises: BadInput.
+        `where`: the name of the value in errors. Raises: BadInput for any other value, or a strength out of bounds.
         """
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
@@ -70,7 +70,7 @@ class LoraUse:
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
         """Creates a tuple of LoraUse from a list of mappings with `file` and `weight`; None gives an empty tuple.
 
-        `where`: the name of the list in errors. Raises: BadInput.
+        `where`: the name of the list in errors. Raises: BadInput for any other value, or a strength out of bounds.
         """
         if data is None:
             return ()

@@ -142,7 +142,7 @@ class Plan:
 
 
 class Lease(Protocol):
-    """Grants exclusive use of the GPU for the length of a job."""
+    """Interface of a job's exclusive use of the GPU: puts the components of a stage there, and names the device."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
         """Puts the components of a stage on the GPU inside a `with` block; yields component name -> module.
@@ -184,12 +184,12 @@ class Device(Protocol):
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Copies a component's weights from RAM to the device and returns the module that computes with them.
 
-        `streamed`: copy each block only while it computes. Raises: MemoryError when the weights do not fit; then none
-        are left on the device.
+        `nbytes`: their size; `streamed`: copy each block only while it computes. Raises: MemoryError when they do not
+        fit; then none are left on the device.
         """
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a component's copy on the device; nothing is written back to RAM."""
+        """Frees a component's copy on the device, of `nbytes` bytes; nothing is written back to RAM."""
 
     def reclaim(self) -> None:
         """Collects garbage, and returns to the device the memory that the allocator caches."""
@@ -199,7 +199,7 @@ class Device(Protocol):
 
 
 class OnStep(Protocol):
-    """Callback that receives a job's progress, at least once a step; raises Cancelled when the user stops the job."""
+    """Callback that a job calls with (step, total, message) at least once a step; raises Cancelled to stop the job."""
 
     def __call__(self, step: int, total: int, message: str = "") -> None:
         """Reports that `step` of `total` steps are done; `message` tells the user what the job does now."""
@@ -228,7 +228,7 @@ class TakesLoras(Protocol):
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
         """Checks LoRA files against the model; returns a message for each file with tensors that will not be used.
 
-        Raises: NotFound, LoraMismatch, BadInput.
+        Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a strength too large.
         """
 
 
@@ -267,7 +267,7 @@ class Captioner(Protocol):
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order: the trigger word, then pose, clothes and what else may vary."""
+        """Yields each picture's caption, in order: the trigger word, then the pose, clothes and the like."""
 
 
 @dataclass(frozen=True)
@@ -302,8 +302,8 @@ class TrainItem:
 
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
-    `source_crop`: the first reference is the picture that was edited; the editor was given only this part of it.
-    A training crops the first reference to `source_crop`, and the result to `crop`.
+    `source_crop`: in the same form, the part of the first reference (the picture that was edited) that the editor saw.
+    A training crops the picture to `crop`, and the first reference to `source_crop`.
     """
 
     image: Path
@@ -396,4 +396,4 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains, from the last checkpoint if there is one; yields each StepDone, CheckpointSaved and SampleDrawn."""
+        """Trains, from the run's last checkpoint if any; yields StepDone, CheckpointSaved and SampleDrawn events."""

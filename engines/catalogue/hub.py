@@ -225,7 +225,10 @@ class FolderHub:
         self._folder = folder
 
     def listing(self, repo: str) -> Listing:
-        """Lists the folder's files with sizes and without hashes. Raises: NotFound."""
+        """Lists the folder's files with sizes and without hashes. Raises: NotFound where the folder does not exist.
+
+        `repo`: the name to give the listing; the files are the same for every name.
+        """
         if not self._folder.is_dir():
             raise NotFound(f"There is no folder {self._folder}.", "Give the folder that holds model_index.json.")
         files = [file for file in sorted(self._folder.rglob("*")) if file.is_file()]

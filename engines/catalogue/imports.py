@@ -16,8 +16,9 @@ _HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel is
 def bringing_in() -> Iterator[None]:
     """Turns the garbage collector off inside a `with` block, for imports of heavy libraries.
 
-    If the block is the first to import torch, all objects that exist at its end are exempted from garbage collection
-    for good. A later block exempts none, because models may be in memory by then, which must stay collectable.
+    If torch is not imported yet when the block begins, all objects that exist at its end are exempted from garbage
+    collection for good. Once torch is imported, a block exempts none: models may be in memory by then, which must stay
+    collectable.
     Hugging Face's progress bars are turned off, because they would break up our own progress lines.
     """
     collecting, first = gc.isenabled(), "torch" not in sys.modules

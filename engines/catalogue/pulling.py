@@ -128,7 +128,8 @@ class Pull:
         """Fetches and quantises what the survey found missing; returns the model's folder.
 
         `tell(what, done, total)` receives the progress, counted in bytes for a download and in tensors for a component
-        that is quantised. Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
+        that is quantised; `what` is a text such as "download vae/config.json". Raises: DiskFull; ModelGated without a
+        token; ModelMissing for a file that arrives damaged; Unreachable; BadInput for given weights that do not fit.
         """
         if survey.room and survey.room + _SPARE > survey.free:
             raise DiskFull(

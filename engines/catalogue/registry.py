@@ -134,7 +134,7 @@ class Registry:
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns the LoraFiles (how other tools write LoRA files) of a model family; empty for an unknown family."""
+    """Returns how other tools write a model family's LoRA files; a LoraFiles without values for an unknown family."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 

@@ -36,7 +36,7 @@ class PullRecord:
 
 
 def is_variant(name: str) -> bool:
-    """Returns whether a file's name, such as model.fp16.safetensors, is that of weights in a second precision."""
+    """Returns whether a file's name, such as model.fp16.safetensors, marks it as a further variant of the weights."""
     return any(part in name for part in (".fp16.", ".bf16.", ".non_ema."))
 
 

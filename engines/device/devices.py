@@ -131,7 +131,7 @@ class CpuDevice:
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Returns the module itself, because it is already in RAM.
 
-        Raises: MemoryError where `nbytes` exceeds the total.
+        Raises: MemoryError where `nbytes`, the size of its weights, exceeds the total RAM. `streamed` has no effect.
         """
         del streamed
         if nbytes > self._total:
@@ -225,8 +225,8 @@ class CudaDevice:
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Copies a module's weights to the GPU and returns the module, which then computes with them.
 
-        `host`: the loaded module; anything that is no module is returned as it is. `streamed`: copy each block only
-        while it computes. Raises: MemoryError.
+        `host`: the loaded module; anything that is no module is returned as it is. `nbytes` is not used. `streamed`:
+        copy each block only while it computes. Raises: MemoryError where the GPU has no room.
         """
         del nbytes
         placed = self._movers.put(host, streamed=streamed)
@@ -236,7 +236,7 @@ class CudaDevice:
     def drop(self, placed: Loaded, nbytes: int) -> None:
         """Frees a module's weights on the GPU at once, even while there are references to the module.
 
-        `nbytes`: the size of these weights.
+        `nbytes` is not used.
         """
         del nbytes
         self._movers.drop(placed)

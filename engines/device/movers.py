@@ -53,7 +53,8 @@ class Movers:
     def put(self, host: Loaded, *, streamed: bool) -> Loaded:
         """Copies a module's weights to the device and returns the module, which then computes with the copy.
 
-        `streamed`: copy each block only while it computes. Raises: MemoryError; the module is then unchanged.
+        `streamed`: copy each block only while it computes. Raises: MemoryError where the device has no room; the module
+        is then unchanged.
         """
         arena = self._arena(host)
         if arena is None:
@@ -69,7 +70,7 @@ class Movers:
         raise MemoryError(cause)
 
     def drop(self, placed: Loaded) -> None:
-        """Frees a module's weights on the device; it computes with those in RAM again, unless these were released."""
+        """Frees a module's weights on the device; the module then uses those in RAM, unless these were released."""
         mover = self._placed.pop(placed, None) if isinstance(placed, nn.Module) else None
         if mover is not None:
             mover.drop()

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Iterator[list[T]]:
-    """Yields batches of at most `size` neighbours for which `alike` returns equal values; keeps the items' order."""
+    """Yields, in order, batches of at most `size` consecutive items for which `alike` returns equal values."""
     for _, group in groupby(items, key=alike):
         run = list(group)
         for start in range(0, len(run), size):

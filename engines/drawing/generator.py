@@ -82,7 +82,7 @@ class TextToPicture(ABC):
     ) -> Tensor:
         """Denoises the pictures of one batch and returns their normalised latents (B, C, h, w).
 
-        `words`: prompt -> the encoded prompt that `read` returned; `tick`: called after each step.
+        `words`: prompt -> the encoded prompt that `read` returned; `tick(done, steps)` is called after each step.
         """
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class TextToPicture(ABC):
         """Generates the pictures in order and yields those of a batch once it is decoded.
 
         Neighbours share a batch where their sizes, steps, first-block caches, LoRAs and negative prompts are equal.
-        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        Raises: BadInput for impossible parameters, NotFound and LoraMismatch for a LoRA file, Cancelled.
         """
         if not items:
             return
@@ -153,7 +153,8 @@ class TextToPicture(ABC):
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
         """Checks that LoRA files fit the model; returns a message for each file with tensors that will not be used.
 
-        Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
+        Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a strength too large,
+        ModelMissing where the model is not on this machine.
         """
         return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
 

@@ -82,7 +82,7 @@ def touches_modulation(use: LoraUse) -> bool:
     """Returns whether a LoRA file changes the transformer's modulation layers or its time embedding.
 
     Some transformers are loaded with a precomputed table of outputs in place of these layers, and cannot take a LoRA
-    that changes them. Raises: NotFound, LoraMismatch.
+    that changes them. Raises: NotFound for a missing file, LoraMismatch for one that is not a safetensors file.
     """
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping
@@ -94,8 +94,7 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
     The base weights do not change, whatever their precision: LoRA layers compute beside them. Afterwards every module
     that a file names is checked to have a LoRA layer. `family`: the model's family; `read`: reads a file as
     `read_adapter` does.
-
-    Raises: NotFound, LoraMismatch, BadInput.
+    Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a strength out of bounds.
     """
     adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
@@ -114,8 +113,7 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
 def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
     """Checks that `attach` would load these files; returns a message for each file with tensors that will not be used.
 
-    `transformer`: may be without weights; the other parameters are those of `attach`. Raises: NotFound, LoraMismatch,
-    BadInput.
+    `transformer`: may be without weights. The other parameters and the errors are those of `attach`.
     """
     notes = (_fitting(transformer, use, family, read)[1] for use in uses)
     return [note for note in notes if note]
@@ -124,7 +122,7 @@ def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read 
 def stack_bytes(uses: Sequence[LoraUse]) -> int:
     """Returns the most bytes that LoRA files take on the GPU: twice their sizes, as they may be in float32 there.
 
-    Raises: NotFound.
+    Raises: NotFound where a file does not exist.
     """
     return sum(2 * _existing(use.file).stat().st_size for use in uses)
 

@@ -276,7 +276,7 @@ class PeftScales:
         """Creates PeftScales from the JSON of a LoraConfig, as diffusers and peft write it.
 
         `text`: the JSON; "" for a file that has none, whose scales are all 1. `name`: the LoRA file's name in errors.
-        Raises: LoraMismatch.
+        Raises: LoraMismatch for JSON that is no LoraConfig, or one of a DoRA.
         """
         try:
             settings: Json = json.loads(text) if text else {}

@@ -75,8 +75,8 @@ def _join_the_tail(transformer: Loaded) -> None:
 def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
     """Returns a context manager in which forward passes use the first-block cache called `name`.
 
-    Passes with the prompt and passes with the negative prompt have a cache each, so that a pass is compared only with
-    earlier passes of its kind. Where the cache is off, the context manager does nothing.
+    `name`: any name for the kind of pass. Passes with the prompt and passes with the negative prompt need a name each,
+    so that a pass is compared only with earlier passes of its kind. Where the cache is off, nothing happens.
     """
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)

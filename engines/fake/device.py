@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeWeights:
-    """Stands for the weights of a fake component; `device` is "host" (in RAM), a device's name, or "dropped"."""
+    """Stands for the weights of the component called `key`, and records where they were put last.
+
+    `device` is "host" (in RAM), a device's name, or "dropped" (freed there). `streamed` is what `put` was given under
+    that name.
+    """
 
     key: str
     device: str = "host"
@@ -74,7 +78,10 @@ class FakeDevice:
         self._masters.pop(id(host), None)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Counts `nbytes` of the device's memory as used, and returns a copy of the component. Raises: MemoryError."""
+        """Counts `nbytes` of the device's memory as used, and returns a copy of the component, which notes `streamed`.
+
+        Raises: MemoryError where the memory does not suffice, and at the calls of `fail_at`.
+        """
         self._allocate(nbytes)
         placed = copy.copy(host)
         if isinstance(placed, FakeWeights):
@@ -158,7 +165,11 @@ class FakeCard(FakeDevice):
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Copies a module's weights to the imitated GPU and returns the module. Raises: MemoryError."""
+        """Copies a module's weights to the imitated GPU, counts `nbytes` there as used, and returns the module.
+
+        `streamed`: copy each block only while it computes. Raises: MemoryError where the memory does not suffice, and
+        at the calls of `fail_at`.
+        """
         import torch
 
         from engines.device.arena import blocks
@@ -178,7 +189,7 @@ class FakeCard(FakeDevice):
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the imitated GPU."""
+        """Frees a module's weights on the imitated GPU, and counts their `nbytes` as free again."""
         for watch in self._watches.pop(id(placed), []):
             watch.remove()
         self._movers.drop(placed)

@@ -13,10 +13,11 @@ from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_
 class FakeHub(FolderHub):
     """Serves a folder in place of the Hugging Face hub, with the failures that a test asks for.
 
-    `cut`: file path -> number of bytes after which the first download of that file breaks off. `spoilt`: paths of files
-    whose first download has a wrong byte. `token`: what `has_token` returns. `gated`: the listing says that a licence
-    must be accepted. `refused`: every download raises ModelGated. `offline`: the listing raises Unreachable. The
-    attribute `asked` holds the downloads so far, each as (file path, first byte).
+    `folder`: the folder of files to serve. `cut`: file path -> number of bytes after which the first download of that
+    file breaks off. `spoilt`: paths of files whose first download has a wrong byte. `token`: what `has_token` returns.
+    `gated`: the listing says that a licence must be accepted. `refused`: every download raises ModelGated. `offline`:
+    the listing raises Unreachable. The attribute `asked` lists the downloads so far as (file path, offset of the first
+    byte).
     """
 
     def __init__(

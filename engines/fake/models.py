@@ -131,7 +131,8 @@ class FakeGenerator(_Fake):
         """Generates the pictures in order and yields each as soon as it is decoded.
 
         `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
-        and their total over all pictures. Raises: LoraMismatch, BadInput.
+        and their total over all pictures. Raises: BadInput for a LoRA file that cannot be read, LoraMismatch for one
+        that FakeTrainer did not write.
         """
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
@@ -161,10 +162,11 @@ class FakeEditor(_Fake):
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Tints the pictures in order and yields each result as soon as it is decoded; it has the size of its source.
+        """Tints the pictures in order and yields each result, which has its source's size, as soon as it is decoded.
 
         `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
-        and their total over all edits. Raises: LoraMismatch, BadInput.
+        and their total over all edits. Raises: BadInput for a LoRA file that cannot be read, LoraMismatch for one that
+        FakeTrainer did not write.
         """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
@@ -230,7 +232,7 @@ class FakeTrainer(_Fake):
     def plan(self, run: TrainRun) -> Plan:
         """Returns the training's plan: the stages cache (text encoder, VAE) and train (transformer).
 
-        Each stage's working memory is proportional to the largest number of reference pictures of a training item.
+        The working memory of the stages grows with the largest number of reference pictures that an item has.
         """
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
@@ -239,19 +241,20 @@ class FakeTrainer(_Fake):
         )
 
     def disk(self, params: Params) -> DiskUse:
-        """Returns the bytes on disk of one fake checkpoint and of one encoded picture, which is 0; ignores `params`."""
+        """Returns the bytes on disk of one fake checkpoint, and 0 for an encoded picture; ignores `params`."""
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions that CLIP would truncate if each word were one token."""
+        """Returns the indices of the captions that have more words than CLIP's token limit."""
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Trains from the run's last checkpoint, or from the start; yields events: steps, checkpoints, previews.
 
         A run that is already finished yields only its last checkpoint; that checkpoint's previews follow if they were
-        not made before. When the user cancels, a checkpoint is saved before Cancelled is raised. Raises: BadInput where
-        the run has no pictures, Cancelled.
+        not made before. When the user cancels, a checkpoint is saved before Cancelled is raised. `lease`: gives access
+        to the components of a stage. `on_step`: called with the number of the next step and the total. Raises: BadInput
+        where the run has no pictures, Cancelled.
         """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")

@@ -185,7 +185,7 @@ class Build:
         part.replace(folder / f"{name}.safetensors")
 
     def captioner(self) -> Figures:
-        """Trains the captioner, which is also the editor's text encoder; returns steps, loss and accuracy."""
+        """Trains the captioner, which is also the editor's text encoder; returns steps, loss, accuracy by attribute."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.vae_pictures)
@@ -211,7 +211,7 @@ class Build:
         return EditSet(*pictures, kept["told"], kept["lengths"], kept["untold"], int(kept["short"][0]), weights)
 
     def encode(self, vae: Model) -> Tensor:
-        """Encodes every training picture with the given autoencoder; returns the raw latents.
+        """Encodes every training picture with an autoencoder; returns latents (N, 16, 16, 16), not yet normalised.
 
         The autoencoder is moved to this build's device and, at the end, to the CPU.
         """
@@ -220,7 +220,7 @@ class Build:
         return latents
 
     def raw_latents(self, kind: str) -> Tensor:
-        """Loads the raw latents of all pictures, (2 × scenes, 16, 16, 16) bf16.
+        """Loads the latents of all pictures, not yet normalised, (2 × scenes, 16, 16, 16) bf16.
 
         `kind`: the autoencoder, "flux" or "qwen". The first call computes and caches them. The pictures before the
         edits come first, then those after.
@@ -310,17 +310,17 @@ class Build:
     def measure_flux(self) -> Figures:
         """Measures how often the generator's pictures show what their prompts say, as the reader net classifies them.
 
-        Returns the share for each attribute, and the number of training steps as `of_step`, for the manifest.
+        Returns the share for each attribute (angle, outfit…), and the number of training steps as `of_step`.
         """
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
         return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measures how often the editor follows an instruction, keeps the person, and keeps all else.
+        """Measures how often the editor makes the change asked for, keeps the person, and keeps all else.
 
-        The judge net recognises the person, the reader net all other attributes. Returns these shares for each kind of
-        edit, and the number of training steps as `of_step`, for the manifest.
+        The judge net recognises the person, the reader net all other attributes. Returns these three shares for each
+        kind of edit, and the number of training steps as `of_step`, for the manifest.
         """
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")

@@ -62,7 +62,7 @@ def train_scene(index: int) -> Scene:
 def held_out_scene(index: int, **fixed: str) -> Scene:
     """Returns a random scene with a person who is in no training scene; the same `index` gives the same scene.
 
-    Eight indices in a row show one person. `fixed`: attributes that are given instead of random.
+    Eight indices in a row show one person. `fixed`: attributes to set, such as framing="head"; all others are random.
     """
     rng = random.Random(f"unseen {index}")
     return Scene.random(rng, held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)

@@ -9,7 +9,7 @@ from engines.mini.scene import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:
-    """Draws the hair that lies behind the body, before the body is drawn over it.
+    """Draws the part of the person's hair that lies behind the body, which must be drawn afterwards.
 
     `pen`: its origin must be the head's centre, and its unit the head's radius.
     """
@@ -35,7 +35,7 @@ def hair_behind(pen: Pen, scene: Scene) -> None:
 
 
 def head(pen: Pen, scene: Scene) -> None:
-    """Draws the head with face and front hair over everything that is already drawn.
+    """Draws the person's head with face and front hair over everything that is already drawn.
 
     `pen`: its origin must be the head's centre, and its unit the head's radius.
     """

@@ -159,7 +159,7 @@ def _resume(
 
 
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
-    """Returns loss weights of tokens (B, L), larger for tokens with more `change` (B, L).
+    """Returns loss weights of tokens (B, L), larger where `change` (B, L), such as an edit's effect, is larger.
 
     A weight is 1 plus the ratio of the token's change to its picture's mean change; this ratio is clipped at `most`.
     """

@@ -44,8 +44,8 @@ class Unseen:
     def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
         """Draws `count` scenes of people whom no model was trained on.
 
-        `start`: the number of the first scene; eight scenes in a row show one person. `fixed`: attributes that are
-        given instead of random.
+        `start`: the number of the first scene; eight scenes in a row show one person. `fixed`: attributes that all
+        scenes have, such as framing="head"; the others are random.
         """
         scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
         return cls(scenes, np.stack(list(draw_all(scenes))))
@@ -58,7 +58,7 @@ def rounded(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
 
 @torch.no_grad()
 def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
-    """Returns for each attribute the share of the unseen pictures that the reader net classifies correctly."""
+    """Returns for each attribute (angle, outfit…) the share of pictures that the reader net classifies correctly."""
     return rounded({name: np.mean(hits) for name, hits in _hits(reader, unseen.pictures, unseen.scenes).items()})
 
 
@@ -96,8 +96,9 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
 def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
     """Captions the unseen pictures; returns for each attribute the share of the captions that name it correctly.
 
-    The dictionary also has `all` (the share over all attributes), `leaks` (the number of captions that name a trait of
-    the person, which they must not) and `captions` (the number of all captions).
+    Attributes are `angle`, `outfit` and so on. The dictionary also has `all` (the share over all attributes), `leaks`
+    (the number of captions that name a trait of the person, which they must not) and `captions` (the number of all
+    captions). `model`: the captioner.
     """
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
@@ -127,7 +128,7 @@ def decoded(vae: Model, latents: Tensor) -> Pictures:
 def generator_figures(
     draw: Callable[[list[str]], Pictures], reader: Reader, count: int = 200, first: int = 50_000
 ) -> dict[str, Any]:
-    """Returns for each attribute the share of generated pictures that show what their caption says.
+    """Returns for each attribute (angle, outfit…) the share of generated pictures that show what their caption says.
 
     The dictionary also has `expression_in_head_shots`, the share for the expression in pictures of heads alone, and
     `captions`, the number of captions. `draw`: generates pictures from captions; `reader`: classifies them. The
@@ -145,9 +146,10 @@ def generator_figures(
 
 @dataclass(frozen=True)
 class Generator:
-    """Generates a picture for each caption, when called, with the toy generator's modules and its autoencoder.
+    """Generates a picture (64, 64, 3) for each caption, when called with a list of captions.
 
-    `steps`: the number of denoising steps.
+    `flux`: the toy generator's transformer and text encoders; `vae`: its autoencoder; `steps`: the number of denoising
+    steps.
     """
 
     flux: Flux
@@ -161,9 +163,10 @@ class Generator:
 
 @dataclass(frozen=True)
 class Editor:
-    """Edits each picture by its instruction, when called, with the models of the toy editor.
+    """Edits pictures (N, 64, 64, 3), when called with them and with an instruction for each.
 
-    `text`: the text encoder; `steps`: the number of denoising steps.
+    `transformer`, `vae`, `text`: the toy editor's models, of which `text` is the text encoder. `steps`: the number of
+    denoising steps.
     """
 
     transformer: Model

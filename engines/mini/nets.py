@@ -60,7 +60,7 @@ class Reader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in vocab.SCENE_VALUES.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Computes for each attribute the logits of its values, (B, 3, 64, 64) → (B, values)."""
+        """Computes for each attribute (angle, outfit…) its values' logits (B, values) from pixels (B, 3, 64, 64)."""
         features = F.relu(self.flat(self.trunk(pixels)))
         return {name: head(features) for name, head in self.heads.items()}
 

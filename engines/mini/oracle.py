@@ -21,7 +21,7 @@ Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 
 
 class Oracle:
-    """Holds two nets that measure drawings: `reader` classifies the scene's attributes, `judge` embeds the person.
+    """Holds two nets that measure drawings: `reader` classifies attributes (angle, outfit…), `judge` embeds the person.
 
     `threshold`: the cosine similarity of the judge's vectors above which two pictures show one person.
     """
@@ -45,7 +45,10 @@ class Oracle:
         return cls(reader, judge, float(card["threshold"]))
 
     def read(self, images: list[Image.Image]) -> list[Reading]:
-        """Returns a dictionary for each picture: attribute -> (its most probable value, the probability of that)."""
+        """Returns a dictionary for each picture: attribute -> (its most probable value, that value's probability).
+
+        Attributes are `angle`, `outfit` and so on.
+        """
         import torch
 
         if not images:

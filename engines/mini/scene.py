@@ -83,7 +83,7 @@ class Scene:
 
     @classmethod
     def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
-        """Returns a random scene; `fixed` attributes are given instead of random.
+        """Returns a random scene; `fixed`: attributes to set, such as light="warm", while all others are random.
 
         The pose is always "standing" where the framing is not "full body", even if `fixed` has another. `person`: who
         is shown; None takes a random person who is not held out from training.

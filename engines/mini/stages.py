@@ -51,10 +51,11 @@ def later_stages(stage: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Size:
-    """Holds how much data the stages use: `scenes` to train on, and numbers of pictures and steps to measure with.
+    """Holds how much data the stages train on and measure with.
 
-    `empty_prompts`: the number of edits for which the negative prompt is encoded. `paths`: the number of edits from
-    which the few-step LoRA learns.
+    `scenes`: the number of scenes to train on. `empty_prompts`: the number of edits for which the negative prompt is
+    encoded. `paths`: the number of edits from which the few-step LoRA learns. `…_pictures`, `generated`,
+    `edits_a_task`: the numbers of pictures and edits to measure with. `…_steps`: denoising steps when measuring.
     """
 
     scenes: int = 24_000

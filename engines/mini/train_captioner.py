@@ -101,10 +101,11 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
 
 
 class Sights(nn.Module):
-    """Classifies a picture's scene attributes from its image tokens, as an additional loss in the captioner's training.
+    """Classifies a picture's attributes (angle, outfit…) from its image tokens, as a loss in the captioner's training.
 
-    This loss trains the vision encoder at the beginning, when the loss on captions cannot do so yet. A hook keeps the
-    image tokens of the model's last forward pass. `scenes`: the true scenes of all training pictures.
+    This loss trains the vision encoder at the beginning, when the loss on captions cannot do so yet. A hook on the
+    captioner `model` keeps the image tokens of its last forward pass. `scenes`: the true scenes of all training
+    pictures.
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
@@ -129,11 +130,11 @@ class Sights(nn.Module):
 
 
 class Outcomes(nn.Module):
-    """Classifies the scene after an edit from the instruction's hidden state, as a loss in the captioner's training.
+    """Classifies the attributes of an edit's result from the instruction's hidden state, as a loss in training.
 
-    The editor is conditioned on the last hidden states of the instruction's tokens. The loss on captions trains the
-    last layer only at the caption's tokens, so without this additional loss the states for "smile" and "cry" hardly
-    differ. `scenes`: the scenes after the edits.
+    The editor is conditioned on the captioner's hidden states of the instruction's tokens. The loss on captions trains
+    the last layer only at the caption's tokens, so without this additional loss the states for "smile" and "cry" hardly
+    differ. `scenes`: the scenes after the edits, whose attributes (angle, outfit…) are classified.
     """
 
     def __init__(self, scenes: list[Scene]) -> None:
@@ -183,7 +184,8 @@ def train_captioner(
     """Trains the captioner to caption all pictures and, at every second step, the results of edits.
 
     A result is captioned from the picture before the edit and the instruction. `folder`: gets the checkpoint. Returns
-    the model, and a dictionary with its steps, loss and number of parameters.
+    the model, and a dictionary with steps, loss and the number of all trained parameters, which include those of the
+    auxiliary classifiers.
     """
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()
@@ -218,7 +220,7 @@ def embed_edits(
     """Encodes each instruction with its source picture, as QwenImageEditPlusPipeline does.
 
     Returns the hidden states (N, L, 192) in bf16, which are zero after the end of each instruction, and the
-    instructions' lengths in tokens, (N,).
+    instructions' lengths in tokens, (N,). `batch`: the number of instructions that are encoded at once.
     """
     tokenizer = text_tokenizers.qwen_tokenizer()
     rows = tokenizer([edit_prompt(text) for text in instructions])["input_ids"]
@@ -241,7 +243,7 @@ def embed_edits(
 
 @torch.no_grad()
 def read_captions(model: Qwen2_5_VLForConditionalGeneration, pictures: Pictures, batch: int = 64) -> list[str]:
-    """Returns a caption for each picture, generated greedily."""
+    """Returns a caption for each picture, generated greedily, `batch` pictures at a time."""
     tokenizer = text_tokenizers.qwen_tokenizer()
     ids = torch.tensor(tokenizer(CAPTION_PROMPT)["input_ids"])
     texts: list[str] = []

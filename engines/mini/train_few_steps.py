@@ -26,11 +26,11 @@ _ADAPTER = "few_steps"
 
 @torch.no_grad()
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Denoises the first `count` edits of `data` with the editor and guidance; returns the latents on the way.
+    """Samples the first `count` edits of `data` with the guided editor, to make the targets of a few-step LoRA.
 
-    `model`: the editor, which takes `FINER` Euler steps for each of the `STEPS` steps of the few-step LoRA. Returns the
-    packed latents before and after each of these `STEPS` steps, from noise to the picture, in bf16:
-    (count, STEPS + 1, 64, 64). `seed`: of the noise; `batch`: how many edits are denoised at a time.
+    `model`: the editor without the LoRA; it takes `STEPS` × `FINER` Euler steps. Returns packed latents, bf16
+    (count, STEPS + 1, 64, 64): of each edit the initial noise and the latents after every `FINER` steps, the last of
+    which are the picture. `seed`: of the noise; `batch`: how many edits are denoised at a time.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))
@@ -63,9 +63,10 @@ def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor)
 def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule) -> dict[str, float]:
     """Adds a LoRA to `model` and trains it to take one step from each latent of `paths` to the next.
 
-    `paths`: what `teacher_paths` returned for the first edits of `data`; `folder`: for the checkpoint, from which an
-    interrupted training resumes; `schedule`: steps, batch size and learning rate. Returns a dict with the number of
-    `steps`, the final `loss` and the number of trained `parameters`.
+    `model`: the editor, whose own weights are frozen; `data`: the edits, with their pictures and instructions; `paths`:
+    what `teacher_paths` returned for the first of these edits; `folder`: for the checkpoint, from which an interrupted
+    training resumes. Returns a dict with the number of `steps`, the final `loss` and the number of trained
+    `parameters`.
     """
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)

@@ -121,8 +121,8 @@ class Captions:
 def training_texts(scenes: list[Scene], seed: int) -> list[str]:
     """Returns the captions for training: two of each scene, then one empty caption at the end.
 
-    A scene's first caption lacks the person's traits (such as hair and skin), and its second has them. Both are varied
-    at random by `varied`.
+    A scene's first caption lacks the person's traits (such as hair and skin), and its second has them. `varied` then
+    changes some of the captions at random; `seed` decides how.
     """
     texts = []
     for i, scene in enumerate(scenes):
@@ -226,7 +226,8 @@ def generate(
 ) -> Tensor:
     """Generates pictures from the prompts `texts` by Euler steps; returns normalised latents (N, 16, 16, 16).
 
-    `batch`: pictures at a time.
+    `seed`: of the initial noise; `guidance`: the guidance scale, an input of the model; `batch`: how many pictures are
+    denoised at a time.
     """
     captions = Captions.of(texts)
     noise = torch.randn((len(texts), 64, 64), generator=torch.Generator().manual_seed(seed))

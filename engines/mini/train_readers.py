@@ -74,7 +74,7 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """Returns the indices of the pictures in which the person is unchanged.
+    """Returns the indices, (M,), of the pictures that show the original persons of the data set.
 
     These are all pictures before an edit, and those edited pictures in which the person keeps every trait.
     """
@@ -83,7 +83,7 @@ def faithful_rows(data: Dataset) -> Tensor:
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Returns for each of the picture indices `rows` the number of the person whom that picture shows."""
+    """Returns for each of the picture indices `rows` the number, from 0, of the person whom that picture shows."""
     return rows % data.count // PICTURES_PER_PERSON
 
 
@@ -138,8 +138,9 @@ def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: 
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the cosine threshold where false matches and false rejections are equally frequent, and the rate there.
+    """Returns the cosine threshold of the equal error rate, and the equal error rate (0…1).
 
+    At this threshold the rates of false matches and of false rejections are equal, or nearest to each other.
     `same`, `different`: the cosines of pairs that show one person, and of pairs that show two persons.
     """
     marks = np.unique(np.concatenate([same, different]))

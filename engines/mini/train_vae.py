@@ -25,7 +25,7 @@ _DECIBELS = 0.05
 def new_flux_vae() -> Model:
     """Builds a small, untrained autoencoder of FLUX's architecture; one latent stands for 4 × 4 pixels.
 
-    It has no quant convolutions.
+    It has no `quant_conv` and no `post_quant_conv` layer.
     """
     vae: Model = AutoencoderKL(
         in_channels=3,

@@ -91,8 +91,8 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 def edit_options(scene: Scene, task: str) -> list[str]:
     """Returns the values that an edit of the kind `task` (such as "pose") can give to the attribute that it changes.
 
-    The attribute's present value is left out. It is kept only for the task "pose", if the framing is not full body,
-    because the picture then hides the pose.
+    The attribute's present value is left out. There is one exception: if the framing hides the pose, the task "pose"
+    can also ask for the present pose.
     """
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
@@ -100,9 +100,10 @@ def edit_options(scene: Scene, task: str) -> list[str]:
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:
-    """Returns the scene as it is after a perfect edit: the attribute that `task` changes gets the value `value`.
+    """Returns a copy of the scene as it is after a perfect edit, with one attribute changed to `value`.
 
-    An edit of the pose also changes the framing to full body.
+    `task`: the kind of edit (such as "pose"), which decides the attribute. An edit of the pose also changes the framing
+    to full body.
     """
     if task == "pose":
         return replace(scene, pose=value, framing="full body")
@@ -113,8 +114,8 @@ def apply_edit(scene: Scene, task: str, value: str) -> Scene:
 def edit_instruction(task: str, value: str, rng: random.Random | None = None) -> str:
     """Returns the words that ask an image editor for one change, such as another pose.
 
-    `task`: the kind of edit, which decides the attribute to change; `value`: the attribute's new value. With `rng` the
-    wording is chosen at random; without it, it is always the first one.
+    `task`: the kind of edit, which decides the attribute to change; `value`: the attribute's new value; `rng`: chooses
+    one of several wordings at random; None takes the first wording.
     """
     templates = vocab.INSTRUCTIONS[task]
     template = rng.choice(templates) if rng else templates[0]
@@ -124,8 +125,8 @@ def edit_instruction(task: str, value: str, rng: random.Random | None = None) ->
 def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -> str:
     """Returns the words that ask an image editor to change the scene `before` to the scene `after` of the same person.
 
-    With `rng` the wordings, and the words for what must stay, are chosen at random. Without it the first wordings are
-    taken, and nothing is said of what must stay.
+    `rng`: chooses the wordings at random, and also words for what must stay, such as "keep everything else". None takes
+    the first wordings, and says nothing of what must stay.
     """
     tasks = [task for task in vocab.TASKS if getattr(before, vocab.TASK_ATTRIBUTE[task]) != _after(after, task)]
     if before.framing != after.framing and "pose" not in tasks:

@@ -36,8 +36,8 @@ class Average:
     def applied(self) -> Iterator[list[Tensor]]:
         """Puts the averages into the model in place of the trained weights, inside a `with` block.
 
-        Yields a list of the trained weights that were replaced. Without averages it changes nothing and yields an
-        empty list.
+        Yields the values of the trained weights, a list of tensors; they are put back at the end of the block. Without
+        averages it changes nothing and yields an empty list.
         """
         trained = [weight.data for weight in self._weights]
         self._put(self._averages)

@@ -21,7 +21,7 @@ class LatentMaths(Protocol):
     """Interface of a Python module that encodes pictures as the latents of one model family."""
 
     def latent_factor(self, vae_config: Mapping[str, Any]) -> int:
-        """Returns how many pixels wide and high the area is that one latent stands for.
+        """Returns the VAE's downsampling factor: the number of pixels per latent, in width and in height.
 
         `vae_config`: the VAE's config.json.
         """
@@ -36,8 +36,8 @@ class LatentMaths(Protocol):
     ) -> Tensor:
         """Encodes pictures of equal size as normalised latents, (B, C, h, w).
 
-        `sample`: whether the latents are drawn at random from the VAE's posterior, with `generator`; otherwise the
-        posterior's mode is taken.
+        `images`: the pictures, or a tensor of their pixels (B, 3, H, W) in −1…1; `sample`: whether the latents are
+        drawn at random from the VAE's posterior, with `generator`; otherwise the posterior's mode is taken.
         """
         ...
 
@@ -75,9 +75,9 @@ class CaptionedFamily(Family):
         return fit(image, bucket(image.size, resolution**2, 2 * self.maths.latent_factor(parts["vae"].config)))
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the parameters for generating a picture of the class (any person) instead of the character.
+        """Returns the parameters for generating a picture of the class (any person) for prior preservation.
 
-        `words`: the prompt; `references`: not used. The picture is square, with sides of `resolution` pixels.
+        `words`: the prompt; `references`: not used; `resolution`: both sides of the picture, in pixels.
         """
         return self.class_params(words, resolution, seed)
 
@@ -89,14 +89,14 @@ class CaptionedFamily(Family):
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
+        """Returns all options, besides the files, on which encodings depend; their `repr` goes into cache keys.
 
-        These are the options that every family returns, and in addition the token limit of prompts.
+        To the options of every family, such as the encoders' precision, it adds the number of tokens of a prompt.
         """
         return (*super().encoding_options(), self.text_tokens())
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of tokens that the transformer gets for one picture: packed latents plus text.
+        """Returns about how many tokens the transformer gets for one example: picture (packed latents) and text.
 
         `references`: not used, since these models take no reference pictures.
         """

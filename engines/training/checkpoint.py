@@ -31,9 +31,10 @@ OptimizerState = Mapping[str, Any]  # as torch's `state_dict` has it
 class Identity:
     """Holds all that must be unchanged for a training to resume from a checkpoint.
 
-    `model`: its name; `weights`, `dataset`: hashes of the model's files and of the pictures with their captions;
-    `knobs`: the training parameters, except those that may differ when it resumes; `start`: hash of the LoRA file that
-    the training began with, "" for a new LoRA; `trigger`: the trigger word, "" if the loss does not depend on it.
+    `model`: the base model's name; `weights`: a hash of this model's files; `dataset`: a hash of the pictures
+    with their captions; `knobs`: the training parameters, except those that may change on a resume; `start`: a hash of
+    the LoRA file that the training began with, "" for a new LoRA; `trigger`: the trigger word, "" if the loss does not
+    depend on it.
     """
 
     model: str
@@ -89,8 +90,8 @@ class Checkpoint:
     def optimizer(self) -> dict[str, Any]:
         """Loads the optimiser's state dict from the checkpoint to the CPU, and returns it.
 
-        With an EMA, its additional entry `raw` is a list of the trained weights, because the LoRA file then holds the
-        averages.
+        Its additional entry `raw` is a list of the trained weights if the training has an EMA, because the LoRA file
+        then holds the averages; otherwise it is an empty list.
         """
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state

@@ -71,7 +71,10 @@ class Examples:
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}
 
     def shapes(self) -> list[Shape]:
-        """Returns the names and shapes of each example's latents; only examples with equal ones can share a batch."""
+        """Returns for each example the names and shapes of its latents: of the picture, and of references if any.
+
+        Only examples whose names and shapes are equal can share a batch.
+        """
         return [self.cache.shapes(example.latents) for example in self.examples]
 
     @cached_property

@@ -36,8 +36,8 @@ class Info:
     """Holds the facts about a LoRA that its file's metadata records.
 
     `family`, `base_model`: names; `step`: the training steps so far; `dataset`: hash of the training data; `targets`:
-    pattern of the names of the layers with a LoRA; `pictures`: the number of training pictures. A default value means
-    that the fact is unknown.
+    regular expression for the names of the layers with a LoRA; `pictures`: the number of training pictures; `made`:
+    the date and time in ISO 8601. A field that has its default value is unknown.
     """
 
     family: str

@@ -40,7 +40,7 @@ class Family(ABC):
     """Base class of the model families (such as FLUX) that can be trained: what the training loop needs of each.
 
     A model's registry row names the subclass in its field `trainer`. Shapes in its methods: latents (B, C, h, w),
-    packed latents (B, n, 4C), noise levels σ (B,). C depends on the VAE.
+    packed latents (B, n, 4C), noise levels σ (B,). C depends on the VAE; n counts tokens of 2 × 2 latents.
     """
 
     targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
@@ -64,8 +64,9 @@ class Family(ABC):
     ) -> Tensors:
         """Encodes a training picture and its reference pictures; returns tensors by name.
 
-        The entry `latents` (1, C, h, w) is the picture, drawn from the VAE's posterior with `generator`. `parts`: the
-        loaded models, by component name; `resolution`: the picture is trained at about `resolution`² pixels.
+        The entry `latents` (1, C, h, w) is the picture, drawn from the VAE's posterior with `generator`; an editor adds
+        an entry for each reference picture. `parts`: the loaded models, by component name; `resolution`: the picture is
+        trained at about `resolution`² pixels.
         """
 
     @abstractmethod
@@ -152,7 +153,7 @@ class Family(ABC):
         return components.scheduler(self.folder)
 
     def check_preview(self, preview: Preview) -> None:
-        """Checks that a preview has enough steps for the model's noise schedule. Raises: BadInput."""
+        """Raises BadInput if a preview has too few denoising steps for the model's noise schedule."""
         drawn = preview.params if isinstance(preview, EditItem) else preview
         demand_steps(self.schedule, drawn.steps)
 
@@ -242,7 +243,7 @@ class Family(ABC):
         """Returns descriptions of the components with these names (such as "vae").
 
         Each has a key (equal for equal weights), the bytes on the GPU, and the function that loads the component.
-        `base`: the precision of the transformer, nf4 or int8; "" for the one in the model's registry row.
+        `base`: the precision of the transformer, nf4 or int8; "" for that of the installed model.
         """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)

@@ -20,8 +20,8 @@ class LeanLinear(Linear):
     """Represents a linear layer with LoRA adapters: it computes the same as peft's layer, in less memory.
 
     peft's forward pass keeps a float32 copy of the input for the backward pass. This layer computes in the dtype of the
-    base layer's output, and keeps only the input that the base layer keeps anyway. The LoRA's weights and their
-    gradients stay float32.
+    base layer's output, keeps the input in this dtype, and copies it only if it has another. The LoRA's weights and
+    their gradients stay float32.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

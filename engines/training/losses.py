@@ -53,9 +53,9 @@ class Term(Protocol):
 
 
 def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
-    """Returns the terms of the training loss that the parameters ask for; only the first term's values are reported.
+    """Returns the terms of the training loss that the parameters ask for, of which the first is always flow matching.
 
-    `encoded`: the training's encoded examples.
+    `encoded`: the training's encoded examples. Of the terms only the first is shown to the user as the loss.
     """
     batches = _Batches(family, encoded.examples, params)
     found: list[Term] = [FlowMatching(family, batches, params)]

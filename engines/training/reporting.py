@@ -23,7 +23,7 @@ _BAND_NAMES = ("low", "middle", "high")  # the noise levels between BANDS
 
 
 class LossTally:
-    """Sums up the losses of all examples in a training step, in total and for each of three bands of noise levels.
+    """Sums up the losses of a training step's examples, in total and for low, middle and high noise levels (bands).
 
     `figures`, float32: the number of examples, the sum of losses and the sum of σ; then each band's number of examples;
     then each band's sum of losses. The figures of several processes can be added.
@@ -61,8 +61,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
-    """Yields a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
+    """Yields a training's events unchanged, and writes its steps and previews to a TensorBoard file.
 
+    The file lies in the run's folder. It gets each step's values and each preview's picture, and nothing of other
+    events.
     `begun`: the step from which the training resumes, 0 for a new one. Older files may have steps after `begun`. The
     new file tells TensorBoard to ignore these, since the resumed training repeats them.
     """

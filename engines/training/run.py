@@ -43,8 +43,8 @@ _EXIT_STOPPED = 130
 def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = MODELS) -> int:
     """Trains a run from the command line to its end, or until Ctrl-C; returns the process's exit code.
 
-    Ctrl-C saves a checkpoint. `arguments`: the command line, None for that of the process; `models`: the known models.
-    An expected failure is logged as its cause and a hint, without a traceback.
+    Ctrl-C saves a checkpoint. `arguments`: the command line, None for that of the process; `models`: the
+    registry rows of all known models. An expected failure is logged as its cause and a hint, without a traceback.
     """
     # 1. The arguments.
     parser = argparse.ArgumentParser(prog="engines.training.run", description="Train a run's folder, or go on with it.")
@@ -92,9 +92,10 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """Trains a run, logs its progress, and appends its events to the file in the run's folder.
+    """Trains a run, logs its progress, and appends its steps and previews to the event file in the run's folder.
 
-    With several processes only the main one logs and writes. Raises: UserError; Cancelled after a request to stop.
+    `lease`: gives access to the device. With several processes only the main one logs and writes. Raises: UserError if
+    the run cannot be trained; Cancelled after a request to stop.
     """
 
     def on_step(step: int, total: int, message: str = "") -> None:
@@ -116,7 +117,7 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
 
 
 class RunLease:
-    """Gives a training access to a device that no other job uses.
+    """Loads the components of each stage of a training onto the device, which no other job uses.
 
     A component that is needed in two successive stages stays on the device between them.
     """

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """Interface through which one process of a training works with the others.
+    """Interface through which one process of a training works with the training's other processes.
 
-    `main`: whether this process writes checkpoints and draws previews; `stop_requested`: whether this process was asked
-    to stop.
+    `main`: whether this process writes checkpoints and generates previews; `stop_requested`: whether this process was
+    asked to stop.
     """
 
     main: bool  # this process writes checkpoints and draws previews
@@ -35,7 +35,7 @@ class Workers(Protocol):
         ...
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns the positions of the examples in a batch of `count` that this process computes.
+        """Returns which examples of a batch this process computes, as positions from 0 to `count` − 1.
 
         `first`: the number of examples in the earlier batches of the same training step.
         """
@@ -109,7 +109,7 @@ class DistributedWorkers:
         return self._stopping
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns the positions of the examples in a batch of `count` that this process computes.
+        """Returns which examples of a batch this process computes, as positions from 0 to `count` − 1.
 
         The examples of a training step are dealt to the processes in turn. `first`: the number of examples in the
         earlier batches of the same step.

@@ -62,7 +62,8 @@ def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
 def row_key(spec: ModelSpec, name: str) -> str:
     """Returns the part of a component's key that names the model, such as "mini-flux" or "mini-flux@int8".
 
-    Equal keys mean equal weights. The precision is part of the key only if `holding` set one for the component `name`.
+    Components with equal keys have equal weights and are loaded once. The precision is part of the key only if
+    `holding` set one for the component `name`.
     """
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
@@ -84,7 +85,7 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     The description has a key (equal for equal weights), the bytes on the GPU, and the function that loads the
     component. The bytes are those in the registry row. If the row has none, they are those recorded when the component
     was quantised, or else are computed from the shapes of its weights. `folder`: the model's folder. Raises:
-    ModelMissing.
+    ModelMissing if it lacks the component.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -121,7 +122,8 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
     """Loads a component of a model to RAM, as a module of the class that model_index.json names.
 
     The module is frozen and in evaluation mode. If quantised files of it exist, they are memory-mapped. Otherwise, for
-    a precision other than bf16, the weights are quantised one by one while they are read. Raises: ModelMissing.
+    a precision other than bf16, the weights are quantised one by one while they are read. `folder`: the model's folder.
+    Raises: ModelMissing if it lacks the component.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
@@ -157,7 +159,7 @@ def write(
 
     `form`: the precision, nf4 or int8; `source`: the original weights, a folder or one safetensors file; `device`:
     where the quantising is computed; `on_tensor`: called with the name of each weight when it is done. Raises:
-    ModelMissing, BadInput.
+    ModelMissing for a missing or damaged file or weight; BadInput for weights that do not fit the model.
     """
     dtype = weight_dtype(spec)
     model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
@@ -193,7 +195,8 @@ def bare(folder: Path, name: str, source: Path) -> Loaded:
     """Builds the module that a component's config describes, without weights (on the meta device).
 
     Tied weights are tied. `folder`: the model's folder; `name`: the component; `source`: the folder with the
-    component's config, or a file of weights; for a file, the config in `folder` is used. Raises: ModelMissing.
+    component's config, or a file of weights; for a file, the config in `folder` is used. Raises: ModelMissing
+    for a missing config.
     """
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
@@ -231,7 +234,7 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
 def tokenizer(folder: Path, name: str) -> Loaded:
     """Loads a tokenizer or processor of a model, as the class that model_index.json names.
 
-    `folder`: the model's folder; `name`: the tokenizer's folder in it. Raises: ModelMissing.
+    `folder`: the model's folder; `name`: the tokenizer's folder in it. Raises: ModelMissing if that is missing.
     """
     return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
 
@@ -239,7 +242,7 @@ def tokenizer(folder: Path, name: str) -> Loaded:
 def scheduler(folder: Path) -> Json:
     """Returns the configuration of a model's noise scheduler, from scheduler_config.json in the model's `folder`.
 
-    Raises: ModelMissing.
+    Raises: ModelMissing if there is no such file.
     """
     return _read_json(folder / "scheduler" / "scheduler_config.json")
 
@@ -247,7 +250,7 @@ def scheduler(folder: Path) -> Json:
 def config(folder: Path, name: str) -> Json:
     """Returns the content of a component's config.json.
 
-    `folder`: the model's folder; `name`: the component, such as "vae". Raises: ModelMissing.
+    `folder`: the model's folder; `name`: the component, such as "vae". Raises: ModelMissing if there is no such file.
     """
     return _read_json(folder / name / "config.json")
 

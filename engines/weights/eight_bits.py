@@ -38,7 +38,7 @@ class Linear8bit(nn.Linear):
 
 
 def as_multiplied(input: Tensor) -> Tensor:
-    """Returns the input in autocast's dtype, as `nn.Linear` converts it; unchanged without autocast.
+    """Returns a layer's input in autocast's dtype, as `nn.Linear` converts it; unchanged without autocast.
 
     Without this conversion the float32 output of a norm would stay float32, and the tensors that autograd keeps for the
     backward pass would take twice the memory.

@@ -37,15 +37,15 @@ _ROOM = 3 << 30  # bytes of rows; above it a new schedule drops the rows of othe
 
 
 def wanted(spec: ModelSpec) -> bool:
-    """Returns whether a model's registry row asks that a table of their outputs replace its modulation layers."""
+    """Returns whether the model's modulation layers are to be replaced by a table, as its registry row says."""
     return spec.options.get("modulation") == "table"
 
 
 def component(spec: ModelSpec, folder: Path) -> Component:
-    """Returns the description of the transformer without its modulation layers.
+    """Returns the description of a transformer whose modulation layers are replaced by a table of their outputs.
 
-    The description has a key (equal for equal weights), the bytes on the GPU, and the function that loads the
-    transformer. `folder`: the model's folder. Raises: ModelMissing.
+    The description has a key (equal for equal weights), the bytes on the GPU without these layers, and the function
+    that loads the transformer. `folder`: the model's folder. Raises: ModelMissing if it lacks the transformer.
     """
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
@@ -68,9 +68,9 @@ def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
 def grid_bytes(config: Config, dtype: torch.dtype) -> int:
     """Returns the bytes of RAM that the table of modulation outputs takes in a training.
 
-    All batches are taken to have the same size, since the table has separate rows for each batch size. There is one row
-    for each noise level of `GRID`, and one for level 0 in models that use it for reference pictures. `config`: the
-    transformer's config.json; `dtype`: the compute dtype.
+    There is one row for each noise level of `GRID`, and one for level 0 in models that use it for reference pictures.
+    Each batch size needs rows of its own; the result is for a training with one batch size. `config`: the transformer's
+    config.json; `dtype`: the compute dtype.
     """
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
@@ -81,7 +81,7 @@ def load(spec: ModelSpec, folder: Path) -> Loaded:
     """Loads the transformer to RAM, and replaces its modulation layers by a table of their outputs.
 
     The table is empty; before the transformer computes, `cover` must fill it. `folder`: the model's folder. Raises:
-    ModelMissing.
+    ModelMissing if it lacks the transformer.
     """
     source = components.held_in(spec, folder, "transformer")
     form = components.form_of(spec, folder, "transformer")
@@ -136,10 +136,10 @@ def cover(transformer: Loaded, calls: Collection[Call]) -> None:
 
 
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
-    """Returns noise levels (B,), each moved to the nearest level of `GRID`, and fills the table for these levels.
+    """Returns noise levels (B,), each moved to the nearest level of `GRID`, for which the table then has rows.
 
-    A training's table of modulation outputs has rows for the levels of `GRID` only. Those that are missing for batches
-    of B pictures are computed. If the transformer has no table, the noise levels are returned unchanged.
+    A training's table of modulation outputs has rows for the levels of `GRID` only. This function computes all of them
+    that are missing for batches of B pictures. If the transformer has no table, `sigma` is returned unchanged.
     """
     if not is_tabled(transformer):
         return sigma
@@ -148,9 +148,9 @@ def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
 
 
 class Table:
-    """Holds the outputs of a transformer's modulation layers in RAM.
+    """Holds the outputs of a transformer's modulation layers in RAM; it is empty until `cover` computes its rows.
 
-    Each row has the outputs of all layers for one timestep, side by side.
+    Each row has the outputs of all layers for one timestep, side by side. Each batch size has rows of its own.
     """
 
     def __init__(self, layers: Layers) -> None:

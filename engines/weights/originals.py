@@ -161,9 +161,9 @@ def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str
 def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
     """Yields the weights of a checkpoint as pairs (diffusers' name, tensor), converted block by block to save memory.
 
-    `kind`: the name of diffusers' model class, whose own converter is used; `state`: the checkpoint's tensors by their
-    original names; `file`: the checkpoint's file name, for error messages. Raises: BadInput for tensors that are not
-    those of this model class.
+    `kind`: the name of a model class of diffusers; diffusers' converter for this class is used. `state`: the
+    checkpoint's tensors by their original names; `file`: the checkpoint's file name, for error messages. Raises:
+    BadInput for tensors that are not those of this model class.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 

@@ -60,7 +60,7 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
     """Replaces the linear layers of a model by quantised layers without weights, and returns the model.
 
     `form`: nf4 or int8; bf16 leaves the model as it is; `dtype`: the compute dtype; `keep`: names of top-level modules
-    to leave unquantised; some others, such as `proj_out`, always are.
+    to leave unquantised, in addition to those that are never quantised, such as `proj_out`.
     """
     if form in FORMS:
         for path in quantisable(model, keep):
@@ -121,8 +121,8 @@ def check_whole(model: nn.Module, where: str) -> None:
 def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """Quantises the linear layers of a loaded model in place, one after another, and returns the model.
 
-    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules to leave unquantised; some
-    others, such as `proj_out`, always are.
+    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules to leave unquantised, in
+    addition to those that are never quantised, such as `proj_out`.
     """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
@@ -156,7 +156,7 @@ def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
 def quantisable(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     """Returns the paths of those linear layers of a model that are to be quantised.
 
-    `keep`: names of top-level modules to leave unquantised; some others, such as `proj_out`, always are.
+    `keep`: names of top-level modules to leave out, in addition to those that are never quantised, such as `proj_out`.
     """
     kept_at_the_top = {*_KEPT_AT_THE_TOP, *keep}
     paths = []

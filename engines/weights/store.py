@@ -42,8 +42,9 @@ def write(
 
     `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, tensor); `form`: the
     precision, nf4 or int8; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
-    `device`: where the quantising is computed; `shard_bytes`: the size from which a new file is begun. It never holds
-    more than one file and one weight in memory. Raises: ModelMissing, BadInput.
+    `device`: where the quantising is computed; `shard_bytes`: the size from which a new file is begun. No more
+    than one file and one weight are in memory at a time. Raises: ModelMissing if `weights` lacks a weight of the model;
+    and what the iterator `weights` raises.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -77,7 +78,8 @@ def write(
 def read(model: nn.Module, folder: Path, form: str) -> None:
     """Memory-maps the stored files of a quantised component, and puts their tensors into `model`.
 
-    `model`: the component, as `skeleton` returned it; `form`: the precision, nf4 or int8. Raises: ModelMissing.
+    `model`: the component, as `skeleton` returned it; `form`: the precision, nf4 or int8. Raises: ModelMissing for a
+    missing or damaged file.
     """
     for file in shards(folder):
         with opened(file) as mapped:

@@ -16,7 +16,8 @@ _FRONT_WORDS = ("a", "an", "the", "in", "with", "and", "on", "of", "under", "aga
 class Reader:
     """Holds a regular expression by which a tag is read from a caption, and the tag's value if the expression matches.
 
-    If `value` is "", the value is taken from the expression's first group. The caption must be in lower case.
+    If `value` is "", the value is the last three words of the expression's first group, without articles and
+    prepositions at the front. The caption must be in lower case.
     """
 
     pattern: str

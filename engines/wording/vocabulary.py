@@ -42,8 +42,8 @@ class EditKind:
 class CaptionPart:
     """Describes one part of a caption: how the tag of one axis (such as pose) is put into words.
 
-    `words`: for each value of the tag, its words; `template`: the words for any other value; `needs`: tags without
-    which the part is left out of the caption.
+    `words`: for some values of the tag, the words for that value; `template`: a format string for all other values;
+    `needs`: tags without which the part is left out of the caption.
     """
 
     axis: str
@@ -56,8 +56,10 @@ class CaptionPart:
 class Vocabulary:
     """Holds the templates from which instructions, captions and prompts for one kind of model are made.
 
-    A model's registry row names its vocabulary in `wording`. Templates are Python format strings; the comment at each
-    lists its fields.
+    `edits`: the kinds of edits, by name; `one_edit`, `two_edits`: templates of an instruction for one or two changes;
+    `opening`, `parts`: the first and the further parts of a caption; `card`: the tags of a model card prompt where its
+    cell sets none; `scenes`: for each axis (such as pose) the values of varied prompts; `caption_request`: the prompt
+    for a captioner. Templates are Python format strings. A model's registry row names its vocabulary in `wording`.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -130,10 +132,10 @@ class Vocabulary:
     ) -> list[tuple[str, Tags]]:
         """Returns `n` varied prompts, each as a pair of the prompt and the tags that it asks for.
 
-        `subject`: the class of the character, such as "person"; `aims`: sets of tags, which take turns: each prompt
-        asks for all tags of one set, and only its other tags vary. With () all tags vary. Each axis (such as pose)
-        takes all its values before one repeats. A prompt asks for a pose only if it shows the full body. The same seed
-        gives the same prompts.
+        `trigger`: the character's trigger word; `subject`: the class of the character, such as "person"; `aims`: sets
+        of tags to ask for. The first prompt has the tags of the first set, the next those of the next set, and so on in
+        turn; a prompt's other tags vary. With () all tags vary. Each axis (such as pose) takes all its values before
+        one repeats. A pose is left out of prompts that do not show the full body.
         """
         rng = random.Random(f"scenes {seed}")
 

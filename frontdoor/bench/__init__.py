@@ -45,7 +45,8 @@ def main(options: argparse.Namespace) -> int:
 def run(name: str, options: argparse.Namespace) -> Report:
     """Runs one benchmark by its name, prints its results as a table and returns its report.
 
-    The report also holds the commit and a description of the machine. Raises: NotFound for an unknown name.
+    The report also holds the commit and a description of the machine. `options` are those of the command line. Raises:
+    NotFound for an unknown name.
     """
     if name not in ENTRIES:
         raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")

@@ -306,10 +306,10 @@ def mean(values: Iterable[float]) -> float:
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns a row of the report for a measured value; its goal is met if `value` is at least `goal`."""
+    """Returns a row of the report, labelled `name`, for a measured value; its goal is met from `goal` upwards."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns a row of the report for a measured value; its goal is met if `value` is at most `goal`."""
+    """Returns a row of the report, labelled `name`, for a measured value; its goal is met up to `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

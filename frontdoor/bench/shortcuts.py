@@ -74,7 +74,8 @@ class Scale:
 class Comparison:
     """Holds two functions that draw the same pictures, one in the plain way and one in a faster way.
 
-    `most_apart` is the largest difference in grey levels that the two results may have, None for no goal.
+    `name` labels the comparison's rows in the report. `most_apart` is the largest difference in grey levels that the
+    two results may have, None for no goal.
     """
 
     name: str

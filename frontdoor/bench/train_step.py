@@ -75,7 +75,10 @@ def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
 
 
 class Workbench:
-    """Prepares a model's folder and pictures, and trains on them with our training loop or with diffusers' script."""
+    """Prepares a small model and pictures, and trains its LoRA with our training loop or with diffusers' script.
+
+    All files are written to `folder`. `peer` is the script's path, None to train with our loop only.
+    """
 
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder = folder

@@ -1,7 +1,7 @@
-"""Whether a turn of both flywheels helps: several characters, each before and after its turn, judged by a stand-in.
+"""Whether a turn helps, that is one pass through all steps of the studio: characters before and after it.
 
-It also tells the turn from mere longer training. v2 continues v1 on new pictures; as a control, “v1 longer” continues
-v1 for as many steps on v1's own pictures.
+A program reviews in place of a human. The bench also tells the turn from mere longer training. v2 continues v1 on new
+pictures; as a control, “v1 longer” continues v1 for as many steps on v1's own pictures.
 """
 
 from __future__ import annotations

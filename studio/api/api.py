@@ -87,7 +87,7 @@ API_NAMES: tuple[str, ...] = (
 
 
 class Sharing(Protocol):
-    """Represents the server of the review link, a temporary page on which others review the pictures of one character.
+    """Represents the server of the review page, a temporary page on which others review the pictures of one character.
 
     This is a protocol: the server itself is passed in from outside the studio package.
     """
@@ -146,7 +146,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a LoRA training; `phase`: all, head, body; generated `scenes`: best, all, none; `start`: a version."""
+        """Queues LoRA training from version `start`; `phase`: all, head, body; generated `scenes`: best, all, none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -162,7 +162,7 @@ class Api(PictureApi):
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Makes a LoRA version of a training's last checkpoint; a running training stops first, and then makes it."""
+        """Makes a LoRA version of a training's last checkpoint; a running training is stopped, and makes it later."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
@@ -294,7 +294,7 @@ class Api(PictureApi):
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Writes `role`'s training set (character, editor) as a zip and returns its path; `layout`: such as kohya."""
+        """Writes a training set (`role`: character or editor) as a zip in `layout`, such as kohya; returns its path."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
@@ -304,7 +304,7 @@ class Api(PictureApi):
 
     @answers
     def job_list(self, character_id: Id = "") -> Answer:
-        """Returns a character's jobs, "" all jobs: the running one, the queued in order, the ended, newest first."""
+        """Returns the jobs of a character ("": all): the running one, the queued in order, the ended, newest first."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}

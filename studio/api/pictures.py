@@ -61,7 +61,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Creates a character; `trigger`: its word in prompts, `subject`: its kind; `params`: model names, notes."""
+        """Creates a character; `trigger`: its word, `subject`: its kind; `params`: generator, editor, scorer, notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -139,7 +139,7 @@ class PictureApi(Answering):
         offset: Count = 0,
         limit: Count = 100,
     ) -> Answer:
-        """Returns up to `limit` pictures from `offset` on, oldest first, and the total; `kind` and `state` "": any."""
+        """Returns up to `limit` pictures from `offset` on, oldest first, and the total; `state`: verdict; "": any."""
         store = self._studio.store(character_id)
         found = store.select(
             member("kind", Kind, kind) if kind else None,
@@ -151,7 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns a picture, with ids of its sources, edits, `twins` (other LoRA only) and versions trained on it."""
+        """Returns a picture and ids of its sources, edits, `twins` (same words and seed), versions trained on it."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -217,7 +217,7 @@ class PictureApi(Answering):
         overwrite_human: bool = False,
         key: Id = "",
     ) -> Answer:
-        """Queues captioning and tagging of pictures; None: those that neither a person nor a model has captioned."""
+        """Queues captioning and tagging; `image_ids` None: pictures captioned neither by a person nor by a model."""
         return self._queued(
             captions.submit_caption(
                 self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
@@ -349,7 +349,7 @@ class PictureApi(Answering):
     def correction_add(
         self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
     ) -> Answer:
-        """Stores the picture at path `file` as the correction of a wrong edit, an example that trains the editor."""
+        """Stores the picture at path `file` as the correction of the wrong edit `image_id`, to train the editor."""
         mended = open_upload(Path(file))
         triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

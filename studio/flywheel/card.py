@@ -50,11 +50,11 @@ def submit(
     """Queues the job that draws and judges a model card of a version, and returns the job.
 
     A model card is a grid of cells, each a standard test prompt. Every cell is drawn once with every seed in `seeds`;
-    the first seed alone counts as the first try. `version` is a LoRA version's id, "" the base model. `knobs` are
-    GenerateParams by name, used for every picture. A second call with the same `key` returns the first job.
+    the pictures of the first seed count as the first try. `version` is a LoRA version's id, "" the base model. `knobs`
+    are GenerateParams by name, used for every picture. A second call with the same `key` returns the first job.
 
-    Raises: BadInput without seeds, for invalid parameters or a version of the editor; NotFound; ModelMissing;
-    LoraMismatch for a LoRA that does not fit.
+    Raises: BadInput without seeds, for invalid parameters or a version of the editor; NotFound for an unknown version
+    or a missing LoRA file; ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     spec, drawn_by = generate.model_spec(desk, version), generate.character_version(desk.store, version)
     items = card_items(desk, version, seeds, knobs)
@@ -85,7 +85,8 @@ def card_items(
     """Returns the parameters of all pictures of a model card: every cell with the first seed, then with the next one.
 
     A cell is a standard test prompt. `version` is a LoRA version's id, "" the base model. `knobs` are GenerateParams by
-    name, used for every picture. Raises: BadInput, NotFound.
+    name, used for every picture. Raises: BadInput without seeds or for invalid parameters, NotFound for an unknown
+    version.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
@@ -144,7 +145,7 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
     """Sets a human's verdict on one picture of a model card, and returns the changed model card.
 
     The picture is that of the cell named `cell` with `seed`. The machine's verdict stays beside the human's, which
-    counts. `passed` None removes the human's verdict. Raises: NotFound.
+    counts. `passed` None removes the human's verdict. Raises: NotFound where there is no such card, cell or seed.
     """
     store = desk.store
     found = store.cards.get(card_id)
@@ -191,22 +192,22 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
 
 
 def missed(desk: Desk, version: str = "") -> list[Tags]:
-    """Returns the tags that each failed cell of a version's newest model card asked for, the worst cell first.
+    """Returns one set of tags for each failed cell of a version's newest model card, the worst cell first.
 
-    A cell is a standard test prompt that asks for certain tags. `version` is a LoRA version's id, "" the base model.
-    Where the version has no model card, the newest one of any version is used. Where there is none at all, or no cell
-    failed, the tags of all cells are returned.
+    A cell is a standard test prompt; its tags are what it asks for, such as an angle. `version` is a LoRA version's id,
+    "" the base model. Where the version has no model card, the newest one of any version is used. Where there is none
+    at all, or no cell failed, the tags of all cells are returned.
     """
     newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
 
 
 def to_show(desk: Desk) -> list[Tags]:
-    """Returns the tags that new edits should have, so that the next version learns what the version in use failed at.
+    """Returns the sets of tags that new edits should show, so that the next version learns what the present one lacks.
 
-    The tags are those that failed cells of the newest model card asked for, and those of similar cells that passed (see
-    `lessons`). The model card is that of the version in use, or else of any version. Raises: BadInput without a model
-    card, or where no cell failed.
+    They are the sets that `lessons` returns for a model card: the newest one of the version in use, which is the base
+    model where no version is adopted, or else the newest one of any version. Raises: BadInput without a model card, or
+    where no cell failed.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -228,7 +229,7 @@ def _newest(store: Store, version: str) -> CardRun | None:
 
 
 def misses(run: CardRun) -> list[Tags]:
-    """Returns the tags that each failed cell of a model card asked for, the worst cell first.
+    """Returns one set of tags for each failed cell of a model card: what the cell asked for; the worst cell first.
 
     A cell, a standard test prompt, has failed if it failed with at least one seed. Cells that failed with more seeds
     come first; among equals, those with more seeds that could not be judged.
@@ -241,11 +242,11 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """Returns the tags that failed cells of a model card asked for, and then those of similar cells that passed.
+    """Returns the sets of tags that failed cells of a model card asked for, then those of similar cells that passed.
 
-    For each failed cell at most one passed cell is added. The two differ in a single axis, such as the pose, and the
-    failed cell did not pass on this axis. Without this contrast, a version trained on T-poses alone would draw T-poses
-    even where the prompt says standing.
+    A cell is a standard test prompt. For each failed cell at most one passed cell is added. The two differ in a single
+    axis, such as the pose, and the failed cell did not pass on this axis. Without this contrast, a version trained on
+    T-poses alone would draw T-poses even where the prompt says standing.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
@@ -308,8 +309,8 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:
     """Compares two model cards on the cells and seeds that both have and that could be judged on both.
 
-    Returns the pass rate of each, the number of cells that passed on one of them only, and McNemar's p-value. Raises:
-    BadInput where the model cards share no seed.
+    Returns the pass rate of each card, how many pictures passed on the first card only and how many on the second only,
+    and McNemar's p-value. Raises: BadInput where the model cards share no seed.
     """
     before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
     after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}

@@ -59,8 +59,8 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
 
     `items` are the parameters, one for each picture. `version` is the version's id, "" for the base model without it. A
     second call with the same `key` returns the first job. Raises: BadInput without items or prompts, for parameters
-    that no picture can have or a version of the editor; NotFound; ModelMissing; LoraMismatch for a LoRA that does not
-    fit.
+    that no picture can have or a version of the editor; NotFound for an unknown version or a missing LoRA file;
+    ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     return submit_all(desk, [Drawing(items, version)], key)[0]
 
@@ -68,7 +68,7 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
 def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[Job]:
     """Queues one job for each drawing, after all drawings have been checked, and returns the jobs.
 
-    With a `key` that an earlier call had, its jobs are returned; "" is none. Raises: as `submit`.
+    A second call with the same `key` returns the first call's jobs; "" is no key. Raises: as `submit`.
     """
     payloads = [checked(desk, each) for each in drawings]
     jobs = []
@@ -299,7 +299,7 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
 
 
 def demand_drawable(desk: Desk, version: str) -> None:
-    """Raises ModelMissing or NotFound where the model or the LoRA file of a version is not on this machine.
+    """Raises ModelMissing where a version's model is not on this machine, and NotFound where its LoRA file is not.
 
     Raises BadInput for a version in the trash or a version of the editor. `version` is its id, "" for the base model.
     """
@@ -321,7 +321,8 @@ def prompt_items(
     """Returns the parameters of `n` pictures for each prompt, with the defaults of the version's model.
 
     The seeds count up from `seed`, and start there again for each prompt. `version` is the id of a LoRA version, "" for
-    the base model. `knobs` are GenerateParams by name that replace the defaults. Raises: BadInput.
+    the base model. `knobs` are GenerateParams by name that replace the defaults. Raises: BadInput for invalid
+    parameters, no pictures or too many.
     """
     taken("count", n, Many)
     taken("the number of pictures", n * len(prompts), Many)
@@ -346,7 +347,7 @@ def scene_items(
     The seeds count up from `seed`. `aims` holds the tags that the scenes should show, one mapping for each scene in
     turn, such as the tags of a model card's failed cells; () leaves the scenes free. `version` is the id of a LoRA
     version, "" for the base model. `knobs` are GenerateParams by name that replace the model's defaults. Raises:
-    BadInput.
+    BadInput for invalid parameters or a character without a trigger word.
     """
     taken("count", n, Many)
     store = desk.store
@@ -372,7 +373,10 @@ def random_seed() -> int:
 
 
 def fields(desk: Desk) -> str:
-    """Returns the contents of the Generate tab's fields that `keep_fields` stored for this character; "" at first."""
+    """Returns the text that `keep_fields` stored for this character, the contents of the Generate tab's fields.
+
+    Returns "" where none was stored.
+    """
     return desk.workplace.library.setting(f"generate:{desk.id}", str) or ""
 
 

@@ -233,7 +233,7 @@ class Twin(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Part):
-    """Holds the comparison of two model cards: the pictures of equal cells and seeds in pairs, and the paired test.
+    """Holds the comparison of two model cards: `twins`, pairs of pictures of one cell and seed, and the paired test.
 
     `likeness` is the mean change of likeness over the pairs that the same scorer measured, None without such a pair.
     `seeds` are those that both model cards have; `first` is the later model card's first seed, its first try.
@@ -367,7 +367,7 @@ class Redone(Part):
 
 
 def judged(store: Store, version: Version) -> Comparison | None:
-    """Returns the stored comparison of the edits without and with an editor's version; None where none was made.
+    """Returns the stored comparison of held-out edits redone without and with an editor's version; None if not made.
 
     In old comparisons, outcomes that were judged by too few originals are returned as unknown.
     """

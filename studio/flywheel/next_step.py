@@ -39,8 +39,8 @@ class NextStep(Part):
     """Holds what the person should do next with a character.
 
     `step` is the step's name, such as "Train", and `words` the reason. `stops` are all stages of the work, and `at` is
-    the index of the step's stage. `version` is the id of the version whose model card is to be run next, "" in every
-    other step.
+    the index of the step's stage. `version` is the id of the version whose first model card is to be run next, "" where
+    there is none.
     """
 
     step: str

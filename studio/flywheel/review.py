@@ -124,17 +124,18 @@ def decide(
     """Stores a human's verdict on a picture and returns the stored decision.
 
     Together with the verdict, an approved edit is stored as a triplet (source, instruction, result), an example that an
-    editor model can be trained on. `reviewer` is the person's name; `reasons` say what is wrong with the picture.
-    Raises: NotFound; BadInput for the verdict PENDING, and for a picture in the trash.
+    editor model can be trained on. `reviewer` is the person's name; `reasons` are texts on what is wrong with the
+    picture. Raises: NotFound for an unknown picture; BadInput for the verdict PENDING, and for a picture in the trash.
     """
     return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Takes back the latest verdict that still stands, and returns its decision, now marked as undone.
+    """Takes back the latest verdict that was not taken back yet, and returns its decision, now marked as undone.
 
-    The picture gets back the verdict that it had before, unless a later verdict on it stands. `reviewer` names the
-    person whose verdicts are considered; None considers those of all. Raises: NotFound where there is nothing to undo.
+    `reviewer` is the name of the person whose latest verdict is taken back, None stands for the latest one of anybody.
+    The picture gets its earlier verdict back, unless another person has given it a newer verdict since; then that one
+    stays. A correction stored with the verdict goes into the trash. Raises: NotFound where there is nothing to undo.
     """
     return desk.store.undo(reviewer)
 
@@ -149,10 +150,11 @@ def correct(
 ) -> Triplet:
     """Stores a human's correction of a wrong edit, and returns the training example that it makes.
 
-    `image_id` is the wrong result, `corrected` the picture as it should have been. The example is a triplet: the edit's
-    source picture, its instruction, and `corrected` as the result. `params` replace the edit's parameters in the
-    example; None keeps them. `reason` says what was wrong, "" for nothing. Raises: NotFound; BadInput for a picture
-    that no edit made, and for a corrected one of another size or without any change.
+    `image_id` is the wrong result, `corrected` the picture as it should have been, `reviewer` the person's name. The
+    example is a triplet: the edit's source picture, its instruction, and `corrected` as the result. `params` are edit
+    parameters to store in it in place of the edit's own, None for the edit's own. `reason` says what was wrong, ""
+    gives no reason. Raises: NotFound for an unknown picture; BadInput for a picture that no edit made, for a correction
+    of another size, and for one that changes neither pixels nor parameters.
     """
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
@@ -176,7 +178,7 @@ def new_tries(desk: Desk, image_id: str) -> list[ImageRecord]:
     """Returns the new tries at a wrong edit that have no verdict yet, oldest first.
 
     A new try is a result of the same edit made once more, for example with other words. `image_id` is the wrong result,
-    or a try at it. Raises: NotFound.
+    or a try at it. Raises: NotFound for an unknown picture.
     """
     store = desk.store
     case = store.case_of(store.images.get(image_id))

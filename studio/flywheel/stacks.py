@@ -14,17 +14,17 @@ def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]])
     """Checks that each LoRA file exists, is complete and fits a model; returns notes on files with unused tensors.
 
     `model` is the model's name; `stacks` has one collection of LoRAs for each picture. Each note is a sentence for the
-    user. Raises: NotFound, LoraMismatch, BadInput; ModelMissing where files are given and the model is not on this
-    machine.
+    user. Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a weight out of
+    bounds; where files are given, also NotFound for an unknown model, ModelMissing for one without weights here.
     """
     uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
     return list(workplace.engine(model).check_loras(uses)) if uses else []
 
 
 def tell(ctx: Context) -> None:
-    """Adds the notes that `check` returned for a job to the job's event log, as warnings.
+    """Adds the notes on a job's LoRA files to the job's event log, as warnings.
 
-    The notes were stored with the job when it was submitted.
+    They are the notes that `check` returned when the job was submitted, and that were stored with the job.
     """
     for note in ModelPayload.of(ctx.job).notes or ():
         ctx.warn(note)

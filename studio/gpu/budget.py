@@ -13,7 +13,7 @@ GIB = 1 << 30
 
 
 class Peaks(Protocol):
-    """The protocol of the store of measured memory peaks, as key -> bytes; a dict satisfies it."""
+    """Describes a store of measured memory peaks, as key -> bytes; a dict satisfies this protocol."""
 
     def get(self, key: str, default: int, /) -> int:
         """Returns the bytes stored under a key, or `default` when there are none."""
@@ -41,7 +41,8 @@ class StageFit:
 class Fit:
     """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user.
 
-    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text.
+    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text. `evicts` are the
+    idle components that would be unloaded, as (key, bytes); `missing` is true for a model that is not on this machine.
     """
 
     ok: bool
@@ -84,7 +85,7 @@ class Arithmetic:
     """Computes the memory that stages of a job need, and compares it with the memory budget.
 
     A stage needs Σ weights + max(working bytes, measured peak) + `reserve` bytes. `limit` is called for the budget in
-    bytes; `can_stream` says whether the device can take weights block by block.
+    bytes, `peaks` stores the measured peaks; `can_stream` says whether the device can take weights block by block.
     """
 
     peaks: Peaks
@@ -103,15 +104,15 @@ class Arithmetic:
     def fitting(self, stage: Stage, key: str) -> Stage | None:
         """Returns the first of a stage's variants that fits the budget on an empty device; None when none fits.
 
-        They are tried in the order of `forms`: as planned first, the one with the least memory last. `key` is the key
-        of the job's measured memory peaks, "" for one made from the stage.
+        They are tried in the order of `forms`: as planned first, the one with the least memory last. The job's measured
+        memory peaks are stored under `key`; "" makes a key from the stage.
         """
         return next((form for form in self.forms(stage) if self.needs(form, key) <= self.limit()), None)
 
     def working(self, stage: Stage, key: str) -> int:
         """Returns the bytes a stage needs beside its weights: the larger of the declared and the measured number.
 
-        `key` is the key of the job's measured memory peaks, "" for one made from the stage.
+        The job's measured memory peaks are stored under `key`; "" makes a key from the stage.
         """
         return max(stage.working_bytes, self.peaks.get(slot(stage, key), 0))
 
@@ -122,15 +123,15 @@ class Arithmetic:
     def needs(self, stage: Stage, key: str) -> int:
         """Returns the bytes that a stage needs in total: weights, working bytes and reserve.
 
-        `key` is the key of the job's measured memory peaks, "" for one made from the stage.
+        The job's measured memory peaks are stored under `key`; "" makes a key from the stage.
         """
         return self.weights(stage) + self.working(stage, key) + self.reserve
 
     def remember(self, stage: Stage, key: str, working: int) -> None:
         """Stores `working`, the measured bytes of a stage beside its weights, where it is more than was stored before.
 
-        The stored number is limited so that the stage, which has just run, still fits the present budget. `key` is
-        the key of the job's measured memory peaks, "" for one made from the stage.
+        The stored number is limited so that the stage, which has just run, still fits the present budget. It is stored
+        under a key made of the job's `key` and the stage's name; with "" the key is made from the stage alone.
         """
         working = min(working, self.limit() - self.weights(stage) - self.reserve)
         if working > self.peaks.get(slot(stage, key), 0):
@@ -139,8 +140,8 @@ class Arithmetic:
     def check(self, plan: Plan, key: str) -> Fit:
         """Returns the memory check of a job's plan on an empty device.
 
-        It says whether all stages fit, how much memory each needs, and the same as a text. `key` is the key of the
-        job's measured memory peaks, "" for one made from each stage.
+        It says whether all stages fit, how much memory each needs, and the same as a text. The job's measured memory
+        peaks are stored under `key`; "" makes a key from each stage.
         """
         limit = self.limit()
         if not plan.stages:
@@ -160,7 +161,7 @@ class Arithmetic:
     def words(self, stage: Stage, key: str) -> str:
         """Returns as text the memory that a stage needs, term by term, and the least it would need by saving memory.
 
-        `key` is the key of the job's measured memory peaks, "" for one made from the stage.
+        The job's measured memory peaks are stored under `key`; "" makes a key from the stage.
         """
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
@@ -173,8 +174,8 @@ class Arithmetic:
     def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
         """Returns the error to raise for a stage that exceeds the budget.
 
-        `held` are the bytes in use by the running stages that this one is nested in. `key` is the key of the job's
-        measured memory peaks, "" for one made from the stage.
+        `held` are the bytes in use by the running stages that this one is nested in. The job's measured memory peaks
+        are stored under `key`; "" makes a key from the stage.
         """
         beside = f", beside {in_gib(held)} of the stage around it" if held else ""
         return OutOfMemory(
@@ -185,8 +186,8 @@ class Arithmetic:
     def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
         """Returns the error to raise for a stage that fits the budget, but not the `free` bytes on the device.
 
-        The rest of the device's memory is in use by other programs. `key` is the key of the job's measured memory
-        peaks, "" for one made from the stage.
+        The rest of the device's memory is in use by other programs. The job's measured memory peaks are stored under
+        `key`; "" makes a key from the stage.
         """
         return OutOfMemory(
             f"The device has {in_gib(free)} free: {self.words(stage, key)}.",

@@ -49,8 +49,9 @@ def silent(words: str) -> None:
 class CardLease:
     """Represents the exclusive use of the GPU by one job.
 
-    `plan`, `key`, `cancelled` and `waiting` are the arguments of `GpuManager.lease`. The class implements
-    engines.api.protocols.Lease.
+    `plan` lists the job's stages with their models; the job's measured memory peaks are stored under `key`. `cancelled`
+    is called to ask whether the job has been cancelled, `waiting` with a text on what it waits for, "" when the wait is
+    over. After its end the lease is `closed`. The class implements engines.api.protocols.Lease.
     """
 
     manager: GpuManager
@@ -68,11 +69,11 @@ class CardLease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Loads the models of a stage of the plan, yields them as name -> module, and releases them after the block.
+        """Loads the models of one stage, yields them as name -> module, and releases them after the block.
 
-        The caller must not keep the modules. Raises: OutOfMemory when the stage cannot fit; RanOut when the block ran
-        out of memory, and running the job again may succeed; Cancelled; BadInput for a name that the plan does not
-        have.
+        `name` is that of a stage in the job's plan. The caller must not keep the modules. Raises: OutOfMemory when the
+        stage cannot fit; RanOut when the block ran out of memory, but a second run of the job may succeed; Cancelled;
+        BadInput for a name that the plan does not have.
         """
         active = self.manager.enter(self, name)
         try:

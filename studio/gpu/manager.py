@@ -92,7 +92,7 @@ class GpuManager:
         self._budget = budget_bytes
 
     def status(self) -> GpuStatus:
-        """Returns the present state of the GPU without waiting for a load that is under way."""
+        """Returns the present state of the GPU; it does not wait while a model is being loaded."""
         residents = tuple(self._residents.table().items())
         holders, active = self._holders.copy(), self._active.copy()
         return GpuStatus(
@@ -110,8 +110,8 @@ class GpuManager:
     def check(self, plan: Plan, *, key: str = "") -> Fit:
         """Returns the memory check of a job's plan, made as for an empty device.
 
-        It says whether all stages fit, and which components that are loaded now would be evicted. `key` is the key of
-        the measured peaks, as in `lease`.
+        It says whether all stages fit, and which components that are loaded now would be evicted. The job's measured
+        memory peaks are stored under `key`; "" makes a key from each stage.
         """
         fit = self._sums.check(plan, key)
         return dataclasses.replace(fit, evicts=self._foreseen(plan, key)) if fit.ok else fit
@@ -204,10 +204,10 @@ class GpuManager:
     # ── stages ──────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, lease: CardLease, name: str) -> Active:
-        """Loads the stage `name` of a lease's plan, saving memory where needed, and returns it as running.
+        """Loads the models of the stage `name` in a lease's plan, and returns the running stage with its modules.
 
-        Only `CardLease.stage` calls this. Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not
-        have.
+        Where the stage does not fit as planned, a variant that saves memory is loaded. Only `CardLease.stage` calls
+        this. Raises: OutOfMemory where no variant fits, Cancelled, BadInput for a name that the plan does not have.
         """
         if lease.closed:
             raise RuntimeError(f"stage {name!r} was entered after its lease had ended")

@@ -163,9 +163,9 @@ class Residents:
     def victims(self, keep: Iterable[str], later: Iterable[str] = ()) -> list[str]:
         """Returns the keys of the components that may be evicted from the device, in the order in which to do so.
 
-        Those in `keep` are left out. Those in `later`, which the running job needs again, come last. The others are
-        sorted by what it costs to lose them, the cheapest first: the seconds to load again per byte, times the rate of
-        use. Of equals the longest unused is first.
+        Left out are the keys in `keep`. Those in `later`, which the running job needs again, come last. The others are
+        sorted by what it costs to lose the component, the cheapest first: the seconds to load it again per byte, times
+        its rate of use. Of equals the longest unused is first.
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}
@@ -182,7 +182,7 @@ class Residents:
         self._device.drop(placed.module, placed.bytes)
 
     def clear(self, keep: Iterable[str] = ()) -> None:
-        """Drops all components except those in `keep`, from the device and from RAM."""
+        """Drops all components, except those whose key is in `keep`, from the device and from RAM."""
         kept = set(keep)
         for key in [key for key in self._placed if key not in kept]:
             self.evict(key)

@@ -45,7 +45,7 @@ _REMEDY = "Copy the file again from where it was made, or make a new backup ther
 
 @dataclass(frozen=True, kw_only=True)
 class FileNote(Part):
-    """Holds what a backup says about one file: its path in the character's folder, its bytes and its SHA-256."""
+    """Holds what a backup says about one file: its path in the character's folder, its size in bytes, its SHA-256."""
 
     path: str
     nbytes: int
@@ -73,7 +73,8 @@ class Manifest(Part):
 def submit_export(desk: Desk, *, here: bool = False) -> Job:
     """Queues the backup of a character and returns the job; with `here` it runs at once in the calling thread.
 
-    Raises: Busy while a job of the character runs or waits, NotFound, BadInput for a damaged character.
+    Raises: Busy while a job of the character runs or waits, NotFound for a character that is gone, BadInput for one
+    whose records are damaged.
     """
     demand_idle(desk.workplace, desk.id)
     character = desk.store.character
@@ -155,7 +156,7 @@ def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job
     """Queues the restoring of a character from a backup and returns the job.
 
     `file` is the path of the zip file as a user types it. With `here` the job runs at once in the calling thread.
-    Raises: NotFound, BadInput for a file that is no backup.
+    Raises: NotFound where there is no such file, BadInput for a file that is no backup.
     """
     path = typed_path(file)
     with opened(path) as (_, found):
@@ -166,8 +167,8 @@ def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job
 def run_import(ctx: Context) -> None:
     """Runs a job that restores a character from a backup: copies and checks all files, then puts them in place.
 
-    The character gets a new id where its own is taken, and so do its jobs. Raises: Cancelled; NotFound, BadInput for a
-    damaged backup; DiskFull, UserError when writing fails. After an error nothing is restored.
+    The character gets a new id where its own is taken, and so do its jobs. Raises: Cancelled; NotFound where the backup
+    is gone; BadInput for a damaged one; DiskFull, UserError when writing fails. After an error nothing is restored.
     """
     if ctx.job.artifacts.character:  # a crash came after the character and before the job's end
         return

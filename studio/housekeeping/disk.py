@@ -61,7 +61,10 @@ class Prunable:
 
 
 def use(desk: Desk) -> Use:
-    """Returns what a character takes on the disk by kind of file. Raises: NotFound, BadInput for a damaged store."""
+    """Returns what a character takes on the disk, by kind of file, and what each kind of cleaning would free.
+
+    Raises: NotFound for a character that is gone, BadInput for one whose records are damaged.
+    """
     store = desk.store
     kinds = dict.fromkeys(KINDS, 0)
     for path in store.folder.rglob("*"):
@@ -106,7 +109,7 @@ def prunable(desk: Desk) -> list[Prunable]:
 def prune(desk: Desk) -> int:
     """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
-    Each is first removed from its job's record, so that after a crash no record names a checkpoint that is gone.
+    Each is first removed from its job's record, so that after a crash no job lists a checkpoint that is gone.
     Raises: Busy while a job of the character runs or waits, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)

@@ -90,7 +90,8 @@ def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: st
 def run(ctx: Context) -> None:
     """Runs a download job: downloads the files that are missing, verifies each by its hash, and quantises.
 
-    Raises: Cancelled, DiskFull, ModelGated, ModelMissing, NotFound, Unreachable, BadInput.
+    Raises: Cancelled; DiskFull; Unreachable; ModelGated without access to a gated model; ModelMissing where a file
+    arrived damaged; NotFound where a file to copy or download is gone; BadInput for given weights that do not fit.
     """
     asked = PullPayload.of(ctx.job)
     place = ctx.workplace

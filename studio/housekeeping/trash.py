@@ -21,9 +21,9 @@ TRAINED, LESSON, CELL, MADE_FROM = (
 class Emptying:
     """Holds what emptying a character's trash would do.
 
-    `ids` are the pictures to delete, which frees `nbytes`. `stay` are the pictures to keep, as (id, reason). `shown`
-    are pictures, deleted now or before, whose thumbnails are kept for the page, because a picture that remains was made
-    from them or is most similar to them.
+    `ids` are the ids of the pictures to delete, which frees `nbytes`. `stay` are the pictures in the trash that must be
+    kept, as (id, reason). `shown` are the ids of pictures, deleted now or before, whose thumbnails are kept for the
+    page: a picture that remains was made from them, or is most similar to them.
     """
 
     ids: tuple[str, ...]

@@ -39,7 +39,7 @@ class Breaks:
 class Work:
     """Holds the progress of a job in forward passes, a finer unit than its pictures.
 
-    `done` and `total` count the passes of the pictures that were left to make when this run of the job began.
+    `done` and `total` count forward passes; a resumed job leaves out those of the pictures that it made before.
     """
 
     done: int

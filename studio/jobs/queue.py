@@ -32,12 +32,11 @@ _RETRY_S = 2.0
 
 
 class Jobs:
-    """The job queue: jobs are submitted from any thread, run one at a time in order, and survive a crash.
+    """Represents the job queue: jobs are submitted from any thread, run one at a time in order, and survive a crash.
 
     A job's state and results are stored on the disk before a call returns, its progress at most once a second. When the
     disk is full, a job's end, a cancel or progress is kept in memory, and storing it is tried every `retry_s` seconds;
-    until then no new job starts. `runners` maps a kind of job to the function that runs it; `log` is the path of the
-    log file."""
+    until then no new job starts. `runners` maps a kind of job to its function; `log` is the path of the log file."""
 
     def __init__(
         self,
@@ -113,8 +112,9 @@ class Jobs:
     ) -> Job:
         """Queues a job and returns it; where one of the same kind, character and non-empty `key` exists, returns that.
 
-        `title` is the job's name on the page, `total` its number of items or steps. With `here` it runs at once in the
-        calling thread. Raises: NotFound for an unknown kind, BadInput for control characters in `payload` or `key`."""
+        `character_id` is "" for a job of no character; `title` is the job's name on the page, `total` its number of
+        items or steps. With `here` it runs at once in the calling thread. Raises: NotFound for an unknown kind,
+        BadInput for control characters in `payload` or `key`."""
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
         asked = json.loads(json.dumps(payload.to_json()))

@@ -84,7 +84,7 @@ def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
 
 
 def gallery_if_any(desk: Desk) -> Gallery:
-    """Returns the gallery of a character, or an empty one when the scorer's weights are missing."""
+    """Returns a character's gallery, the embeddings of its originals; an empty one without the scorer's weights."""
     try:
         return gallery(desk)
     except ModelMissing:
@@ -92,15 +92,19 @@ def gallery_if_any(desk: Desk) -> Gallery:
 
 
 def originals(store: Store) -> list[ImageRecord]:
-    """Returns the pictures that a gallery is made of: imported pictures that no human has marked as wrong."""
+    """Returns a character's originals: the imported pictures that no human has marked as wrong.
+
+    A gallery is made of them: other pictures are scored by their similarity to these.
+    """
     return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
     """Returns a gallery made of the unit vectors in `found`, a dict of picture id -> vector.
 
-    `version` is the scorer's version. `threshold` is the similarity at which the scorer itself takes two pictures for
-    the same person, None where it has none; the gallery's floor is never above it.
+    A gallery holds the embeddings of a character's originals, and limits of similarity computed from them. `version` is
+    the scorer's version. `threshold` is the similarity at which the scorer itself takes two pictures for the same
+    person, None where it has none; the gallery's floor, the lowest similarity that passes, is never above it.
     """
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
@@ -121,7 +125,7 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """Returns the similarity of an embedding to the originals: the mean of its highest cosines with them.
+    """Returns the similarity of an embedding to the originals in a gallery: the mean of its highest cosines with them.
 
     Returns None for a gallery without originals.
     """
@@ -131,9 +135,10 @@ def similarity(embedding: Embedding, reference: Gallery) -> float | None:
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Returns the likeness of each picture, in order: its similarity to the originals, and the nearest original.
+    """Returns the likeness of each picture, in order: its similarity to the originals, and the nearest one's id.
 
-    `reference` is the gallery of originals. The similarity is None for a picture without a face, and without originals.
+    `reference` is the gallery of originals. Without originals, and for a picture without a face, the similarity is None
+    and the id "".
     """
     found = []
     for outcome in scorer.embed(pictures):
@@ -166,9 +171,9 @@ def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
 
 
 def score_of(image: ImageRecord, version: str) -> float | None:
-    """Returns the score in a picture's record by one version of the scorer.
+    """Returns the similarity to the originals that a picture's record holds, as scored by one version of the scorer.
 
-    Returns None where there is no such score, or where no face was found.
+    `version` names that version. Returns None where it has not scored the picture, or found no face.
     """
     value = image.scores.get(version)
     return None if value is None else float(value)

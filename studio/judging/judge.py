@@ -49,7 +49,7 @@ class Judge:
         self._ctx.warn(f"Pictures are not scored: {error}")
 
     def likeness(self, image: Image) -> Likeness | None:
-        """Returns a picture's similarity to the originals and its nearest original.
+        """Returns a picture's similarity to the originals, and the id of the original nearest to it.
 
         Returns None without the scorer's weights.
         """

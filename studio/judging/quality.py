@@ -60,7 +60,7 @@ class Measures(Part):
 
 
 def measure(image: Image) -> Measures:
-    """Returns the quality measures of one picture."""
+    """Returns the quality measures of one picture, such as its sharpness, brightness and perceptual hash."""
     grey = image.convert("L")
     small = _shrunk(grey, _SIDE)
     top, left = int(small.height * 0.15), int(small.width * 0.15)  # of the middle: a background may be soft on purpose

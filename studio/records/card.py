@@ -60,7 +60,11 @@ class Summary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """Holds one model card: the version's id, the job's id, the seeds, and the judged picture of each cell and seed."""
+    """Holds one model card: the version's id, the job's id, the seeds, and the judged picture of each cell and seed.
+
+    A cell is a fixed prompt. `version` is "" where the base model was judged. `originals` is the number of imported
+    pictures that identity was compared with, None in older cards; `summary` holds the card's figures.
+    """
 
     version: str  # "" = the base model
     job: str

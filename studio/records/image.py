@@ -92,8 +92,9 @@ class ImageRecord(Record):
 
     @property
     def likeness(self) -> float | None:
-        """Returns the picture's similarity to the imported pictures; None without a face, originals or a score.
+        """Returns the picture's latest similarity to the imported pictures; None where it is unknown.
 
-        It is the last value in `scores`, which has one for each version of the scorer.
+        It is the last value in `scores`, which holds one for each version of the identity scorer. It is unknown without
+        a face, without imported pictures, and before the first scoring.
         """
         return list(self.scores.values())[-1] if self.scores else None

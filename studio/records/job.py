@@ -44,10 +44,11 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """Holds a picture that a job left out, did not compare with, or made though it was stored already.
+    """Holds a picture that a job reports to the user, and the reason.
 
+    The job could not use the picture, could not compare its results with it, or made it although it was stored already.
     `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is how many of the
-    job's items, such as edits, this concerns.
+    job's items, such as edits, are concerned.
     """
 
     image: str

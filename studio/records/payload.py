@@ -71,8 +71,8 @@ class ModelPayload(Payload):
 class PullPayload(Payload):
     """Holds the parameters of a model's download.
 
-    `model` is the model's name, `form` the precision of its large parts, full or quantised. `source` is the path of a
-    local folder or file to take the model from, "" for the Hugging Face hub.
+    `model` is the model's name, `form` the format in which its large parts are stored, such as nf4 or bf16. `source`
+    is the path of a local folder or file to take the model from, "" for the Hugging Face hub.
     """
 
     model: str

@@ -14,6 +14,7 @@ class Triplet(Record):
     """Holds a training example for the editor model: a source picture, the edit's parameters, and the accepted result.
 
     `source`, `result` and `wrong` are ids of pictures; `wrong` is an earlier, wrong result of the edit, "" for none.
+    `params` are the edit's parameters as JSON, `task` is its kind, such as background.
     `golden` is true where a human corrected the pixels, masked an area to redo or changed the words of the prompt. A
     `held_out` triplet is not trained on: it measures the training.
     """

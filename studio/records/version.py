@@ -28,12 +28,11 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """Holds how test edits turned out on one side of a comparison: either without or with an editor's new LoRA.
+    """Holds the figures of the test edits of an editor's training, all made either without or with its new LoRA.
 
-    The test edits were kept out of the training. `outcomes` holds, for each edit, its outcome on each axis, such as
-    identity.
-    `accepted` is the share of edits that passed among the `judged` ones, with its 95 % interval from `low` to `high`;
-    `unknown` edits could not be judged. `identity_median` is the median similarity to the imported pictures.
+    The test edits were kept out of the training. `accepted` is the share that passed among the `judged` edits, with its
+    95 % interval from `low` to `high`; `unknown` edits could not be judged. `outcomes` holds one mapping for each edit,
+    from an axis, such as identity, to its outcome. `identity_median` is the median similarity to the imported pictures.
     """
 
     identity_median: float | None = None
@@ -63,10 +62,10 @@ class Pair(Part):
 class Comparison(Part):
     """Holds how `n` edits that were kept out of an editor's training turned out without and with the new LoRA.
 
-    `before` and `after` are the figures without and with it. `judged` counts the edits of which both results could be
-    judged; of these, `better` were accepted only with the LoRA, `worse` only without it. `p` is the p-value of
-    McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
-    comparisons. `note` is a text for the user.
+    `before` and `after` are the figures without and with it, `pairs` the single edits. `judged` counts the edits of
+    which both results could be judged; of these, `better` were accepted only with the LoRA, `worse` only without it.
+    `p` is the p-value of McNemar's test. `originals` is the number of imported pictures that identity was judged by,
+    None in older comparisons. `note` is a text for the user.
     """
 
     n: int = 0

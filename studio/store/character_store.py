@@ -127,7 +127,7 @@ class Store:
         return self._lora_names.named(uses)
 
     def path(self, image_id: str) -> Path:
-        """Returns the path of a picture's file. Raises: NotFound."""
+        """Returns the path of a picture's file. Raises: NotFound, also where the file is missing."""
         return self._pictures.path(self.images.get(image_id).file)
 
     def trouble(self, image_id: str) -> UserError | None:
@@ -139,13 +139,13 @@ class Store:
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a small WebP thumbnail of a picture or of a part of it; makes the file when missing.
 
-        `crop`: left, top, right, bottom as fractions, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom, 0…1; empty: the whole picture. Raises: NotFound; BadInput if damaged."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a file for a large view of a picture; a browser shows it upright and opaque.
 
-        `crop`: left, top, right, bottom as fractions, 0…1; empty: the whole picture. Raises: NotFound, BadInput."""
+        `crop`: left, top, right, bottom, 0…1; empty: the whole picture. Raises: NotFound; BadInput if damaged."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
@@ -184,13 +184,13 @@ class Store:
         """Returns the share of a picture's crop that a mask leaves for training: 0 (all black) to 1 (all white).
 
         `mask` is the path of the mask's file relative to the character's folder. `crop` is left, top, right and bottom
-        as fractions, 0…1; empty for the whole picture. Raises: NotFound, BadInput."""
+        as fractions, 0…1; empty for the whole picture. Raises: NotFound; BadInput for a damaged file."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
         """Returns the path of a thumbnail of the picture's crop, in which the parts outside its mask are darkened.
 
-        It shows which part of the picture is trained. The file is made when it is missing. Raises: NotFound, BadInput.
+        It shows what is trained. The file is made when it is missing. Raises: NotFound; BadInput for a damaged picture.
         """
         image = self.images.get(image_id)
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
@@ -198,14 +198,14 @@ class Store:
     def open_image(self, image_id: str) -> Image.Image:
         """Returns the pixels of a picture within its crop, upright and RGB.
 
-        These pixels are what is captioned, scored, edited and trained. Raises: NotFound, BadInput."""
+        These pixels are captioned, scored, edited and trained. Raises: NotFound; BadInput for a damaged file."""
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
     open_counted = open_image  # its older name, which scripts may use
 
     def open_whole(self, image_id: str) -> Image.Image:
-        """Returns all pixels of a picture's file, upright and RGB, without its crop. Raises: NotFound, BadInput."""
+        """Returns the pixels of a whole picture, uncropped, upright and RGB. Raises: NotFound; BadInput if damaged."""
         return self._pictures.open(self.images.get(image_id).file)
 
     def select(
@@ -293,7 +293,7 @@ class Store:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
         `reasons` are the reasons given for the verdict. A verdict of good makes an edit a training example of the
-        editor (a triplet); any other verdict removes that example. Raises: NotFound, BadInput."""
+        editor (a triplet); any other verdict removes that example. Raises: NotFound; BadInput if in the trash."""
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:

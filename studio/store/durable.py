@@ -126,13 +126,13 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replaces a file's contents, so that a crash leaves either the old or the new bytes. Raises: UserError."""
+    """Replaces a file's contents; after a crash it has the old or the new bytes. Raises: UserError on failure."""
     with written_aside(path, disk) as file:
         file.write(data)
 
 
 def remove(path: Path) -> int:
-    """Deletes a file and returns the size that it had in bytes; 0 where there was none. Raises: UserError."""
+    """Deletes a file and returns the size it had in bytes; 0 where there was none. Raises: UserError on failure."""
     try:
         size = path.stat().st_size
         path.unlink()
@@ -144,7 +144,7 @@ def remove(path: Path) -> int:
 
 
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
-    """Copies a file in blocks, so that a crash leaves `target` either complete or as it was. Raises: UserError."""
+    """Copies a file in blocks; after a crash `target` is complete or as it was. Raises: UserError on failure."""
     try:
         reader = source.open("rb")
     except OSError as error:

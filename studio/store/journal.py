@@ -143,7 +143,7 @@ class Journal:
         return tables, schema
 
     def append(self, ops: Sequence[Op]) -> list[Op]:
-        """Appends a commit to the journal, syncs the file, and returns the operations as parsed back from the line.
+        """Appends a commit to the journal, syncs it, and returns a copy of the operations, read from the new line.
 
         Raises: UserError when writing fails or the database is closed; the commit is then not part of the database.
         """
@@ -173,7 +173,7 @@ class Journal:
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:
-        """Writes a snapshot of all tables, then empties the journal. Raises: UserError."""
+        """Writes a snapshot of all tables, then empties the journal. Raises: UserError when writing fails."""
         file = self._writable()
         data = self.packed(tables)
         write_file(self.snapshot_path, data, self._disk)

@@ -226,7 +226,7 @@ class Library:
     def update(self, character_id: str, **changes: Any) -> Character:
         """Changes fields of the record of a character that is not in the trash, and returns the new record.
 
-        Raises: NotFound, BadInput.
+        Raises: NotFound for an unknown character and for one in the trash; BadInput for an unknown field or bad value.
         """
         with self._database.transaction():
             return self._characters.put(changed(self._here(character_id), {**changes, **named(changes)}))

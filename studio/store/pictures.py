@@ -111,7 +111,8 @@ class Pictures:
 
         `file` and `mask` are paths relative to the character's folder; `mask` "" darkens nothing. `crop` is left, top,
         right and bottom as fractions, () for the whole picture. The thumbnail is made when it is missing. When it
-        cannot be stored, the path of the picture's own file is returned. Raises: NotFound, NotAllowed, BadInput.
+        cannot be stored, the path of the picture's own file is returned. Raises: NotFound for a missing file,
+        NotAllowed where the system denies access, BadInput for a damaged file.
         """
         path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
@@ -129,7 +130,7 @@ class Pictures:
         """Returns the share of a picture's crop that a mask leaves for training: 0 (all black) to 1 (all white).
 
         `mask` is the mask's path relative to the character's folder. `crop` is left, top, right and bottom as
-        fractions, () for the whole picture. Raises: NotFound, BadInput.
+        fractions, () for the whole picture. Raises: NotFound for a missing file, BadInput for a damaged one.
         """
         known = (mask, crop)
         if known not in self._shares:
@@ -186,7 +187,8 @@ class Pictures:
 
         `file` is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as
         fractions, () for the whole picture. When the thumbnail cannot be stored, the path of the picture's own file is
-        returned. Raises: NotFound, NotAllowed, BadInput.
+        returned. Raises: NotFound for a missing file, NotAllowed where the system denies access, BadInput for a damaged
+        file.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
@@ -195,7 +197,8 @@ class Pictures:
 
         Without a crop and without transparent pixels this is the picture's own file; otherwise a WebP is made. `file`
         is the picture's path relative to the character's folder; `crop` is left, top, right and bottom as fractions, ()
-        for the whole picture. Raises: NotFound, NotAllowed, BadInput.
+        for the whole picture. Raises: NotFound for a missing file, NotAllowed where the system denies access, BadInput
+        for a damaged file.
         """
         own = self.path(file)
         if file not in self._clear:
@@ -231,7 +234,8 @@ class Pictures:
     def open(self, file: str) -> Image.Image:
         """Returns the pixels of a stored picture or mask, upright and RGB.
 
-        `file` is its path relative to the character's folder. Raises: NotFound, NotAllowed, BadInput.
+        `file` is its path relative to the character's folder. Raises: NotFound for a missing file, NotAllowed where the
+        system denies access, BadInput for a damaged file.
         """
         return to_rgb(decode(self.read(file), str(self._folder / file)))
 

@@ -84,7 +84,7 @@ class JournalStorage(Storage):
             self._journal.close()
 
     def document(self, table: str, key: str) -> Doc | None:
-        """Returns the stored document with an id (`key`) from a table; None where there is none.
+        """Returns the document of a table that has the id `key`; None where there is none.
 
         It is the stored object, not a copy, so the caller must not change it. Takes constant time.
         """

@@ -32,7 +32,7 @@ class Trash:
     def throw(self, ids: Iterable[str]) -> None:
         """Moves the pictures with these ids into the trash; one call of `undo` takes them all out again.
 
-        Pictures that are already in the trash are not part of the move. Raises: NotFound.
+        Pictures that are already in the trash are not part of the move. Raises: NotFound for an unknown id.
         """
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if not image.trashed]

@@ -191,7 +191,7 @@ class Verdicts:
     def source_of(self, image: ImageRecord) -> str | None:
         """Returns the id of the source picture of an edit; None for a picture that no edit made.
 
-        For a correction it is the source of the corrected edit.
+        For a correction it is the source of the wrong edit that it replaces.
         """
         if image.kind is Kind.ENRICHED:
             return image.parent or None

@@ -27,7 +27,7 @@ Runner = Callable[["Context"], None]
 
 
 class Context:
-    """Gives the function that runs a job what it needs: to report progress, save pictures and lease the GPU.
+    """Holds the methods by which the function that runs a job reports progress, saves pictures and leases the GPU.
 
     It is made anew for each run of a job, and used only by the thread that runs the job.
     """
@@ -48,7 +48,7 @@ class Context:
 
     @property
     def store(self) -> Store:
-        """Returns the store of the job's character. Raises: NotFound."""
+        """Returns the store of the job's character. Raises: NotFound where the character is gone or in the trash."""
         return self.desk.store
 
     def step(

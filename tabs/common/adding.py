@@ -75,7 +75,10 @@ def draw_sample(desk: Desk) -> Markup:
 
 
 def close_sample(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Stores that the note on the sample character was closed, so that it stays away; returns empty HTML."""
+    """Stores that the note on the sample character was closed, so that it stays away; returns empty HTML.
+
+    `data`, what the button sent, is not used.
+    """
     desk.workplace.library.set_setting(_TOLD, True)
     return Markup()
 
@@ -119,7 +122,7 @@ def _import(desk: Desk, paths: Sequence[Path]) -> Markup:
 
 
 def dismiss(desk: Desk, data: dict[str, Any]) -> str:
-    """Closes the report of an import: returns "", which replaces it."""
+    """Closes the report of an import: returns "", which replaces it. `data`, what the button sent, is not used."""
     return ""
 
 

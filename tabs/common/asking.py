@@ -187,10 +187,10 @@ def read_size(text: str | None) -> dict[str, int]:
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
     """Returns updates that show the fields for the chosen kind of prompts and list new scenes for the user to tick.
 
-    A scene is a prompt with a seed. The returned list holds, in order: a key that identifies the listed scenes; the
-    visibility of the prompt, of the negative prompt and of the list of scenes; that list. `values` are those of FIELDS;
-    `planned` is the key that the last call returned. If the new key is the same, the list and its ticks stay; else the
-    scenes are listed anew, all of them ticked.
+    A scene is a prompt with a seed. The updates are, in order: a key that identifies the listed scenes; the visibility
+    of the prompt, of the negative prompt and of the list of scenes; that list. `values` are those of the fields in
+    FIELDS, `planned` is the key that the last call returned. If the new key is the same, the list and its ticks stay;
+    else the scenes are listed anew, all of them ticked.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)
@@ -236,7 +236,7 @@ def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
 
     A scene is a prompt that the studio composes, with a seed of its own. With “Card gaps” as `asked.what`, the scenes
     show what failed on the model card, the evaluation grid. `knobs` are generation parameters by name that replace the
-    model's defaults. Raises: BadInput.
+    model's defaults. Raises: BadInput for a value that cannot be used.
     """
     chosen = version_id(desk.store, asked.version)
     aims = card.missed(desk, chosen) if asked.what == GAPS else ()
@@ -251,7 +251,8 @@ def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
     """Returns what to generate, as one `Drawing` for each version: the pictures' parameters and the version's id.
 
     The first is for the version `asked.version`. A second one follows only where `asked.against` names a version to
-    compare with; it has the same prompts and seeds. Nothing is queued. Raises: BadInput, NotFound.
+    compare with; it has the same prompts and seeds. Nothing is queued. Raises: BadInput for a value that cannot be
+    used, without a ticked scene, and for the same version twice; NotFound for a missing LoRA.
     """
     store, chosen = desk.store, version_id(desk.store, asked.version)
     values = [getattr(asked, knob.name) for row in KNOBS for knob in row]

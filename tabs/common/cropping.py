@@ -23,7 +23,10 @@ _HEIGHT = 46  # of the preview, in percent of the window's height
 
 
 class Widgets:
-    """Holds the widgets of the crop panel; its constructor lays them out in the current Gradio block."""
+    """Holds the widgets of the crop panel; its constructor lays them out in the current Gradio block.
+
+    They are the preview, on which a box can be dragged, four number fields for the edges, and three buttons.
+    """
 
     def __init__(self) -> None:
         with gr.Accordion("Crop: the part that is trained", open=False, elem_id="curate-crop-fold"):
@@ -114,7 +117,8 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:
     """Stores `edges` as the crop of the picture `chosen`, an id; edges around the whole picture remove the crop.
 
-    `edges` are left, top, right and bottom in percent; for None the picture's own edge is taken. Raises: BadInput.
+    `edges` are left, top, right and bottom in percent; for None the picture's own edge is taken. Raises: BadInput
+    for a crop that is not within the picture or is too small.
     """
     curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 

@@ -32,7 +32,8 @@ def buttons(version_id: str) -> Markup:
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
     """Writes a version's LoRA in the format of the clicked button; returns a download link as HTML.
 
-    `data` is what the button sent: the version's id and the format. Raises: NotFound, BadInput, LoraMismatch.
+    `data` is what the button sent: the version's id and the format. Raises: NotFound for an
+    unknown version, BadInput for an unknown format, LoraMismatch where the LoRA does not fit its model.
     """
     form = str(data.get("form", ""))
     return written(FORMS.get(form, form), export_version(desk, str(data.get("version", "")), form))
@@ -52,14 +53,18 @@ def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Se
     """Writes a dataset as a zip in the layout that another training tool reads; returns a download link as HTML.
 
     `data` is what the clicked button sent, and names the tool. `entries` are the dataset's examples; `role` says
-    whether it is a character's or an editor's dataset. Raises: BadInput.
+    whether it is a character's or an editor's dataset. Raises: BadInput for an unknown
+    tool, without examples, and for examples that the tool cannot take.
     """
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))
 
 
 def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
-    """Closes the note on a written file: returns empty HTML, which replaces it."""
+    """Closes the note on a written file: returns empty HTML, which replaces it.
+
+    `data`, what the button sent, is not used.
+    """
     return Markup()
 
 

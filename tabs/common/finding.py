@@ -82,7 +82,8 @@ SORTS = tuple(_ORDERS)
 class Widgets:
     """Holds the fields of the search; its constructor lays them out in the current Gradio block.
 
-    `changes` are the events of the fields on which the gallery is rendered again.
+    `fields` are the widgets in the order of the parameters of `find`, from `kind` on. `changes` are their events on
+    which the gallery is rendered again.
     """
 
     def __init__(self) -> None:

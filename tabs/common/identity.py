@@ -77,8 +77,8 @@ def asked(values: Sequence[str | None]) -> Asked:
 def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
     """Returns as HTML what would follow from saving the form's values, and an update of the checkbox for captions.
 
-    `values` are in the order of FIELDS. The checkbox decides whether captions with the old trigger word are changed
-    too; it is hidden where there are no such captions. Nothing is stored.
+    `values` are in the order of FIELDS. The checkbox decides whether captions with the old trigger word or subject
+    are changed too; it is hidden where there are no such captions. Nothing is stored.
     """
     try:
         wanted = asked(values)
@@ -97,8 +97,9 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
 def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
     """Changes the character to the form's values and returns a notice.
 
-    `values` are in the order of FIELDS. With `captions`, the old trigger word is also replaced in the captions. Raises:
-    BadInput, NotFound, Busy.
+    `values` are in the order of FIELDS. With `captions`, a new trigger word or subject also replaces the old one in the
+    captions. Raises: BadInput for values that no character can have, NotFound for an unknown model, Busy while a job of
+    the character runs or waits.
     """
     wanted = asked(values)
     if not wanted.differing(desk.store.character):
@@ -124,7 +125,8 @@ def delete(desk: Desk, data: dict[str, Any]) -> Said:
     """Moves the character into the trash.
 
     Returns a notice, the id of the character that the page shows next, and as HTML an offer to undo the deletion.
-    Raises: Busy, UserError.
+    `data`, what the button sent, is not used. Raises: Busy while a job of the character runs or waits, UserError when
+    writing fails.
     """
     gone = changes.delete(desk.workplace, desk.id)
     words = f"{gone.name} is in the trash. You can take it back at the top of this page."

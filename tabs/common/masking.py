@@ -20,7 +20,10 @@ from tabs.common.shell import Page, Render
 
 
 class Widgets:
-    """Holds the widgets of the mask panel; its constructor lays them out in the current Gradio block."""
+    """Holds the widgets of the mask panel; its constructor lays them out in the current Gradio block.
+
+    They are buttons to upload, paint, save and remove a mask, and the canvas to paint on.
+    """
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
@@ -60,7 +63,8 @@ class Widgets:
 def upload(desk: Desk, chosen: str, file: str | None) -> None:
     """Stores an uploaded file as the mask of a picture; the None that it returns empties the upload button.
 
-    `chosen` is the picture's id, `file` the path of the upload. Raises: BadInput.
+    `chosen` is the picture's id, `file` the path of the upload. Raises: NotFound for an unknown picture; BadInput
+    without a file, for a mask of another size than the picture, and for an all-black mask.
     """
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")

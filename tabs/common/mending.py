@@ -38,7 +38,9 @@ _TRIES = {"good": Verdict.GOOD, "reject": Verdict.REJECT, "correct": Verdict.NEE
 class Bench:
     """Holds the widgets of Review's workbench, where the user corrects a wrong edit.
 
-    Its constructor lays them out in the current Gradio block. The browser shows them while an edit is being corrected.
+    They are the canvas, the progress of a new try, the field of the instruction, and the buttons for a new try and for
+    an upload. The constructor lays them out in the current Gradio block. The browser shows them while an edit is being
+    corrected.
     """
 
     def __init__(self) -> None:
@@ -181,7 +183,8 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
     A try is a new edit that is to replace the wrong one. `data` is what the clicked button sent, `mending` the id of
     the wrong edit, `words` the text of the instruction. Returns the id of the edit to correct from then on, "" for
-    none, in most cases with a notice. Raises: BadInput, NotFound.
+    none, in most cases with a notice. Raises: BadInput for an unknown action and for what cannot be stored or queued,
+    NotFound for an unknown picture.
     """
     act, layer = str(data.get("act")), str(data.get("layer", ""))
     if act == "paint":
@@ -200,7 +203,8 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
     """Queues the edit `mending`, an id, again with the instruction `words`; returns a notice.
 
-    If the instruction is the same as before, another seed is used. Raises: BadInput.
+    If the instruction is the same as before, another seed is used. Raises: BadInput for an empty instruction, and for a
+    picture that no edit made.
     """
     changed = _instruction(desk, mending, words)
     how = (
@@ -216,7 +220,7 @@ def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
     """Queues the edit `mending`, an id, again so that only a marked area changes; returns a notice.
 
     `words` is the instruction. `layer` is the area that the user painted in the browser, a PNG in a data URL. Raises:
-    BadInput.
+    BadInput for an empty instruction, an empty or tiny area, and a picture that no edit made.
     """
     said = _instruction(desk, mending, words)
     record = desk.store.images.get(mending)
@@ -241,7 +245,7 @@ def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
     """Stores an uploaded picture as the correction of the wrong edit `mending`, an id.
 
     Returns a notice, "", which empties the workbench, and None, which empties the upload button. `file` is the path of
-    the upload. Raises: BadInput.
+    the upload. Raises: BadInput without a file, and for a picture of another size or without any change.
     """
     if not file:
         raise BadInput("No picture was given.", "Drop the mended picture.")
@@ -252,7 +256,7 @@ def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
     """Puts the user's paint onto a copy of a wrong edit, and stores the copy as the edit's correction.
 
     `mending` is the edit's id, `layer` the paint as a PNG in a data URL. Returns a notice, and "", which empties the
-    workbench. Raises: BadInput.
+    workbench. Raises: BadInput where nothing was painted.
     """
     wrong = desk.store.open_whole(mending)
     paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)

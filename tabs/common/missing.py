@@ -62,7 +62,8 @@ def download(found: Model) -> Markup:
 def act(desk: Desk, data: dict[str, Any], form: str = pulling.FORMS[0]) -> Said | None:
     """Handles a click on a download button: queues the download, resumes it or stops it; returns a notice.
 
-    `data` is what the button sent. `form` is the format of the stored weights, such as nf4. Raises: UserError.
+    `data` is what the button sent. `form` is the format of the stored weights, such as nf4. Raises: UserError
+    for an unknown button, and where the download cannot be queued.
     """
     jobs, name = desk.workplace.jobs, str(data.get("act"))
     if name == PULL:

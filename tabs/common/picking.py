@@ -26,7 +26,8 @@ def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
     """Handles a click in the bar for selected pictures: changes these pictures, or queues captions for them.
 
     `data` holds the action and the ids of the selected pictures, `chosen` is the id of the open picture. Returns a line
-    on what was done, as HTML, and the id of the picture that stays open, "" for none. Raises: BadInput, NotFound.
+    on what was done, as HTML, and the id of the picture that stays open, "" for none. Raises: BadInput where no tag
+    is chosen or a value is not allowed, NotFound for an unknown picture.
     """
     picks = [str(each) for each in data.get("picks", ())]
     name, fields = str(data.get("act", "")), data.get("fields") or {}

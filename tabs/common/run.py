@@ -124,7 +124,7 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 
 
 def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
-    """Returns the list of all trainings of some job kinds as HTML, newest first; empty where there are none.
+    """Returns as HTML the list of all trainings whose job kind is in `kinds`, newest first; empty where there are none.
 
     Cancelled and failed ones are included. `shown` is the id of the job whose details are open, "" for none; `scroll`
     is the CSS selector of the block where the details open.
@@ -167,7 +167,8 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
     """Adopts a version, that is takes it into use, or retires it, as the clicked button says; returns a notice.
 
     `data` holds the action and the version's id. When the version in use is retired, the version before it is adopted
-    again. The notice names the version that is then in use. Raises: NotFound, BadInput.
+    again. The notice names the version that is then in use. Raises: NotFound for an unknown version,
+    BadInput for one in the trash.
     """
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:
@@ -214,7 +215,7 @@ def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
     """Queues the newest training of a job kind again, for `more` further steps; `kind` is the job kind.
 
-    Raises: Busy where that training has not finished, BadInput.
+    Raises: Busy where that training has not finished, BadInput where `more` adds no step.
     """
     job = finished_run(desk, kind)
     if job is None:

@@ -264,7 +264,7 @@ def paced(spec: ModelSpec, length: str) -> dict[str, int]:
     """Returns the number of training steps, and how many steps lie between two checkpoints and between two samples.
 
     The keys are fields of `TrainParams`. `length` is one of LENGTHS, which scales the model's own values. Raises:
-    BadInput.
+    BadInput for another `length`.
     """
     if length not in LENGTHS:
         raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
@@ -330,7 +330,7 @@ class Form:
         """Handles a click in the HTML that `Form.chosen` returned; returns an update for each widget.
 
         `data` is what the clicked button sent: the length of the training, or the name of a setting to reset to the
-        model's own value; without a name all are reset. Raises: BadInput.
+        model's own value; without a name all are reset. Raises: BadInput for an unknown length or name.
         """
         if data.get("act") == "length":
             return self.put(paced(spec, str(data.get("length"))))
@@ -370,7 +370,7 @@ class Form:
     def settle(self, spec: ModelSpec, values: Sequence[Any]) -> TrainParams:
         """Returns the parameters of a training: the values of the widgets, and for unset ones the model's defaults.
 
-        `values` are the widgets' values in the order of `knobs`. Raises: BadInput.
+        `values` are the widgets' values in the order of `knobs`. Raises: BadInput for a value out of range.
         """
         own = spec.params(TrainParams)
         given = {

@@ -21,7 +21,7 @@ Filled = tuple[str, ...]  # the picture's id, its caption and its tags, as the f
 
 
 def values(record: ImageRecord) -> Filled:
-    """Returns what the form shows of a picture: its id, its caption, and its tags in the order of TAGS."""
+    """Returns what the form shows of a picture: its id, its caption, and its tags in the order of TAGS, "" for none."""
     return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
 
 

@@ -28,10 +28,10 @@ class Flux(TextToPicture):
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """Encodes prompts with T5 and CLIP; returns a list with one Conditioning (of one row) for each prompt.
+        """Encodes prompts with T5 and CLIP; returns a list with one Conditioning for each prompt, in CPU memory.
 
-        `parts`: the text encoders by component name. T5 gives a vector for each token, CLIP one pooled vector for each
-        prompt. The results are in CPU memory.
+        A Conditioning holds T5's vectors of the tokens and CLIP's pooled vector. `parts`: the text encoders by
+        component name.
         """
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]

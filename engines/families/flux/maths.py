@@ -71,10 +71,11 @@ def image_ids(h: int, w: int) -> Tensor:
 def encode_prompts(
     parts: Mapping[str, Any], tokenizers: Mapping[str, Any], prompts: Sequence[str], text_tokens: int
 ) -> Conditioning:
-    """Encodes prompts as the transformer's conditioning; T5 encodes padding too, as in FLUX's training.
+    """Encodes B prompts with T5 and CLIP; returns a Conditioning with one row for each, on the encoders' device.
 
-    `parts`: text_encoder (CLIP) and text_encoder_2 (T5), by name. `tokenizers`: tokenizer and tokenizer_2, by name.
-    `text_tokens`: the number of tokens to which T5's prompts are padded or truncated.
+    T5 encodes padding too, as in FLUX's training. `parts`: text_encoder (CLIP) and text_encoder_2 (T5), by name.
+    `tokenizers`: tokenizer (CLIP's) and tokenizer_2 (T5's), by name. `text_tokens`: the number of tokens to which T5's
+    prompts are padded or truncated.
     """
     clip, t5 = parts["text_encoder"], parts["text_encoder_2"]
     short = tokenizers["tokenizer"]

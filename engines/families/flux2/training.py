@@ -35,9 +35,12 @@ _FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # at
 class Flux2Adapter(CaptionedFamily):
     """Adapts the training loop to FLUX.2 [klein], which learns from captioned pictures.
 
-    A LoRA is trained on the attention and MLP layers of double and single blocks, never on modulation layers. Latents
-    are (B, 32, h, w), packed tokens (B, n, 128). With the timestep density `resolution_shift`, training shifts its
-    noise levels as musubi-tuner's flux2_shift does, which is less than FLUX.2 shifts them at inference.
+    A LoRA is trained on the attention and MLP layers of double and single blocks, never on modulation layers. If
+    attention alone is chosen, only the MLP layers of double blocks are left out, since single blocks compute attention
+    and MLP in the same layers. Latents are (B, 32, h, w), packed tokens (B, n, 128).
+
+    With the timestep density `resolution_shift`, training shifts its noise levels as musubi-tuner's flux2_shift does,
+    which is less than FLUX.2 shifts them at inference.
     """
 
     targets: ClassVar = {

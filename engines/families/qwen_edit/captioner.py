@@ -47,7 +47,11 @@ class QwenCaptioner:
         self._prompt = template.format(vocabulary(spec.wording).caption_request)
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns the plan for captioning `count` pictures: one stage, with the text encoder. Raises: ModelMissing."""
+        """Returns the plan for captioning `count` pictures: one stage, with the text encoder.
+
+        `params`: its token limit counts towards the stage's working memory. Raises: ModelMissing where the model's
+        files are not on this machine.
+        """
         tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
         working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")

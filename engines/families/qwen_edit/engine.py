@@ -71,7 +71,8 @@ class QwenEdit:
 
         To save memory, the model's registry row may ask for a transformer whose modulation layers are replaced by a
         table of precomputed outputs. If a LoRA changes modulation layers, the plan has the complete transformer
-        instead. Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
+        instead. Raises: ModelMissing for missing model files, NotFound for a missing LoRA file, LoraMismatch for a
+        damaged one, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)
@@ -113,7 +114,8 @@ class QwenEdit:
 
         Consecutive edits share a batch if their pictures have the same sizes and their parameters differ only in texts
         and seed. `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising
-        steps done and their total. Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
+        steps done, their total and a message to the user. Raises: BadInput for impossible parameters, NotFound for a
+        missing LoRA file, LoraMismatch for one that does not fit, ModelMissing for missing model files, Cancelled.
         """
         if not items:
             return
@@ -161,7 +163,8 @@ class QwenEdit:
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
         """Checks that LoRA files fit the model; returns a message for each file with tensors that will not be used.
 
-        Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
+        Raises: NotFound for a missing LoRA file, LoraMismatch for one that does not fit, BadInput for an impossible
+        strength, ModelMissing where the transformer's configuration is not on this machine.
         """
         return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
 

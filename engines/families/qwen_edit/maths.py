@@ -260,8 +260,10 @@ def sample(
     """Denoises edits of equal shapes, steps and true_cfg in one batch; returns latents (B, 16, h, w) float32.
 
     The latents are normalised. `cond`, `negative`: the encoded instructions and negative prompts; `negative` None turns
-    guidance off. `packed_refs`, `shapes`: as in `velocity`. `scheduler_config`: the content of scheduler_config.json.
-    `on_step`: called after each step. Each picture's noise depends on its own seed alone.
+    guidance off. `packed_refs`: the packed latents (B, m, 64) of all references, one after another; None for none.
+    `shapes`: the token grid of the result, then that of each reference. `params`: the parameters of the B edits.
+    `scheduler_config`: the content of scheduler_config.json. `on_step`: called after each step. Each picture's noise
+    depends on its own seed alone.
     """
     device, dtype = transformer.device, transformer.dtype
     channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]

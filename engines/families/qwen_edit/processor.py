@@ -78,11 +78,11 @@ class QwenEditProcessor:
         return widened
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Decodes token ids to texts, as `Qwen2VLProcessor` does."""
+        """Decodes token ids to texts; takes the arguments of the tokenizer's `batch_decode`."""
         return list(self.tokenizer.batch_decode(*args, **kwargs))
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
-        """Formats a conversation as text or tokens with the tokenizer's own chat template."""
+        """Formats a conversation as text or tokens; takes the arguments of the tokenizer's `apply_chat_template`."""
         return self.tokenizer.apply_chat_template(*args, **kwargs)
 
     @property

@@ -58,9 +58,9 @@ class QwenEditAdapter(Family):
         """Encodes a training pair: the result of an edit, and the reference pictures that it was made from.
 
         Returns `latents` of the result and `reference_0` and so on, (1, 16, h, w) each. `image`: the result, whose
-        latents are drawn from the VAE's posterior with `generator`. All pictures are scaled as in editing, to at most
-        `resolution`² pixels, so that no LoRA learns to shift or zoom. `parts`: holds the VAE as `vae`. Raises: BadInput
-        without a reference.
+        latents are drawn from the VAE's posterior with `generator`. All pictures are scaled as in editing, to about
+        `resolution`² pixels at most, so that no LoRA learns to shift or zoom. `parts`: holds the VAE as `vae`. Raises:
+        BadInput without a reference.
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
@@ -71,7 +71,7 @@ class QwenEditAdapter(Family):
         return latents
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels; ignores `parts`."""
+        """Returns a picture scaled as in editing, to about `resolution`² pixels at most; ignores `parts`."""
         return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
@@ -144,14 +144,15 @@ class QwenEditAdapter(Family):
         return qwen.to_images(parts["vae"], latents)[0]
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options on which cached encodings depend, so that they can be part of the cache keys.
+        """Returns all settings on which cached encodings depend, so that they can be part of the cache keys.
 
-        These are the options that all model families return, and the sizes to which pictures are scaled (`Sizes`).
+        These are the settings of the base class (such as the encoders' precision), and the `Sizes` to which pictures
+        are scaled.
         """
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns the descriptions of the components called `names`, in that order, for a stage of the plan.
+        """Returns a Component (key, size and loading function) for each of the component names `names`, in order.
 
         If the model's registry row asks for it, the transformer's modulation layers are replaced by a table of
         precomputed outputs; no LoRA trained here changes these layers. `base`: the transformer's precision (nf4, int8);
@@ -167,9 +168,9 @@ class QwenEditAdapter(Family):
     ) -> Tensor:
         """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 64) float32.
 
-        `batch`: the encoded examples, by name; `sigma` (B,): noise levels. If a table of precomputed outputs replaces
-        the modulation layers, each noise level is first moved to the nearest one that the table has. `guidance` is
-        ignored.
+        `batch`: the encoded examples, by name; `noise`: normal noise of the latents' shape; `sigma` (B,): noise levels.
+        If a table of precomputed outputs replaces the modulation layers, each noise level is first moved to the nearest
+        one that the table has. `guidance` is ignored.
         """
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
@@ -188,7 +189,7 @@ class QwenEditAdapter(Family):
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
         """Concatenates the tensors of examples to one batch, by name.
 
-        Shorter instructions are padded with zeros, which the mask excludes.
+        Shorter instructions are padded with zeros, where `prompt_mask` is False.
         """
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         padded = []
@@ -201,8 +202,8 @@ class QwenEditAdapter(Family):
     def tokens(self, params: TrainParams, references: int = 1) -> int:
         """Returns an estimate of the number of tokens of one training example.
 
-        These are text tokens, and the packed latents of the edit's result and of its references. `references`: the
-        number of reference pictures.
+        These are text tokens, and the packed latents of the edit's result and of its references. `params`: gives the
+        resolution; `references`: the number of reference pictures.
         """
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
         pictures = (1 + references) * self._sizes(params.resolution).reference_area // side**2

@@ -95,7 +95,8 @@ def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") 
 def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
     """Sets tags of pictures and returns the pictures whose tags have changed.
 
-    `tags` maps a tag to its value; an empty value removes the tag. Raises: BadInput, NotFound.
+    `tags` maps a tag, such as angle, to its value; an empty value removes the tag. Raises: BadInput without
+    pictures, or for an unknown tag or value; NotFound for an unknown picture.
     """
     demand_tags(tags)
     changes = {image.id: {"tags": merged(image.tags, tags)} for image in _chosen(desk, ids)}

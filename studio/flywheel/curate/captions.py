@@ -182,7 +182,8 @@ def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
 def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
     """Sets tags of one or several pictures and returns their records; an empty value removes a tag.
 
-    `ids` is one picture id or a list; `tags` maps a tag such as angle to its value. Raises: BadInput, NotFound.
+    `ids` is one picture id or a list; `tags` maps a tag such as angle to its value. Raises: BadInput for an unknown tag
+    or value, NotFound for an unknown picture.
     """
     demand_tags(tags)
     store = desk.store

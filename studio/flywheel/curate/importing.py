@@ -40,8 +40,8 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
     `refused` ({file, reason, hint}) and `advice` ({file, id, words}). `limits` None uses the default limits. A second
     call with the same `key` returns the first job.
 
-    Raises: BadInput where there is nothing to import, where it exceeds the limits or the free disk space, or for the
-    studio's own data folder.
+    Raises: BadInput without paths, for an import that exceeds the limits or the free disk space, and where a path is
+    the studio's own data folder or a folder in it.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
@@ -147,7 +147,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
 
 
 class Intake:
-    """Imports the files of one import, one call per file, and adds the result of each to the report."""
+    """Imports the files of one import job, one call for each file, and adds what became of the file to a `Report`."""
 
     def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
         self._ctx = ctx

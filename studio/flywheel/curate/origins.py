@@ -26,10 +26,11 @@ _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Part):
-    """Holds how an imported picture was made, as its file says; for an original only `kind` is set.
+    """Holds how an imported picture was made, as its file says: its kind, model, seed and parameters.
 
-    `params_kind` names the class of `params`, and `asked` holds the tags that were requested. `parent` is the id of the
-    picture that an edit was made from, `version` the id of the LoRA version that drew it.
+    For an original only `kind` is set. `params_kind` names the class of `params`, and `asked` holds the tags that were
+    requested. `parent` is the id of the picture that an edit was made from, `version` the id of the LoRA version that
+    drew it. `caption_by` says who wrote the caption.
     """
 
     kind: Kind

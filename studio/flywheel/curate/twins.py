@@ -10,10 +10,10 @@ TWIN = "duplicate"  # the name of the advice
 
 
 def renew(store: Store) -> list[ImageRecord]:
-    """Recomputes and stores the advice on duplicates among the originals; returns the records that changed.
+    """Recomputes and stores the duplicate warnings in the records of originals; returns the records that changed.
 
-    Of originals that look alike the best one gets no advice; the advice of the others names the best one. Large enough
-    originals rank first, then the sharpest, the largest and the oldest. Originals in the trash do not count.
+    Of originals that look alike the best one gets no warning; the warnings of the others name the best one. Large
+    enough originals rank first, then the sharpest, the largest and the oldest. Originals in the trash do not count.
     """
     sources = store.select(Kind.SOURCE)
     measured = [(image, quality.Measures.kept(image.measures)) for image in sources]

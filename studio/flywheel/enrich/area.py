@@ -29,9 +29,10 @@ def demand_stored(row: PlanRow) -> None:
 
 
 def crop_of(store: Store, row: PlanRow) -> Crop:
-    """Returns the crop of the source picture that a planned edit works on.
+    """Returns the part of the source picture that a planned edit works on, as a crop.
 
-    Usually that is the source's present crop. A row with an area takes the crop with which the result to redo was made.
+    Usually that is the source's present crop. A row with an `area`, a mask, edits only this area of an earlier result
+    again, and takes the crop with which that result was made.
     """
     return store.images.get(row.mends).source_crop if row.area else store.images.get(row.source).crop
 
@@ -39,8 +40,8 @@ def crop_of(store: Store, row: PlanRow) -> Crop:
 def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
     """Returns the picture to store for a planned edit, given `result`, which the editor drew.
 
-    For a row without an area that is `result`. For a row with an area it is the earlier result that is edited again,
-    with `result` pasted inside the area.
+    Usually that is `result`. A row with an `area`, a mask, edits only this area of an earlier result again; there it is
+    the earlier result with `result` pasted inside the area.
     """
     if not row.area:
         return result

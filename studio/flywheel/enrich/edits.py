@@ -90,7 +90,7 @@ def plan(
     the model's defaults in every row; `loras` are added to the LoRAs in `knobs`, and `submit` adds the editor's own
     LoRA. `model` None is the character's editor.
 
-    Raises: BadInput, NotFound.
+    Raises: BadInput for an unknown task, invalid parameters or no source; NotFound for an unknown picture or model.
     """
     taken("seeds", seeds, _Seeds)
     taken("limit", limit, _Limit | None)
@@ -124,7 +124,8 @@ def plan(
 def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
     """Returns a plan of the given rows with the time, disk space and memory that they take; starts no job.
 
-    `model` None is the character's editor. Raises: NotFound, BadInput.
+    `model` None is the character's editor. Raises: NotFound for an unknown model, BadInput for invalid parameters or a
+    model that is no editor.
     """
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")

@@ -39,7 +39,7 @@ class Round:
     _used: Counter[str] = field(default_factory=Counter)
 
     def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
-        """Assigns an edit to one of the source pictures in `candidates`, and returns both; None without candidates.
+        """Chooses one of the pictures in `candidates` for an edit, and returns both as an Ask; None without candidates.
 
         Pictures of which this edit has not been requested before are preferred. Among equals, the one with the fewest
         edits in this plan is taken.
@@ -64,9 +64,9 @@ def asks(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """Returns at most `limit` edits of the sources, none twice for the same source.
+    """Returns at most `limit` edits, each with the source picture to edit, none twice for the same source.
 
-    With `fill_gaps` the first edits are those that show an angle with an expression, or a pose, that no picture in
+    With `fill_gaps` the first edits fill gaps: each shows an (angle, expression) pair, or a pose, that no picture in
     `existing` shows. Edits for variety follow: first those that were not requested before. `asked` holds the pairs
     (source id, instruction) of earlier requests. `edits` are the edits to choose from, and `wording` combines two of
     them into one instruction.

@@ -59,7 +59,7 @@ def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
 
     A type of edit, called a task, is for example angle; one that is refused more often gets more edits. Edits that were
     requested before are planned only after all others. Raises: BadInput where no edit was refused or `limit` is out of
-    range, NotFound.
+    range.
     """
     taken("limit", limit, Many)
     spec = desk.workplace.registry.spec(desk.store.character.editor)

@@ -249,9 +249,10 @@ def _figures(version: Version) -> str:
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
     """Returns Python code that loads an exported LoRA with diffusers and draws one picture.
 
-    The code has to be run in the LoRA's folder. `drawn` are the parameters of a preview, which the code repeats; where
-    they are empty, it uses the prompt `said` and the model's defaults. `picture` is the path of the picture that an
-    editor's LoRA edits. A comment names each changed parameter that diffusers' pipelines do not take.
+    The code has to be run in the LoRA's folder. `role` says whether the LoRA is of the character or of the editor.
+    `drawn` are the parameters of a sample picture from the training, which the code draws again; where they are empty,
+    it uses the prompt `said` and the model's defaults. `picture` is the path of the picture that an editor's LoRA
+    edits. A comment names each changed parameter that diffusers' pipelines do not take.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)

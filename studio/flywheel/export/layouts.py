@@ -20,7 +20,7 @@ _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave 
 class Folder:
     """Holds one folder of an exported dataset, in which all pictures have the same number of `repeats` per epoch.
 
-    `references` and `masks` name the folders of the pictures' reference pictures and masks.
+    `references` and `masks` name the folders of the reference pictures (the sources of edits) and of the masks.
     """
 
     name: str
@@ -31,11 +31,12 @@ class Folder:
 
 @dataclass(frozen=True)
 class Layout:
-    """Describes how one trainer names and lists the files of a dataset.
+    """Holds the rules by which one trainer names and lists the files of a dataset.
 
     `folder` returns a folder's name from (repeats, trigger). `describe` returns the trainer's configuration files, as
-    file name -> text. `references` returns the path of a reference picture, without its suffix, from (folder, stem of
-    the picture, index of the reference, number of references). `mask` is a format string for the path of a mask.
+    file name -> text, from (folders, parameters). `references` returns the path of a reference picture, without its
+    suffix, from (folder, stem of the picture, index of the reference, number of references). `mask` is a format string
+    for the path of a mask.
     """
 
     folder: Callable[[int, str], str]

@@ -44,8 +44,9 @@ _SIDE_WORDS: Mapping[str, str] = {"before": "without", "after": "with"}
 class Lessons:
     """Holds a character's triplets (source, instruction, result), the examples from which the editor learns.
 
-    `golden` ones have a result that a human corrected, `positive` ones a result that a human approved. `held_out` ones
-    are not trained on, but used to measure the training.
+    `golden` ones replace a wrong result: a human corrected it, or had it redone with other words or in a painted area.
+    `positive` ones have a result that a human approved. `held_out` ones are not trained on, but used to measure the
+    training.
     """
 
     golden: tuple[Triplet, ...]
@@ -54,7 +55,7 @@ class Lessons:
 
     @property
     def learned(self) -> tuple[Triplet, ...]:
-        """Returns the triplets that the editor is trained on, those with a result corrected by a human first."""
+        """Returns the triplets that the editor is trained on, first those that replace a wrong result (`golden`)."""
         return (*self.golden, *self.positive)
 
 
@@ -76,8 +77,8 @@ def lessons(desk: Desk) -> Lessons:
 def dataset(desk: Desk) -> list[Entry]:
     """Returns the training entries for the editor: instruction as caption, result as image, source as reference.
 
-    Triplets whose result a human corrected are repeated. A triplet of which a file cannot be read is left out;
-    `preflight` names it.
+    Triplets that replace a wrong result (see `Lessons`) are repeated. A triplet of which a file cannot be read is left
+    out; `preflight` names it.
     """
     store = desk.store
     entries = []
@@ -335,7 +336,7 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Returns a version of the editor; if its comparison of held-out edits is old, the comparison is judged anew.
+    """Returns an editor's version, with its comparison of held-out edits judged anew where that is an old one.
 
     Old comparisons counted edits that could not be judged as refused, and passed every identity where there were too
     few originals. The stored version does not change.

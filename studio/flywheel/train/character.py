@@ -48,7 +48,7 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
     Originals are imported pictures. Each is repeated so often that originals make up at least 30 % of an epoch. `phase`
     chooses by the tag that says how much of the person a picture shows: "all" takes every picture; "head" and "body"
     take those with a fitting tag and those without such a tag. "body" also takes every original, so that the face is
-    not forgotten.
+    not forgotten; so does a phase that no original fits.
 
     `scenes` limits the approved pictures that an earlier version generated, because their errors would be learned:
     "all", "none" or "best". "best" takes at most as many as there are originals: first starred ones, then those most
@@ -74,8 +74,8 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
     """Returns the id of the version that a training continues by default: the adopted version, the one in use.
 
-    Returns "" where no version is adopted, or where it does not fit `model` or `params`. Continuing a version keeps
-    what it has learned.
+    Returns "" where no version is adopted, or where the adopted one cannot be continued, because it was trained for
+    another model than `model`, or its rank, alpha or target layers differ from those in `params`.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -128,8 +128,8 @@ def submit(
     training with the same non-empty `key` exists, that job is returned.
 
     Raises: BadInput without pictures, with a missing caption, for invalid parameters, an unknown `phase` or `scenes`, a
-    model that is no generator, or a start version of another model; NotFound for an unknown model or version;
-    ModelMissing.
+    model that is no generator, or a start version that cannot be continued; NotFound for an unknown model or version;
+    ModelMissing where the model's weights are not on this machine.
     """
     store = desk.store
     name = model or store.character.generator
@@ -182,7 +182,7 @@ def _previews(desk: Desk, model: str) -> list[GenerateParams]:
 
 
 def demand_words(character: Character, entries: Sequence[Entry]) -> None:
-    """Raises BadInput for a training without pictures, or with a picture that has no caption."""
+    """Raises BadInput where `entries` is empty or an entry has no caption; the error names the character."""
     if not entries:
         raise BadInput(
             f"{character.name} has no pictures to learn from.",

@@ -26,9 +26,9 @@ class Choice(Part):
 
     `samples` are the ids of the previews. `identity` is their median similarity to the originals, `obeyed` the share of
     prompted attributes that they show, `copies` the share of previews that are closer to an original than the originals
-    are to each other; each is None where nothing could be judged. `unseen` counts previews without a score, `unread`
-    attributes whose value could not be read. `proposed` marks the recommended checkpoint; `version` is the id of the
-    version made of it, "" for none.
+    are to each other; these three are None where nothing could be judged. `unseen` counts previews without a measured
+    similarity, `unread` attributes that could not be read from a preview. `proposed` is true for the recommended
+    checkpoint; `version` is the id of the LoRA version made of this checkpoint, "" for none.
     """
 
     step: int
@@ -46,8 +46,8 @@ class Choice(Part):
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
     """Returns the checkpoints of a training, oldest first, each with figures of its fixed-seed previews.
 
-    At most one is marked as proposed, the recommended one. `seen` is the training's progress, None to read it here.
-    Raises: NotFound.
+    At most one is marked as proposed, the recommended one. `seen` is the training's progress if the caller has read it
+    already, None to read it here. Raises: NotFound for an unknown job.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -66,9 +66,10 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
 
 
 def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
-    """Makes a version of the checkpoint at one step of an ended training; a repeated call returns the same version.
+    """Makes a LoRA version of the checkpoint at a step of an ended training; a repeated call returns the same version.
 
-    Raises: NotFound, BadInput for a step without a checkpoint, Busy while the training has not ended.
+    Raises: NotFound for an unknown job, BadInput for a step without a checkpoint, Busy while the training has not
+    ended.
     """
     job = workplace.jobs.get(job_id)
     checkpoints = runs.ended_checkpoints(workplace, job)

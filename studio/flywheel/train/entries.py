@@ -38,7 +38,8 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
 def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
     """Yields a failed check where entries or held-out edits use a picture that is in the trash, else nothing.
 
-    A picture that was made from one in the trash counts as well.
+    A picture that was made from one in the trash counts as well. `held_out` are edits that are not trained on, because
+    the trained editor is measured by them.
     """
     sources = [[entry.image, *entry.references] for entry in entries]
     found = sum(any(_in_trash(store, image) for image in images) for images in sources)

@@ -14,7 +14,7 @@ from studio.workplace.desk import Desk
 def note(desk: Desk, version_id: str, text: str) -> Version:
     """Replaces a version's notes by `text` and returns the changed version.
 
-    Raises: NotFound; BadInput for a value that is no text, or too long.
+    Raises: NotFound for an unknown version; BadInput for a value that is no text, or too long.
     """
     demand_text("notes", text)
     words = str(taken("text", text, Words)).strip()
@@ -27,7 +27,8 @@ def note(desk: Desk, version_id: str, text: str) -> Version:
 def trash(desk: Desk, version_id: str) -> Version:
     """Moves a version into the trash and returns it; its LoRA file is kept, and `restore` undoes the move.
 
-    Raises: NotFound; Busy for the adopted version, and while a job that draws or trains with the version runs or waits.
+    Raises: NotFound for an unknown version; Busy for the adopted version, which is the one in use, and while a job that
+    draws or trains with the version runs or waits.
     """
     known = desk.store.versions.get(version_id)
     for job in desk.workplace.jobs.list(desk.id):

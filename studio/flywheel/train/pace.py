@@ -15,8 +15,8 @@ def slowdown(points: Sequence[Point]) -> float | None:
     """Returns the factor by which a training has become slower, such as 2.0 for twice the time per step.
 
     `points` are the steps of the training curve. They are divided into stretches of equal length. The median time per
-    step of the latest stretch is divided by that of the fastest one. Returns None for a factor near 1, and while there
-    are fewer than two stretches.
+    step of the latest stretch is divided by that of the fastest one. Returns None where the factor is too small to be
+    reported, and while there are fewer than two stretches.
     """
     seconds = [point.seconds for point in points]
     stretches = [median(seconds[end - _WINDOW : end]) for end in range(len(seconds), _WINDOW - 1, -_WINDOW)]

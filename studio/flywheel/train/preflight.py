@@ -126,10 +126,11 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns the report on whether a training can start: the given checks, checks of memory and disk, and the time.
+    """Returns the report on whether a training can start: given checks, checks of memory and disk, predicted time.
 
-    The training may start although checks in `advice` fail, but not when one in `musts` fails. `model` is the model's
-    name, `trigger` the word that stands for the character in captions, "" for an editor's training.
+    `advice` and `musts` are the given checks: a failed one in `musts` prevents the start, one in `advice` does not.
+    `model` is the model's name, `trigger` the word that stands for the character in captions, "" for an editor's
+    training.
     """
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
@@ -289,9 +290,9 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields one check of the captions for the words left and right if the training mirrors pictures, else nothing.
+    """Yields the check that no caption says left or right, where the training mirrors pictures; else nothing.
 
-    The check fails where a caption has one of these words, because it would be wrong for the mirrored picture.
+    In the mirrored picture these words would be wrong.
     """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:

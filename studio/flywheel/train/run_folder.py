@@ -34,8 +34,8 @@ def usable(store: Store, ids: Iterable[str]) -> list[str]:
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
     """Returns the entries of a stored dataset as the trainer takes them, with file paths instead of ids.
 
-    An entry is included as many times as its `repeats`. With `masked` false the masks are left out. Raises: BadInput
-    for an entry without a caption, NotFound for a missing picture or mask.
+    `frozen` is the dataset. An entry is included as many times as its `repeats`. With `masked` false the masks are left
+    out. Raises: BadInput for an entry without a caption, NotFound for a missing picture or mask.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:

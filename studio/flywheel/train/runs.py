@@ -100,7 +100,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     Where the last step is reached already, nothing is trained, and only missing previews are drawn. A cancelled
     training saves a checkpoint from which the job can resume; where the user called `keep`, it also becomes a version.
 
-    Raises: Cancelled, OutOfMemory, NotFound, BadInput where the training left no checkpoint.
+    Raises: Cancelled, OutOfMemory, NotFound for a missing file, BadInput where the training left no checkpoint.
     """
     asked = TrainPayload.of(ctx.job)
     params = TrainParams.from_json(asked.params)
@@ -147,7 +147,7 @@ def resume_words(job: Job) -> str:
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
-    """Makes a version of the latest checkpoint of a training that has ended, and returns it.
+    """Makes a LoRA version of the latest checkpoint of a training that has ended, and returns the version.
 
     A training that runs is stopped instead: then the call returns None at once, and the version is made when the job
     has stopped. Raises: NotFound, BadInput without a checkpoint, Busy while the job is queued.
@@ -315,8 +315,8 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
     """Stores the last of the given checkpoints of a training as a version and returns it.
 
     The other checkpoints are listed in the version's record. Where that version exists already, it is returned, and
-    taken out of the trash if it is there. The character's first version is adopted at once.
-    Raises: NotFound, BadInput without a checkpoint.
+    taken out of the trash if it is there. The character's first version is adopted (taken into use) at once.
+    Raises: NotFound for an unknown job or a missing file, BadInput without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)

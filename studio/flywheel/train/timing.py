@@ -76,12 +76,15 @@ def drawn(workplace: Workplace, model: str) -> float:
 
 
 def generated(item: GenerateParams) -> int:
-    """Returns the work of generating one picture: its pixels times its forward passes, one for each step."""
+    """Returns the work of generating one picture, in pixels × forward passes, of which there is one for each step."""
     return item.steps * item.width * item.height
 
 
 def edited(workplace: Workplace, model: str, params: EditParams) -> int:
-    """Returns the work of one edit: the pixels of the model's picture size times the forward passes."""
+    """Returns the work of one edit, in pixels × forward passes.
+
+    The pixels are those of the size at which `model`, the editor's name, works; the passes follow from `params`.
+    """
     width, height = workplace.registry.spec(model).size
     return params.passes() * width * height
 
