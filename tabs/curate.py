@@ -33,8 +33,9 @@ _FIRST = (
 
 def build(page: Page) -> None:
     """Lays out the Curate tab and connects its handlers."""
-    chosen, shown, place, filled = gr.State(""), gr.State(PAGE), gr.State(""), gr.State(())
-    told_of = gr.State("")
+    chosen, shown = gr.State(""), gr.State(PAGE)
+    place, told_of = (gr.Textbox(visible="hidden") for _ in range(2))
+    filled = gr.JSON([], visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
             sample = html(elem_id="curate-sample")
@@ -275,26 +276,26 @@ def _family(store: Store, record: ImageRecord) -> Markup:
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Returns the values of the form for the open picture: caption, tags, id, confirmation, and a tuple of the values.
+    """Returns the values of the form for the open picture: caption, tags, id, confirmation, and a list of the values.
 
-    The confirmation is an empty line of HTML. The page keeps the tuple, so that `refill_form` can compare it with the
+    The confirmation is an empty line of HTML. The page keeps the list, so that `refill_form` can compare it with the
     store later. `chosen` is the picture's id, "" for none; `kind` is what the gallery shows, such as `Trash`.
     """
     record = _opened(desk.store, chosen, kind)
     if record is None:
-        return ["", *("" for _ in TAGS), "", wording.sign(), ()]
+        return ["", *("" for _ in TAGS), "", wording.sign(), []]
     values = wording.values(record)
     return [*values[1:], record.id, wording.sign(), values]
 
 
-def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
+def refill_form(desk: Desk, chosen: str, kind: str, filled: list[str]) -> list[Any]:
     """Returns the values of the form as `fill_form` does, if the picture's stored values differ from `filled`.
 
-    `filled` is the tuple of the values that were last filled in. If nothing differs, no field is updated, so that what
+    `filled` is the list of the values that were last filled in. If nothing differs, no field is updated, so that what
     was typed stays. `chosen` and `kind` are as in `fill_form`.
     """
     record = _opened(desk.store, chosen, kind)
-    if (wording.values(record) if record else ()) == filled:
+    if (wording.values(record) if record else []) == filled:
         return [gr.skip() for _ in range(len(TAGS) + 4)]
     return fill_form(desk, chosen, kind)
 

@@ -31,7 +31,7 @@ PAGE = 30
 
 def build(page: Page) -> None:
     """Lays out the Editor Refinement tab and connects its handlers."""
-    shown, filled = gr.State(PAGE), gr.State("")
+    shown, filled = gr.State(PAGE), gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
             counts = html(elem_id="refine-counts")

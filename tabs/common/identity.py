@@ -26,7 +26,7 @@ def build(page: Page, back: gr.HTML) -> list[Render]:
 
     Returns their render functions. `back` is the HTML block that offers to undo a deletion.
     """
-    filled, gone = gr.State(""), gr.Textbox(visible="hidden")
+    filled, gone = (gr.Textbox(visible="hidden") for _ in range(2))
     with gr.Accordion("Name, trigger word, models, deletion", open=False, elem_id="character-settings"):
         with gr.Row():
             name = gr.Textbox(label="Name", info="as it is listed at the top", elem_id="character-name")

@@ -44,7 +44,7 @@ class Bench:
     """
 
     def __init__(self) -> None:
-        self._filled = gr.State("")  # id of the picture whose words stand in the field
+        self._filled = gr.Textbox(visible="hidden")  # id of the picture whose words stand in the field
         with gr.Column(elem_id="mend"):
             self._easel = html(elem_id="mend-easel")
             self._busy = html(elem_id="mend-busy")

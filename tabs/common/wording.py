@@ -17,12 +17,12 @@ from tabs.common.looks import view
 
 TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
 
-Filled = tuple[str, ...]  # the picture's id, its caption and its tags, as the form shows them
+Filled = list[str]  # the picture's id, its caption and its tags, as the form shows them
 
 
 def values(record: ImageRecord) -> Filled:
     """Returns what the form shows of a picture: its id, its caption, and its tags in the order of TAGS, "" for none."""
-    return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
+    return [record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS)]
 
 
 def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
@@ -48,7 +48,7 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
         back = list(values(record)[2:]) if shown else [gr.skip() for _ in TAGS]
         return [sign(f"{name} as before"), values(record) if shown else filled, *back]
     told, kept = keep(desk.workplace, data)
-    same = kept is not None and filled[:1] == (kept.id,)
+    same = kept is not None and filled[:1] == [kept.id]
     return [told, values(kept) if kept is not None and same else filled, *(gr.skip() for _ in TAGS)]
 
 
@@ -86,6 +86,6 @@ def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
             return gr.skip(), filled
         (record,) = captions.set_tags(desk, about, {name: value or ""})
         undo = view("common", "untag", known={"data-id": about, "data-tag": name}, was=was)
-        return sign(f"✓ {name} saved", undo=undo), values(record) if filled[:1] == (about,) else filled
+        return sign(f"✓ {name} saved", undo=undo), values(record) if filled[:1] == [about] else filled
 
     return tag

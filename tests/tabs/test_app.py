@@ -73,6 +73,18 @@ def test_what_is_no_file_is_refused(file: object) -> None:
         local_path(file)
 
 
+def test_the_page_itself_keeps_what_it_was_drawn_from(studio: Workplace) -> None:
+    """No drawing of a whole tab writes a state of the server: the browser may drop an answer, and the state not know."""
+    config = app.build(studio).config
+    kinds = {each["id"]: each["type"] for each in config["components"]}
+    stamps = {
+        each["id"] for each in config["components"] if str(each["props"].get("elem_id") or "").startswith("drawn-")
+    }
+    whole = [each for each in config["dependencies"] if stamps & set(each["outputs"])]
+    assert len(whole) >= len(stamps) >= 8
+    assert [each["api_name"] for each in whole if "state" in {kinds[output] for output in each["outputs"]}] == []
+
+
 def test_six_tabs_in_the_order_of_the_wheel() -> None:
     """Their names are those that everything else calls them by."""
     assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Review", "Train", "Generate", "Editor Refinement"]
