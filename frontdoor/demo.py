@@ -152,7 +152,7 @@ class Turn:
 
     def _curate(self, seed: int | None) -> None:
         """Imports and captions twelve pictures, approves them, and makes the reviewer, which knows their truth."""
-        folder, truths = _drawn_character(self.workplace.settings.assets, self.out, seed)
+        folder, truths = drawn_character(self.workplace.settings.assets, self.out, seed)
         name = "Robin" if seed is None else f"Character {seed}"
         self.character = self.workplace.library.create(f"{name} (demo)").id
         self.workplace.library.set_setting(CHARACTER_SETTING, self.character)
@@ -370,7 +370,7 @@ def _unused_folder(out: Path, name: str) -> Path:
     return folder
 
 
-def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, Truth]]:
+def drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, Truth]]:
     """Returns a folder with twelve pictures of a character, and each picture's truth by its file name.
 
     `seed` is the number of a new character to draw; None is the sample character.
