@@ -87,7 +87,7 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
         decisions=run.decisions(store, version) if version else "",
         rival=other.name if other else "",
         pair=[each.id or comparing.BASE for each in pair],
-        files=exports.buttons(version.id) if version else "",
+        files=exports.buttons(desk, version.id) if version else "",
     )
 
 
@@ -190,16 +190,16 @@ def draw_editors(desk: Desk) -> Markup:
     Each version is shown with its held-out edits, which it was not trained on: their results without and with the LoRA.
     """
     store = desk.store
-    rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
+    rows = [editor_row(desk, each) for each in reversed(store.kept_versions(Role.EDITOR))]
     return view("character", "editors", rows=rows) if rows else Markup()
 
 
-def editor_row(store: Store, version: Version) -> Markup:
+def editor_row(desk: Desk, version: Version) -> Markup:
     """Returns one version of the editor model's LoRA as HTML: its key facts, its buttons, and its held-out edits.
 
     A held-out edit is one that the version was not trained on.
     """
-    state, tone = run.STATES[version.state]
+    store, (state, tone) = desk.store, run.STATES[version.state]
     return view(
         "character",
         "editor",
@@ -211,7 +211,7 @@ def editor_row(store: Store, version: Version) -> Markup:
         settings=settings(version),
         pairs=[edit_pair(store, each) for each in history.redone(store, version)],
         decisions=run.decisions(store, version),
-        files=exports.buttons(version.id),
+        files=exports.buttons(desk, version.id),
     )
 
 

@@ -271,7 +271,7 @@ def draw_versions(desk: Desk) -> Markup:
     """
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
-        compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
+        compared, files = before_after(desk.store, version), exports.buttons(desk, version.id)
         words, tone = run.STATES[version.state]
         aside = view("refine", "state", words=words, tone=tone, decisions=run.decisions(desk.store, version))
         panels.append(

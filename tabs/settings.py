@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from studio.flywheel.export import deploy
+from studio.flywheel.export.deploy import PROGRAMS
 from studio.housekeeping import kept, machine
 from studio.workplace.desk import Desk
 from tabs import disk, models
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Page, Said, html
+from tabs.common.shell import Page, Render, Said, html
 
 
 def build(page: Page) -> None:
@@ -41,16 +44,27 @@ def build(page: Page) -> None:
                     info="0: each character's own originals decide. Generate can set it for one character.",
                     elem_id="settings-floor",
                 )
+            with gr.Accordion("Other programs: where a finished LoRA is put", open=False, elem_id="settings-programs"):
+                elsewhere = {
+                    name: gr.Textbox(
+                        label=f"Folder of {program.label}",
+                        placeholder=f"the folder that holds {program.folders[0]}",
+                        elem_id=f"settings-{name}",
+                    )
+                    for name, program in PROGRAMS.items()
+                }
             browser = html(view("settings", "browser"), elem_id="settings-browser")
             folders = html(looks.waiting(), elem_id="settings-folders")
             check = gr.Button("Check this machine", elem_id="settings-check")
             findings = html(elem_id="settings-findings")
-    page.show(
-        [*drawn, (draw_folders, [], [folders]), (read_kept, [], [budget, floor])], live=[*live, *moving], anywhere=True
-    )
+    known: Render = (read_kept, [], [budget, floor, *elsewhere.values()])
+    page.show([*drawn, (draw_folders, [], [folders]), known], live=[*live, *moving], anywhere=True)
     page.on(budget.submit, set_budget, [budget], anywhere=True)
     page.on(budget.blur, set_budget, [budget], anywhere=True)
     page.on(floor.release, set_floor, [floor], anywhere=True)
+    for name, field in elsewhere.items():
+        for event in (field.submit, field.blur):
+            page.on(event, set_program(name), [field], anywhere=True)
     page.on(check.click, check_machine, [], [findings], anywhere=True)
     page.act(browser, lambda desk, data: None, anywhere=True)
 
@@ -63,11 +77,13 @@ def draw_folders(desk: Desk) -> Markup:
 
 
 def read_kept(desk: Desk) -> list[Any]:
-    """Returns a list with the stored values of two settings, for their widgets.
+    """Returns a list with the stored values of the settings, for their widgets.
 
-    They are the memory budget of the GPU in GiB, and the likeness below which new pictures are set aside, 0…1.
+    They are the memory budget of the GPU in GiB, the likeness below which new pictures are set aside, 0…1, and the
+    folder of each of PROGRAMS, "" where it is not set.
     """
-    return [round(kept.budget_gib(desk.workplace), 2), kept.identity_floor(desk.workplace)]
+    places = [deploy.folder_of(desk.workplace, name) for name in PROGRAMS]
+    return [round(kept.budget_gib(desk.workplace), 2), kept.identity_floor(desk.workplace), *places]
 
 
 def set_budget(desk: Desk, gib: float | None) -> Said | None:
@@ -91,6 +107,22 @@ def set_floor(desk: Desk, value: float | None) -> Said:
     if not value:
         return Said("Each character's own originals decide what is set aside.")
     return Said(f"New pictures below a likeness of {value:.2f} are set aside.")
+
+
+def set_program(name: str) -> Callable[[Desk, str], Said | None]:
+    """Returns a handler that stores the folder of another program, a key of PROGRAMS, and returns a notice.
+
+    It returns None where the folder is the present one, and raises BadInput for a folder that is not the program's.
+    """
+
+    def store(desk: Desk, folder: str) -> Said | None:
+        if folder.strip() == deploy.folder_of(desk.workplace, name):
+            return None
+        where = deploy.set_folder(desk.workplace, name, folder)
+        label = PROGRAMS[name].label
+        return Said(f"Versions can be put into {label} now." if where else f"The folder of {label} is forgotten.")
+
+    return store
 
 
 def check_machine(desk: Desk) -> Markup:

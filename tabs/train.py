@@ -308,10 +308,10 @@ def draw_versions(desk: Desk) -> Markup:
     used = store.adopted(Role.CHARACTER)
     waiting = [each.name for each in versions if each.state is VersionState.CANDIDATE]
     about = view("train", "in_use", name=used.name if used else "", waiting=waiting, alone=len(versions) == 1)
-    return looks.panel("Versions", about + version_table(store, versions))
+    return looks.panel("Versions", about + version_table(desk, versions))
 
 
-def version_table(store: Store, versions: Sequence[Version]) -> Markup:
+def version_table(desk: Desk, versions: Sequence[Version]) -> Markup:
     """Returns a table of versions as HTML, newest first: the model, and the pictures, steps and loss of the training.
 
     Buttons export, adopt and retire each version. `versions` are given oldest first.
@@ -328,8 +328,8 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
                 name,
                 looks.esc(each.model),
                 looks.esc(" · ".join(learned)),
-                exports.buttons(each.id),
-                run.decisions(store, each),
+                exports.buttons(desk, each.id),
+                run.decisions(desk.store, each),
             ]
         )
     return looks.table(["version", "model", "learned from", "save the LoRA for", ""], rows)

@@ -88,7 +88,7 @@ def fill(workplace: Workplace, pending: int) -> str:
     """
     models = {role: workplace.registry.role(role)[0].name for role in ("generator", "editor", "scorer")}
     store = workplace.store(workplace.library.create("Bench", **models).id)
-    pictures = [Image.effect_noise((1024, 1024), 8 + at).convert("RGB") for at in range(1 + _DRAWN)]
+    pictures = [Image.merge("RGB", [Image.effect_noise((1024, 1024), 8 + at)] * 3) for at in range(1 + _DRAWN)]
     source, *drawn = [store.add_image(each, kind=Kind.SOURCE, name="noise.png") for each in pictures]
     store.images.put_many(
         drawn[at % _DRAWN].replace(id=f"{at:064x}", kind=Kind.ENRICHED, parent=source.id) for at in range(pending)

@@ -12,6 +12,7 @@ from studio.api.answers import Answer, Count, Id, Knobs, Prompts, Seeds, answers
 from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
 from studio.flywheel import next_step as flywheels
+from studio.flywheel.export import deploy as deploying
 from studio.flywheel.export.export import export_dataset, export_version
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -76,6 +77,10 @@ API_NAMES: tuple[str, ...] = (
     "checkpoint_keep",
     "lora_export",
     "dataset_export",
+    "program_list",
+    "program_folder",
+    "version_deploy",
+    "version_withdraw",
     "job_list",
     "job_status",
     "job_cancel",
@@ -299,6 +304,30 @@ class Api(PictureApi):
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
         return {"layout": layout, "pictures": len(entries), "file_path": str(path)}
+
+    @answers
+    def program_list(self) -> Answer:
+        """Returns the other programs into which version_deploy can put a LoRA, each with its folder, "" if not set."""
+        known = deploying.PROGRAMS.items()
+        rows = [
+            {"program": name, "label": p.label, "folder": deploying.folder_of(self._studio, name)} for name, p in known
+        ]
+        return {"programs": rows}
+
+    @answers
+    def program_folder(self, program: Id, folder: Words) -> Answer:
+        """Sets the folder that another program, such as comfyui, is installed in; "" forgets it."""
+        return {"program": program, "folder": deploying.set_folder(self._studio, program, folder)}
+
+    @answers
+    def version_deploy(self, character_id: Id, version_id: Id, program: Id) -> Answer:
+        """Puts a version's LoRA with a preview into another program's folder; returns the paths of the files."""
+        return {"files": deploying.deploy(self._studio.desk(character_id), version_id, program)}
+
+    @answers
+    def version_withdraw(self, character_id: Id, version_id: Id, program: Id) -> Answer:
+        """Takes out what version_deploy has put there; returns the paths of files that stay, as they were changed."""
+        return {"left": deploying.withdraw(self._studio.desk(character_id), version_id, program)}
 
     # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from studio.flywheel.export.deploy import PROGRAMS, deploy, programs, withdraw
 from studio.flywheel.export.export import HUB, export_dataset, export_version
 from studio.flywheel.export.layouts import LAYOUTS
 from studio.records.dataset import Entry, Role
@@ -24,19 +25,28 @@ FORMS: Mapping[str, str] = {
 ACT, PICTURES = "export", "export-pictures"
 
 
-def buttons(version_id: str) -> Markup:
-    """Returns as HTML one button for each format that a version's LoRA can be exported in."""
-    return view("common", "forms", act=ACT, version=version_id, forms=FORMS)
+def buttons(desk: Desk, version_id: str) -> Markup:
+    """Returns as HTML one button for each format that a version's LoRA can be exported in.
+
+    For each other program whose folder is set, a further button puts the LoRA there, or takes it out again.
+    """
+    known = {name: (PROGRAMS[name].label, there) for name, there in programs(desk, version_id).items()}
+    return view("common", "forms", act=ACT, version=version_id, forms=FORMS, programs=known)
 
 
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
     """Writes a version's LoRA in the format of the clicked button; returns a download link as HTML.
 
-    `data` is what the button sent: the version's id and the format. Raises: NotFound for an
-    unknown version, BadInput for an unknown format, LoraMismatch where the LoRA does not fit its model.
+    `data` is what the button sent: the version's id, and the format or the program whose folder the LoRA is put into or
+    taken out of. Raises: NotFound for an unknown version, BadInput for an unknown format, LoraMismatch where the LoRA
+    does not fit its model.
     """
-    form = str(data.get("form", ""))
-    return written(FORMS.get(form, form), export_version(desk, str(data.get("version", "")), form))
+    form, version = str(data.get("form", "")), str(data.get("version", ""))
+    if program := str(data.get("program", "")):
+        is_out = data.get("way") == "out"
+        files = (withdraw if is_out else deploy)(desk, version, program)
+        return view("common", "moved", label=PROGRAMS[program].label, files=files, is_out=is_out)
+    return written(FORMS.get(form, form), export_version(desk, version, form))
 
 
 def elsewhere(role: Role) -> Markup:

@@ -61,7 +61,7 @@ def press(page: Page, words: str) -> bool:
 
 
 def press_all(page: Page) -> tuple[list[str], list[str]]:
-    """Open all folds of the open tab and press each button once, also those that come meanwhile; answers all, and the silent ones."""
+    """Open all folds of the open tab and press each button once, those that come too; all, and the silent."""
     unfold(page)
     pressed: list[str] = []
     silent: list[str] = []

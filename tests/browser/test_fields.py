@@ -6,23 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
 
-from studio.records.job import JobState
 from tests.browser.gate import Gated, gated
-from tests.browser.pressing import is_answered, quiet, unfold
 from tests.tabs.telling import tell
 
 pytestmark = pytest.mark.browser
 WRONG = {"number": ("-1000000000", "1000000000000", ""), "text": ("", "\u0007", "x" * 20_000)}
 # The fields of the open tab, numbered: their kinds and labels.
 FIELDS = """
-() => [...document.querySelectorAll('[role="tabpanel"] :is(input[type=number], input[type=text], input:not([type]), textarea)')]
+() => [...document.querySelectorAll('[role="tabpanel"] :is(input, textarea)')]
+    .filter((node) => !node.type || ["number", "text", "textarea"].includes(node.type))
     .filter((node) => delete node.dataset.field && node.offsetParent && !node.disabled && !node.readOnly
         && !node.matches('[role="listbox"], [role="combobox"]') && !node.closest('[role="listbox"]'))
     .map((node, at) => {
         node.dataset.field = at;
-        return [node.type === "number" ? "number" : "text", node.ariaLabel || node.closest("label")?.innerText || node.id];
+        const label = node.ariaLabel || node.closest("label")?.innerText || node.id;
+        return [node.type === "number" ? "number" : "text", label];
     })
 """
 GO = {

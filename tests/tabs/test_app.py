@@ -74,7 +74,7 @@ def test_what_is_no_file_is_refused(file: object) -> None:
 
 
 def test_the_page_itself_keeps_what_it_was_drawn_from(studio: Workplace) -> None:
-    """No drawing of a whole tab writes a state of the server: the browser may drop an answer, and the state not know."""
+    """No drawing of a whole tab writes a state of the server, which cannot know of an answer that the browser drops."""
     config = app.build(studio).config
     kinds = {each["id"]: each["type"] for each in config["components"]}
     stamps = {

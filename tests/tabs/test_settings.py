@@ -122,3 +122,28 @@ def test_folders_are_shown_to_be_copied(nobody: Desk, place: Workplace) -> None:
 def test_a_model_that_is_here_needs_no_card(place: Workplace) -> None:
     """The fakes are built in."""
     assert missing.card(place, *(spec.name for spec in FAKE_MODELS)) == ""
+
+
+def test_a_version_goes_into_another_program_and_out_again(
+    studio: Workplace, anna: Character, tmp_path: Path
+) -> None:
+    """The folder is named in Settings; then every version has a button for it, which turns round once it is there."""
+    studio.jobs.start()
+    desk = studio.desk(anna.id)
+    version = str(ended(studio, train.submit(desk)).artifacts.version)
+    assert "InvokeAI" not in exports.buttons(desk, version)
+    set_place = settings.set_program("invokeai")
+    assert set_place(desk, "") is None
+    with pytest.raises(BadInput, match="There is no folder"):
+        set_place(desk, str(tmp_path / "gone"))
+    said = set_place(desk, str(tmp_path))
+    assert said is not None and "Versions can be put into InvokeAI now" in said.words
+    assert str(tmp_path) in settings.read_kept(desk)
+
+    assert "Put into InvokeAI" in exports.buttons(desk, version)
+    shown = exports.export(desk, {"version": version, "program": "invokeai", "way": "in"})
+    assert "In InvokeAI now" in shown and str(tmp_path) in shown
+    assert "Take out of InvokeAI" in exports.buttons(desk, version)
+    shown = exports.export(desk, {"version": version, "program": "invokeai", "way": "out"})
+    assert "Taken out of InvokeAI" in shown
+    assert "Put into InvokeAI" in exports.buttons(desk, version)

@@ -134,7 +134,7 @@ def export_hub(desk: Desk, version_id: str) -> Path:
     """
     store = desk.store
     version = store.versions.get(version_id)
-    shown = _previews(desk, version)
+    shown = previews(desk, version)
     lora = runs.export(desk, version_id)
     target = lora.with_name(lora.stem + "-hub.zip")
     with _archive(target) as archive:
@@ -156,14 +156,14 @@ def _archive(target: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """The previews that represent a version, and the step after which they were drawn; 0 without previews."""
 
     step: int
     pictures: tuple[ImageRecord, ...]
 
 
-def _previews(desk: Desk, version: Version) -> _Shown:
+def previews(desk: Desk, version: Version) -> Shown:
     """Returns the previews of the version's last step, or of the nearest earlier step that has some.
 
     Previews of step 0 are left out, because they were drawn without a trained LoRA.
@@ -172,14 +172,14 @@ def _previews(desk: Desk, version: Version) -> _Shown:
     samples = runs.progress(desk.workplace, version.job).samples
     step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
     told = [desk.store.images.get(each.image) for each in samples if each.step == step > 0]
-    return _Shown(step, tuple(each for each in told if _words(version.role, each))[:_SHOWN])
+    return Shown(step, tuple(each for each in told if _words(version.role, each))[:_SHOWN])
 
 
 def _words(role: Role, preview: ImageRecord) -> str:
     return _FACES[role].params.kept(preview.params).headline()
 
 
-def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
+def _model_card(desk: Desk, version: Version, shown: Shown) -> str:
     """Returns the hub's model card: its YAML header, with values written as JSON, then the text.
 
     Sources: huggingface/hub-docs modelcard.md, and the LoRA scripts of diffusers.

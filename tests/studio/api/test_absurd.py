@@ -68,6 +68,8 @@ def usual(world: Any) -> dict[str, Any]:
         "layout": "kohya",
         "find": "ohwx",
         "tags": {"light": "soft"},
+        "program": "comfyui",
+        "folder": "/nowhere",
     }
 
 

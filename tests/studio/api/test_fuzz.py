@@ -20,6 +20,7 @@ from PIL import Image
 
 from engines.fake import FakeDevice
 from studio.api.api import API_NAMES, Api
+from studio.flywheel.export import deploy
 from studio.open import open_workplace
 from studio.records.base import Json
 from studio.records.card import CardRun, Cell
@@ -182,6 +183,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     world.finish(world.studio.jobs.get(written["job_id"]))
     backed_up = shutil.copy(written["file_path"], folder)
     Image.new("L", (64, 64), 255).save(folder / "white.png")
+    deploy.set_folder(world.studio, "invokeai", str(folder))
+    deploy.deploy(world.desk, editor, "invokeai")
     world.studio.close()
     shutil.rmtree(world.store.folder / "thumbs")
     checkpoints = trained.artifacts.checkpoints
@@ -193,7 +196,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"verdict": "good", "job_id": asked, "version": version, "version_id": editor, "card_id": "card-a"},
         **{"steps": 50, "step": checkpoints[-1].step, "layout": "kohya", "tasks": ["pose"], "seeds": [0, 1]},
         **{"prompts": ["ohwx person"], "find": "ohwx", "tags": {"light": "hard"}},
-        **{"character_import.file": str(backed_up)},
+        **{"character_import.file": str(backed_up), "program": "invokeai", "folder": str(folder)},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
     listed = [*([each] for each in nothing), [world.sources[1], stranger]]
@@ -201,7 +204,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     strange = {
         **dict.fromkeys((*plain, "phase"), nothing),
         **{"character_id": ["", "nobody", stranger, version], "image_id": [*nothing, version]},
-        **{"image_ids": listed, "sources": listed, "version_id": [*nothing, waiting]},
+        **{
+            "program": nothing,
+            "folder": [str(folder / "nowhere")],
+            "image_ids": listed,
+            "sources": listed,
+            "version_id": [*nothing, waiting],
+        },
         **{"version": [*nothing, editor], "start": [*nothing, editor]},
         **{"enrich_submit.version": [*nothing, version]},
     }
