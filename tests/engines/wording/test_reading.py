@@ -54,7 +54,7 @@ def test_a_captioners_sentences_are_read_as_a_person_reads_them(line: str) -> No
         ("wearing a leather jacket in the forest", {"outfit": "leather jacket", "background": "forest"}),
         ("wearing a white linen shirt and shorts, warm light", {"outfit": "white linen shirt", "light": "warm"}),
         ("dressed in a scarf and coat", {"outfit": "scarf and coat"}),
-        ("clothes: navy blue sweater, light: natural light from a window", {"outfit": "navy blue sweater", "light": "natural"}),
+        ("clothes: navy sweater, light: natural light from a window", {"outfit": "navy sweater", "light": "natural"}),
         ("traffic lights in the background", {"background": "traffic lights"}),
         ("the background is a busy city street", {"background": "busy city street"}),
         ("background: plain white, light: soft and even.", {"background": "plain white", "light": "soft and even"}),
