@@ -62,12 +62,18 @@ _SLIGHTLY = (
 )
 _PROFILE = r"profile|side[- ]view|side[- ]on"
 _HALF = r"three[- ]quarters?(?![- ](?:length|shot))|3/4|half[- ]profile"
-_SIDE = r"{}(?! (?:side )?(?:profile|at|into|hand|arm|shoulder|elbow|ear|eye|cheek|leg|foot|knee)\b)"
+_SIDE = (  # but not "looking right at the camera", nor a left hand
+    r"{}(?! (?:side )?(?:profile|(?:at|into) the (?:camera|viewer|lens)|"
+    r"hand|arm|shoulder|elbow|ear|eye|cheek|leg|foot|knee)\b)"
+)
 _LEFT, _RIGHT = _SIDE.format("left"), _SIDE.format("right")
 _LOOK = r"(?:fac(?:es|ing)|look(?:s|ing)|gaz(?:es|ing)|star(?:es|ing))"
-_TURN = r"(?:turn(?:s|ed|ing)|angled|rotated|angle(?: is|:)?|head(?: is)?|face)"
+_TURN = r"(?:turn(?:s|ed|ing)?|angled|rotated|angle(?: is|:)?|head(?: is)?|face)"
 _FACE = r"(?:expression|face|look|gaze|stare|demeanou?r|mood)"
-_CALM = r"neutral|calm|composed|relaxed|pensive|thoughtful|contemplative|serene|focused|determined|blank|peaceful"
+_CALM = (
+    r"neutral|calm|composed|relaxed|pensive|thoughtful|contemplative|serene|tranquil|peaceful|focused|concentrated|"
+    r"attentive|determined|reserved|blank|resting"
+)
 _ARMS = (
     r"arms (?:[\w-]+ ){0,2}?(?:extended|outstretched|stretched|spread|raised|held|out)(?: [\w-]+){0,2}? "
     r"(?:sideways|horizontally|at shoulder height|to (?:the|both|either|his|her|their) sides?)"
@@ -78,7 +84,7 @@ def _angles(side: str, turn: str) -> Mapping[str, str]:
     """Returns the patterns of the two angles of a side, and of the turns to it."""
     return {
         f"profile-{side}": rf"(?:{_PROFILE})(?:-|{_FORTH},? ){turn}|{side}[- ](?:facing |side |hand )*(?:{_PROFILE})|"
-        rf"(?:{_LOOK}|{_TURN}) {_SLIGHTLY}{side},? (?:in |a |full |side )*+profile",
+        rf"(?:{_LOOK}|{_TURN}) {_SLIGHTLY}{side}(?: side)?,? (?:in |a |full |side )*+profile",
         f"half-{side}": rf"half[- ]{turn}|(?:{_HALF})(?:-|{_FORTH},? ){turn}|{side}[- ](?:{_HALF})|"
         rf"{_TURN} {_SLIGHTLY}{turn}",
     }
@@ -94,30 +100,40 @@ READERS: Mapping[str, tuple[Reader, ...]] = {
                 "half-left": rf"{_LOOK} {_SLIGHTLY}{_LEFT}|left[- ]facing",
                 "half-right": rf"{_LOOK} {_SLIGHTLY}{_RIGHT}|right[- ]facing",
                 "front": rf"(?:{_LOOK}|{_TURN}) (?:(?:straight|directly|right|up|down|towards?|at|into|to|the) )*+"
-                rf"(?:camera|viewer|lens)|{_LOOK} (?:forwards?|straight ahead)|head[- ]on|straight[- ]on",
+                rf"(?:camera|viewer|lens)(?!')|{_LOOK} (?:(?:straight|directly) )*+(?:forwards?|ahead)|"
+                r"(?:head|straight)[- ]on",
             }
         ),
     ),
     "expression": (
         Reader(
             {
-                "smiling": r"smil(?:e|es|ing)|grin(?:s|ning)?|laugh(?:s|ing|ter)?|chuckling|happy|happily|"
-                r"cheerful(?:ly)?|joyful(?:ly)?|beaming|delighted|amused",
-                "angry": r"angr(?:y|ily)|anger|scowl(?:s|ing)?|furious(?:ly)?|glar(?:es|ing)|frown(?:s|ing)?|enraged|"
-                r"irritated|annoyed|shout(?:s|ing)?|yelling",
+                "smiling": r"smil(?:e|es|ing)|grin(?:s|ning)?|laugh(?:s|ing|ter)?|smirk(?:s|ing)?|"
+                r"chuckling|giggling|happ(?:y|ily|iness)|cheer(?:y|ful|fully)|joy(?:ful|fully|ous)?|jovial|gleeful|"
+                r"beaming|delighted|amused|elated|ecstatic",
+                "angry": r"angr(?:y|ily)|anger|annoyance|scowl(?:s|ing)?|furious(?:ly)?|glar(?:es|ing)|frown(?:s|ing)?|"
+                r"enraged|rag(?:e|ing)|irate|outraged|fuming|snarl(?:s|ing)?|sneering|hostile|aggressive|irritated|annoyed|"
+                r"shout(?:s|ing)?|yelling",
                 "sad": r"sad(?:ly|ness)?|cry(?:ing)?|unhappy|sorrow(?:ful)?|melanchol(?:y|ic)|"
-                r"tear(?:s|ful|y|-streaked)|weeping|gloomy|dejected|mournful|sombre|somber",
+                r"tear(?:s|ful|y|-streaked)|weeping|sobbing|grief|grieving|heartbroken|upset|miserable|"
+                r"despondent|forlorn|glum|gloomy|dejected|mournful|sombre|somber",
             }
         ),
         Reader(
             {
                 "neutral": rf"(?<!is )(?<!are )(?<!a )neutral{_END}|(?:{_CALM})(?:,? [\w-]+){{0,2}}? {_FACE}|"
-                rf"expression(?::| is) (?:[\w-]+ )?(?:{_CALM})|calm(?= *[,;.]| *$)|"
-                r"expressionless|emotionless|unsmiling|serious|stern|solemn|stoic|impassive|deadpan|"
-                r"(?:straight|poker) face"
+                rf"expression(?::| is) (?:[\w-]+ )?(?:{_CALM})|"
+                r"(?:calm|thoughtful|pensive|contemplative)(?= *[,;.]| *$)|serious|stern|severe|solemn|stoic|impassive|"
+                r"expressionless|emotionless|inexpressive|unsmiling|indifferent|deadpan|"
+                r"(?:straight|poker) face|(?:no|without)(?: any| visible)* (?:expression|emotion)"
             }
         ),
-        Reader({"angry": r"furrowed brows?|clenched (?:jaw|teeth)", "sad": r"downturned (?:mouth|lips)"}),
+        Reader(
+            {
+                "angry": r"furrowed brows?|(?:eye)?brows furrowed|clenched (?:jaw|teeth)",
+                "sad": r"downturned (?:mouth|lips)",
+            }
+        ),
     ),
     "pose": (
         Reader({"T-pose": rf"t[- ]pose|{_ARMS}"}),
@@ -126,13 +142,14 @@ READERS: Mapping[str, tuple[Reader, ...]] = {
     "framing": (
         Reader(
             {
-                "full body": r"(?:full|whole|entire)[- ](?:body|figure)|full[- ]length"
-                r"(?! (?:mirror|dress|gown|coat|skirt))|(?:full|wide|long)[- ]shot|head[- ]to[- ](?:toe|feet)",
-                "bust": r"bust(?: shot)?|(?:waist|chest|hips?|thighs?|knees?)[- ]up|(?:upper|half)[- ]body|"
-                r"half[- ]length|three[- ]quarter[- ](?:length|shot)|mid(?:dle)?[- ]shot|"
-                r"medium[- ](?:shot|framing|view|close[- ]?up|(?:full|wide|long)[- ]shot)|(?:cowboy|american) shot",
-                "head": r"head[- ]?shot|head[- ](?:and|&)[- ]shoulders?|close[- ]?(?:up|crop)|tight shot|"
-                r"(?:shoulders?|neck)[- ]up|face portrait",
+                "full body": r"(?:full|whole|entire)[- ](?:body|figure)|(?:full|wide|long)[- ]shot|"
+                r"full[- ]length(?! (?:mirror|dress|gown|coat|skirt))|head[- ]to[- ](?:toe|feet)",
+                "bust": r"bust(?: shot)?|(?:upper|half)[- ]body|(?:half|bust)[- ](?:figure|length)|"
+                r"(?:waist|chest|hips?|thighs?|knees?)[- ]up|cropped at the (?:waist|chest|hips?)|"
+                r"mid(?:dle)?[- ](?:shot|length)|three[- ]quarter[- ](?:length|shot)|(?:cowboy|american) shot|"
+                r"medium[- ](?:shot|framing|view|close[- ]?up|(?:full|wide|long)[- ]shot)",
+                "head": r"head[- ]?shot|head[- ](?:and|&)[- ]shoulders?|(?:shoulders?|neck)[- ]up|face portrait|"
+                r"close[- ]?up|(?:close|tight)[- ](?:crop|shot|framing)",
             }
         ),
         Reader(
@@ -172,8 +189,8 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
 _LABEL = re.compile(rf"(?=\b(?:{'|'.join(each for words in _LABELS.values() for each in words)}){_IS})")
 # What a caption denies, what it says of the eyes and the body, faces without a value, and a front that is no angle.
 _ASIDE = re.compile(
-    r"\b(?:(?:not|no|without|never|neither|nor|isn't)(?: (?:an?|any|the|hint|trace|sign|of|visible))* "
-    r"[\w'-]+(?: or [\w'-]+)?|"
+    r"\b(?:(?:not|no|without|never|neither|nor|isn't)(?: (?:an?|any|the|hint|trace|sign|of|visible))*+ "
+    r"(?!expression|emotion)[\w'-]+(?: or [\w'-]+)?|"
     rf"(?:eyes?|gaze|(?<!full[ -])(?<!whole )(?:upper )?body|torso|shoulders)(?: (?:is|are|slightly))* "
     rf"(?:turned|angled|rotated|facing|looking|directed) {_SLIGHTLY}(?:left|right)?|"
     r"(?:worried|concerned|puzzled|confused|surprised|shocked|startled|scared|fearful|disgusted)(?:,? [\w-]+){0,2}? "
