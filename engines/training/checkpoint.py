@@ -104,24 +104,30 @@ def locked(run_folder: Path) -> Iterator[None]:
     The operating system frees the lock of a killed process. Raises: Busy if another process has the lock.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_folder / "run.lock", timeout=0)
     try:
-        with lock:
-            yield
+        lock = FileLock(run_folder / "run.lock", timeout=0).acquire()
     except Timeout as error:
         raise Busy(
             f"Another process is training in {run_folder}.", "Wait until it has ended, or stop it first."
         ) from error
+    with lock:
+        yield
 
 
 def latest(run_folder: Path) -> Checkpoint | None:
-    """Returns the newest complete checkpoint of a run; None where there is none."""
+    """Returns the newest complete checkpoint of a run; None where there is none. Raises: BadInput if it is damaged."""
     found = _complete(run_folder)
     if not found:
         return None
     folder = found[max(found)]
-    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    return Checkpoint(folder, state["step"], Identity.from_json(state["identity"]))
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        return Checkpoint(folder, state["step"], Identity.from_json(state["identity"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"{folder / _STATE} cannot be read ({error}).",
+            f"Delete the folder {folder.name} to train on from the checkpoint before it.",
+        ) from error
 
 
 def save(
@@ -175,11 +181,13 @@ def prune(run_folder: Path, save_every: int) -> None:
 
     With `save_every` 0 only the newest is kept. It also deletes incomplete checkpoints that a crash left.
     """
-    found = _complete(run_folder)
+    home, found = run_folder / "checkpoints", _complete(run_folder)
     for step in sorted(found)[:-1]:
         if save_every <= 0 or step % save_every:
-            shutil.rmtree(found[step])
-    for draft in (run_folder / "checkpoints").glob(".step-*.tmp"):
+            draft = home / f".{found[step].name}.tmp"
+            shutil.rmtree(draft, ignore_errors=True)
+            found[step].rename(draft)  # what a crash leaves of it is no checkpoint
+    for draft in home.glob(".step-*.tmp"):
         shutil.rmtree(draft)
 
 

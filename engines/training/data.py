@@ -54,8 +54,8 @@ class Source:
         picture's.
         """
         whole = open_picture(self.item.image)
-        mask = self._cropped(open_mask(self.item.mask, whole.size)) if self.item.mask else None
-        return SourcePictures(self._cropped(whole), self.open_references(), mask)
+        mask = self._cropped(open_mask(self.item.mask, whole.size), self.item.mask) if self.item.mask else None
+        return SourcePictures(self._cropped(whole, self.item.image), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
         """Opens the reference pictures, which an editor gets as input, and returns them cropped and flipped.
@@ -64,12 +64,12 @@ class Source:
         same area as the training picture, so that the LoRA does not learn to zoom. Other references are not cropped.
         Raises: BadInput for a file that is no picture, or an impossible crop.
         """
-        opened = [open_picture(path) for path in self.item.references]
-        edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
-        return [*map(self._cropped, edited), *map(self._flipped, opened[1:])]
+        opened = [(open_picture(path), path) for path in self.item.references]
+        edited = [(cut(image, self.item.source_crop, str(path)), path) for image, path in opened[:1]]
+        return [self._cropped(*each) for each in edited] + [self._flipped(image) for image, _ in opened[1:]]
 
-    def _cropped(self, image: Image.Image) -> Image.Image:
-        return self._flipped(cut(image, self.item.crop, str(self.item.image)))
+    def _cropped(self, image: Image.Image, file: Path) -> Image.Image:
+        return self._flipped(cut(image, self.item.crop, str(file)))
 
     def _flipped(self, image: Image.Image) -> Image.Image:
         return ImageOps.mirror(image) if self.mirrored else image
@@ -258,10 +258,13 @@ def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
-def file_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hex. Raises: NotFound for a missing file."""
+def file_hash(path: Path, instead: str = "leave it out of the data set") -> str:
+    """Returns the SHA-256 of a file, in hex.
+
+    `instead`: what the user may do where the file cannot be restored. Raises: NotFound for a missing file.
+    """
     if not path.is_file():
-        raise NotFound(f"{path} is not there.", "Restore it from the trash, or leave it out of the data set.")
+        raise NotFound(f"{path} is not there.", f"Restore it from the trash, or {instead}.")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -14,9 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Returns whether a device multiplies bfloat16 faster than float32: a GPU, or a CPU with instructions for it."""
+    """Returns whether a device multiplies bfloat16 faster than float32: a GPU or a CPU with instructions for it.
+
+    GPUs before Ampere have none. On a GPU the answer is that for the process's current GPU.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
-    return device.type == "cuda" or any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @contextmanager

@@ -125,4 +125,5 @@ def _draw(
     file = run.folder / "class" / f"{picture.seed:04d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     image.save(file)
-    return family.encode_images(parts, image, references, size, seeded(run.params.seed, picture.example.latents, 0))
+    # By the picture's own seed, for runs of other seeds find these latents in a cache that they share.
+    return family.encode_images(parts, image, references, size, seeded(picture.seed, picture.example.latents, 0))

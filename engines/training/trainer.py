@@ -145,7 +145,7 @@ class LoraTrainer:
             weights=self.family.weights_hash(("transformer", *self.family.encoders)),
             dataset=dataset_hash(sources),
             knobs={name: value for name, value in knobs.items() if name not in _MAY_CHANGE},
-            start=file_hash(run.start) if run.start else "",
+            start=file_hash(run.start, "begin with another LoRA") if run.start else "",
             trigger=run.trigger if params.dop_weight or params.prior_weight else "",  # else it is only a label
         )
 

@@ -135,7 +135,8 @@ class Vocabulary:
         `trigger`: the character's trigger word; `subject`: the class of the character, such as "person"; `aims`: sets
         of tags to ask for. The first prompt has the tags of the first set, the next those of the next set, and so on in
         turn; a prompt's other tags vary. With () all tags vary. Each axis (such as pose) takes all its values before
-        one repeats. A pose is left out of prompts that do not show the full body.
+        one repeats. A pose is left out of prompts that do not show the full body; where a set of tags has a pose and no
+        framing, its prompts show the full body.
         """
         rng = random.Random(f"scenes {seed}")
 
@@ -149,7 +150,9 @@ class Vocabulary:
         columns["framing"] = shuffled_rounds(self.scene_framings)  # drawn again: the draws before it keep their order
         scenes = []
         for i in range(n):
-            asked = {axis: column[i] for axis, column in columns.items()} | dict(aims[i % len(aims)] if aims else {})
+            aim = aims[i % len(aims)] if aims else {}
+            seen = {"framing": FULL_BODY} if "pose" in aim else {}
+            asked = {axis: column[i] for axis, column in columns.items()} | seen | dict(aim)
             if asked["framing"] != FULL_BODY:
                 asked.pop("pose", None)
             scenes.append((self.describe(asked, trigger, subject), asked))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines.api.errors import BadInput, LoraMismatch
+from engines.api.errors import BadInput, Busy, LoraMismatch
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,65 @@ def test_prune_keeps_the_newest_and_those_asked_for(tmp_path: Path) -> None:
 
     kept = sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-000100", "step-000200", "step-000210"]
+
+
+def test_a_crash_while_pruning_leaves_no_half_checkpoint(tmp_path: Path) -> None:
+    """After a crash between two files of a checkpoint every checkpoint is whole; the next time it is swept away."""
+    from engines.training.checkpoint import prune
+
+    class Crash(BaseException):
+        """Stands for the end of the process."""
+
+    deleted = []
+
+    def crash(_frame: object, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ == "unlink":
+            deleted.append(called)
+            if len(deleted) == 2:
+                raise Crash
+
+    for step in (1, 2):
+        _save(tmp_path, step)
+    home = tmp_path / "checkpoints"
+    sys.setprofile(crash)
+    try:
+        with pytest.raises(Crash):
+            prune(tmp_path, 0)
+    finally:
+        sys.setprofile(None)
+
+    assert [folder.name for folder in home.glob("step-*")] == ["step-000002"]
+    prune(tmp_path, 0)
+    assert [folder.name for folder in home.iterdir()] == ["step-000002"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"step": 2, "identity": []}'])
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    """The error names the file, and the folder that is to go for the checkpoint before it to be found."""
+    from engines.training.checkpoint import latest
+
+    for step in (1, 2):
+        _save(tmp_path, step)
+    (tmp_path / "checkpoints" / "step-000002" / "state.json").write_text(text)
+    with pytest.raises(BadInput, match=r"state\.json cannot be read.*Delete the folder step-000002"):
+        latest(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000002")
+    found = latest(tmp_path)
+    assert found is not None and found.step == 1
+
+
+def test_a_locked_folder_is_busy_and_nothing_else_is(tmp_path: Path) -> None:
+    """A second training of the folder is refused; another lock that times out within the first is told as itself."""
+    from filelock import Timeout
+
+    from engines.training.checkpoint import locked
+
+    with locked(tmp_path), pytest.raises(Busy, match="Another process"), locked(tmp_path):
+        pass
+    with pytest.raises(Timeout, match="other"), locked(tmp_path):
+        raise Timeout("other")
+    with locked(tmp_path):
+        pass
 
 
 def test_other_identity_is_refused_by_name(tmp_path: Path) -> None:

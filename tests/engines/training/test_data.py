@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engines.api.errors import BadInput
+from engines.api.errors import BadInput, NotFound
 from engines.api.protocols import TrainItem
 
 pytestmark = pytest.mark.slow
@@ -210,6 +210,28 @@ def test_a_crop_that_cannot_be_names_its_picture(tmp_path: Path) -> None:
     (source,) = read_sources([TrainItem(tmp_path / "picture.png", "one", crop=(0.5, 0.0, 0.25, 1.0))])
     with pytest.raises(BadInput, match=r"picture\.png"):
         source.open()
+
+
+def test_a_crop_that_cannot_be_of_a_reference_names_the_reference(tmp_path: Path) -> None:
+    """A crop that leaves too little of the first reference is refused with the reference's name."""
+    from engines.training.data import read_sources
+
+    for name, side in (("picture.png", 64), ("before.png", 12)):
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    item = TrainItem(tmp_path / "picture.png", "one", (tmp_path / "before.png",), crop=(0.0, 0.0, 0.5, 0.5))
+    (source,) = read_sources([item])
+    with pytest.raises(BadInput, match=r"before\.png"):
+        source.open()
+
+
+def test_a_missing_file_says_what_to_do_instead(tmp_path: Path) -> None:
+    """A picture can be left out of the data set; for another file the caller says what to do."""
+    from engines.training.data import file_hash, read_sources
+
+    with pytest.raises(NotFound, match="or leave it out of the data set"):
+        read_sources([TrainItem(tmp_path / "gone.png", "one")])
+    with pytest.raises(NotFound, match=r"gone\.safetensors is not there.*, or begin with another LoRA"):
+        file_hash(tmp_path / "gone.safetensors", "begin with another LoRA")
 
 
 def test_nothing_to_train_on_is_refused() -> None:

@@ -211,6 +211,28 @@ def test_class_pictures_are_drawn_once(family, make_trainer, make_run, train, ho
     assert len({file.read_bytes() for file in files}) == 3
 
 
+@both
+def test_runs_of_two_seeds_share_their_class_pictures(
+    family, make_trainer, make_run, host_lease, steps, tmp_path: Path
+) -> None:
+    """A class picture's latents do not depend on which run filled the cache."""
+    from engines.training.data import read_sources
+    from engines.training.encoding import encode
+
+    trainer, found = make_trainer(family), []
+    for seed in (1, 2):
+        knobs = {"previews": False, "prior_weight": 1.0, "prior_pictures": 2, "seed": seed}
+        run = make_run(tmp_path / str(seed), family, **knobs)
+        items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items[:2])
+        run = dataclasses.replace(run, items=items, trigger="ohwx")
+        encoded = encode(trainer.family, run, read_sources(run.items), host_lease(trainer.plan(run)), steps)
+        keys = [example.latents for example in encoded.classes.examples]
+        found.append({key: {name: each.tolist() for name, each in encoded.cache[key].items()} for key in keys})
+
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
 def test_no_caption_to_make_a_class_of(make_trainer, make_run, train, tmp_path: Path) -> None:
     """Prior preservation without a caption that has the trigger is refused before anything is drawn."""
     run = make_run(tmp_path, previews=False, prior_weight=1.0)

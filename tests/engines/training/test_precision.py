@@ -33,6 +33,15 @@ def test_attention_on_a_cpu_is_float32_between_narrow_products(named: bool) -> N
     assert all(torch.equal(one.grad, other.grad.bfloat16()) for one, other in zip(narrow, wide, strict=True))
 
 
+def test_a_gpu_is_asked_for_its_own_instructions() -> None:
+    """A GPU that only emulates bfloat16, or none at all, gains nothing by it."""
+    import torch
+
+    from engines.training.precision import fast_bfloat16
+
+    assert fast_bfloat16(torch.device("cuda")) is torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def test_products_are_narrow_where_the_model_is() -> None:
     """A model held in bfloat16 computes in it on every device; a float32 one only on hardware that gains by it."""
     import torch

@@ -84,6 +84,13 @@ def test_scenes_with_aims_show_each_in_turn_and_vary_the_rest(vocabulary: Vocabu
     assert len({asked["background"] for _, asked in scenes}) > 3
 
 
+def test_an_aim_at_a_pose_shows_the_whole_body(vocabulary: Vocabulary) -> None:
+    """A pose that is asked for without a framing is in every prompt, whatever framings the seed draws."""
+    for words, asked in vocabulary.scene_prompts("ohwx", "person", 12, 1, [{"pose": "sitting"}]):
+        assert (asked["pose"], asked["framing"]) == ("sitting", "full body")
+        assert "sitting" in words
+
+
 def test_scene_prompts_pose_only_whole_bodies(vocabulary: Vocabulary) -> None:
     """A pose is asked for only where the whole body is seen."""
     for _, asked in vocabulary.scene_prompts("ohwx", "person", 30, 1):
