@@ -9,6 +9,7 @@ from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
 from studio.judging import outcomes
+from studio.judging.gallery import score_images
 from studio.records.base import now
 from studio.records.card import CardRun, Cell
 from studio.records.image import Kind
@@ -96,6 +97,27 @@ def test_originals_without_a_face_are_no_originals(world: World) -> None:
         world.store.add_image(Image.new("RGB", (64, 60 + n)), kind=Kind.SOURCE)
 
     assert {cell.axes["identity"] for cell in _drawn_with(world, 2).cells} == {"unknown"}
+
+
+def test_a_card_that_is_run_again_judges_the_same_pictures_anew(world: World) -> None:
+    """Its pictures are the stored ones, and their likeness is that of the present scorer to the present originals."""
+    world.studio.library.update(world.id, scorer="far-away")
+    unscored = _drawn_with(world, 3)
+    world.studio.library.update(world.id, scorer="fake-identity")
+    of_three = _drawn_with(world, 3)
+    world.store.restore(world.sources)
+    of_four = _drawn_with(world, 4)
+
+    pictures, identities = (
+        [[getattr(cell, name) for cell in found.cells] for found in (unscored, of_three, of_four)]
+        for name in ("image", "identity")
+    )
+    assert pictures[0] == pictures[1] == pictures[2]
+    assert set(identities[0]) == {None} and None not in identities[1]
+    assert identities[1] != identities[2]
+    assert identities[2] == [world.store.images.get(image).likeness for image in pictures[2]]
+    fresh = score_images(world.desk, pictures[2])
+    assert identities[2] == [fresh[image] for image in pictures[2]]
 
 
 def _older(world: World, *cells: Cell, created: str = "") -> CardRun:
