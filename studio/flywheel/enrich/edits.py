@@ -219,7 +219,8 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
     changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
-    taken_before = drawn(store) | waiting(desk, image.model)
+    model = image.model or store.character.editor
+    taken_before = drawn(store) | waiting(desk, model)
     while fingerprint(image.parent, changed.to_json()) in taken_before:
         changed = changed.replace(seed=later_seed(changed.seed, 1))
     wrong = image.state is Verdict.NEEDS_CORRECTION
@@ -231,7 +232,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
         mends=image.id if wrong or painted is not None else image.mends,
         area="" if painted is None else store.keep_area(image.id, painted),
     )
-    return submit(desk, [row], model=image.model)
+    return submit(desk, [row], model=model)
 
 
 # ── running the job ───────────────────────────────────────────────────────────────────────────────
