@@ -113,25 +113,12 @@ def story(desk: Desk) -> list[Chapter]:
     """
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
-    cards = [newest_card(store, version) for version in versions]
+    cards = [card.newest(store, version.id if version else "") for version in versions]
     seeds = [run.seeds for run in cards if run]
     shared = [seed for seed in seeds[-1] if all(seed in each for each in seeds)] if seeds else []
     gallery = gallery_if_any(desk)
     found = [_chapter(desk, version, run, shared[:1], gallery) for version, run in zip(versions, cards, strict=True)]
     return list(reversed(found))
-
-
-def newest_card(store: Store, version: Version | None) -> CardRun | None:
-    """Returns the newest model card of a version, None where it has no model card.
-
-    `version` None is the base model, whose model cards count only if the character's present generator drew them.
-    """
-    for run in reversed(store.cards.all()):
-        drawn = store.images.peek(run.cells[0].image) if run.cells else None
-        other = version is None and drawn is not None and drawn.model not in ("", store.character.generator)
-        if run.version == (version.id if version else "") and not other:
-            return card.get(store, run.id)
-    return None
 
 
 def _chapter(

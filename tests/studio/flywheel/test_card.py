@@ -263,6 +263,20 @@ def test_what_a_card_missed_is_what_to_draw_more_of(world: World) -> None:
     assert [each["expression"] for each in card.missed(world.desk, "v9")] == ["sad"]
 
 
+def test_a_card_of_a_former_generator_counts_nowhere(world: World) -> None:
+    """Neither as the base model's newest, nor for what was missed or is to be shown; a version's card stays its own."""
+    image = world.picture(Kind.CARD, 0, model="former-flux")
+    failed = _cell("T-pose", 0, "fail").replace(image=image)
+    world.store.cards.put(_card(failed))
+    assert card.newest(world.store) is card.newest(world.store, "") is None
+    assert len(card.missed(world.desk)) == 23
+    with pytest.raises(BadInput, match="no model card yet"):
+        card.to_show(world.desk)
+    world.store.cards.put(CardRun(id="d", version="v9", job="", seeds=(0,), cells=(failed,)))
+    assert present(card.newest(world.store)).id == "d"
+    assert len(card.to_show(world.desk)) == 1
+
+
 def test_a_card_needs_a_seed(world: World) -> None:
     """No seed, no card."""
     with pytest.raises(BadInput, match="at least one seed"):

@@ -93,7 +93,8 @@ def test_the_base_models_card_is_of_the_present_generator(world: World, put: Put
     """A card that another model drew says nothing of this one."""
     put("")
     world.studio.library.update(world.id, generator="far-away")
-    assert history.newest_card(world.store, None) is None
+    (base,) = history.story(world.desk)
+    assert base.card is None
 
 
 def test_what_a_version_learned_from_is_counted_by_origin(world: World) -> None:
