@@ -196,7 +196,7 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
     try:
         for image in (row.source, *([row.mends] if row.mends else ())):
             store.images.get(image)
-        area.demand_stored(row)
+        area.demand_stored(store, row)
         params = EditParams.from_json(row.params)
         params.demand_words()
     except (BadInput, NotFound) as error:
@@ -321,13 +321,14 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
 
     A resumed job skips these rows.
     """
-    saved = {fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
-    found: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        image = saved.get(fingerprint(row.source, EditParams.from_json(row.params).to_json()))
-        if image is not None:
-            found[index] = image
-    return found
+    saved = {
+        (*fingerprint(image.parent, image.params), image.mends, image.area): image.id
+        for image in ctx.store.images.find(job=ctx.job.id)
+    }
+    asked = (
+        (*fingerprint(row.source, EditParams.from_json(row.params).to_json()), row.mends, row.area) for row in rows
+    )
+    return {index: saved[edit] for index, edit in enumerate(asked) if edit in saved}
 
 
 # ── planning edits ────────────────────────────────────────────────────────────────────────────────
