@@ -145,13 +145,27 @@ def is_junk(name: str) -> bool:
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
 
+def unpacked(path: Path) -> tuple[int, int]:
+    """Returns the bytes and the number of files that a zip unpacks to; (0, 1) for one that cannot be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = _files_in(archive)
+    except _BROKEN_ZIP:
+        return 0, 1
+    return sum(info.file_size for info in infos), len(infos)
+
+
+def _files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` needs a name
+
+
 def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> Iterator[Member | Refused]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except _BROKEN_ZIP as error:
         yield Refused(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
         return
-    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` needs a name
+    infos = _files_in(archive)
     size = sum(info.file_size for info in infos)
     if size > limits.total_bytes or len(infos) > limits.files:
         reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
