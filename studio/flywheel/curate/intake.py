@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 import stat
 import struct
 import unicodedata
@@ -29,6 +30,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _WORDS = (".txt", ".caption")  # the suffix that all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DRIVE = re.compile("[A-Za-z]:")  # of Windows, at the start of a path; a time such as 12:30.png begins with a digit
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -187,7 +189,7 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str,
     mode = info.external_attr >> 16
     if not name.parts:
         return Refused(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or ".." in name.parts or _DRIVE.match(name.parts[0]):
         return Refused(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
     if stat.S_ISLNK(mode):
         return Refused(label, "It is a link, not a file.", "Put the file itself into the zip.")
