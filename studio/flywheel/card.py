@@ -170,10 +170,15 @@ def get(store: Store, card_id: str) -> CardRun:
 def newest(store: Store, version: str | None = None) -> CardRun | None:
     """Returns the newest model card of a version, or None where there is no model card.
 
-    `version` is a LoRA version's id, "" the base model; None takes the model cards of all versions.
+    `version` is a LoRA version's id, "" the base model; None takes the model cards of all versions. A model card of the
+    base model counts only if the character's present generator drew it.
     """
-    found = [run for run in store.cards.all() if version in (None, run.version)]
-    return _as_judged(store, found[-1]) if found else None
+    for run in reversed(store.cards.all()):
+        drawn = store.images.peek(run.cells[0].image) if run.cells else None
+        former = not run.version and drawn is not None and drawn.model not in ("", store.character.generator)
+        if version in (None, run.version) and not former:
+            return _as_judged(store, run)
+    return None
 
 
 def _as_judged(store: Store, run: CardRun) -> CardRun:
@@ -198,8 +203,8 @@ def missed(desk: Desk, version: str = "") -> list[Tags]:
     "" the base model. Where the version has no model card, the newest one of any version is used. Where there is none
     at all, or no cell failed, the tags of all cells are returned.
     """
-    newest = _newest(desk.store, version)
-    return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
+    found = newest(desk.store, version) or newest(desk.store)
+    return (misses(found) if found else []) or [cell.asked for cell in CARD_CELLS]
 
 
 def to_show(desk: Desk) -> list[Tags]:
@@ -211,21 +216,14 @@ def to_show(desk: Desk) -> list[Tags]:
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
-    newest = _newest(store, adopted.id if adopted else "")
-    if newest is None:
+    shown = newest(store, adopted.id if adopted else "") or newest(store)
+    if shown is None:
         raise BadInput("There is no model card yet, so nothing is known to be missing.", "Run it in Generate first.")
-    if not (found := lessons(newest)):
+    if not (found := lessons(shown)):
         raise BadInput(
             "The newest model card missed nothing that could be judged.", "Aim at what coverage lacks, or at variety."
         )
     return found
-
-
-def _newest(store: Store, version: str) -> CardRun | None:
-    """Returns the newest model card of a version, or else of any version; None where there is none."""
-    cards = store.cards.all()
-    found = [run for run in reversed(cards) if run.version == version] or cards[-1:]
-    return _as_judged(store, found[0]) if found else None
 
 
 def misses(run: CardRun) -> list[Tags]:

@@ -276,10 +276,10 @@ def chosen_threshold(desk: Desk) -> float | None:
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
-    """Sets the identity filter's threshold for this character, and returns the ids of all drawn pictures below it.
+    """Sets the identity filter's threshold for this character, and returns the ids of the drawn pictures below it.
 
-    Pictures without a verdict are filtered again: those below the threshold are set aside, the others can be reviewed.
-    `value` None removes the threshold that the user set for this character.
+    Pictures without a verdict are filtered again, also those in the trash: those below the threshold are set aside, the
+    others can be reviewed. `value` None removes the threshold that the user set for this character.
     """
     store = desk.store
     scorer = desk.workplace.scorer(store.character.scorer).version
@@ -287,10 +287,10 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
     floor = threshold(desk)
     changes: dict[str, dict[str, bool]] = {}
     aside: list[str] = []
-    for image in store.select(Kind.SYNTHETIC):
+    for image in (*store.select(Kind.SYNTHETIC), *store.select(Kind.SYNTHETIC, trashed=True)):
         score = score_of(image, scorer)
         filtered = score is not None and score < floor
-        if filtered:
+        if filtered and not image.trashed:
             aside.append(image.id)
         if filtered != image.filtered and not image.decided:
             changes[image.id] = {"filtered": filtered}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -113,25 +114,12 @@ def story(desk: Desk) -> list[Chapter]:
     """
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
-    cards = [newest_card(store, version) for version in versions]
+    cards = [card.newest(store, version.id if version else "") for version in versions]
     seeds = [run.seeds for run in cards if run]
     shared = [seed for seed in seeds[-1] if all(seed in each for each in seeds)] if seeds else []
     gallery = gallery_if_any(desk)
     found = [_chapter(desk, version, run, shared[:1], gallery) for version, run in zip(versions, cards, strict=True)]
     return list(reversed(found))
-
-
-def newest_card(store: Store, version: Version | None) -> CardRun | None:
-    """Returns the newest model card of a version, None where it has no model card.
-
-    `version` None is the base model, whose model cards count only if the character's present generator drew them.
-    """
-    for run in reversed(store.cards.all()):
-        drawn = store.images.peek(run.cells[0].image) if run.cells else None
-        other = version is None and drawn is not None and drawn.model not in ("", store.character.generator)
-        if run.version == (version.id if version else "") and not other:
-            return card.get(store, run.id)
-    return None
 
 
 def _chapter(
@@ -185,17 +173,16 @@ def groups(store: Store, version: Version) -> tuple[Group, ...]:
 
 
 def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tuple[str, float]]:
-    """Returns the newest similarity to the originals of each cell's picture, as (cell, seed) -> (scorer, similarity).
+    """Returns the similarity to the originals of each cell's picture, as (cell, seed) -> (scorer, similarity).
 
-    The cell is given by its name. Pictures without a similarity are left out.
+    The cell is given by its name. All are measured by one scorer, because those of two cannot be compared: by the one
+    that measured most of the pictures last. Pictures that it has not measured are left out.
     """
-    found: dict[tuple[str, int], tuple[str, float]] = {}
-    for cell in cells:
-        record = store.images.peek(cell.image)
-        scorer, value = list(record.scores.items())[-1] if record and record.scores else ("", None)
-        if value is not None:
-            found[cell.cell, cell.seed] = (scorer, value)
-    return found
+    records = {(cell.cell, cell.seed): store.images.peek(cell.image) for cell in cells}
+    scores = {place: record.scores for place, record in records.items() if record and record.scores}
+    last = Counter(list(each)[-1] for each in scores.values())
+    scorer = max(last, key=last.__getitem__, default="")
+    return {place: (scorer, value) for place, each in scores.items() if (value := each.get(scorer)) is not None}
 
 
 @cache
@@ -235,8 +222,9 @@ class Twin(Part):
 class Difference(Part):
     """Holds the comparison of two model cards: `twins`, pairs of pictures of one cell and seed, and the paired test.
 
-    `likeness` is the mean change of likeness over the pairs that the same scorer measured, None without such a pair.
-    `seeds` are those that both model cards have; `first` is the later model card's first seed, its first try.
+    `likeness` is the mean change of likeness over the pairs that the same scorer measured, `was` and `now` are the mean
+    likeness of these pairs on either card; all three are None without such a pair. `seeds` are those that both model
+    cards have; `first` is the later model card's first seed, its first try.
     """
 
     twins: tuple[Twin, ...]
@@ -244,6 +232,8 @@ class Difference(Part):
     first: int
     seeds: tuple[int, ...]
     likeness: Spread | None = None
+    was: float | None = None
+    now: float | None = None
 
 
 def difference(store: Store, before: CardRun, after: CardRun) -> Difference:
@@ -257,14 +247,17 @@ def difference(store: Store, before: CardRun, after: CardRun) -> Difference:
     order = [cell.name for cell in CARD_CELLS]
     places = [(name, seed) for seed in after.seeds for name in order if (name, seed) in had and (name, seed) in has]
     twins = tuple(Twin(cell=cell, seed=seed, before=had[cell, seed], after=has[cell, seed]) for cell, seed in places)
-    was, now = (likenesses(store, run.cells) for run in (before, after))
-    changes = tuple(now[at][1] - was[at][1] for at in places if at in was and at in now and was[at][0] == now[at][0])
+    known = [likenesses(store, run.cells) for run in (before, after)]
+    scored = [[each[at] for each in known] for at in places if all(at in each for each in known)]
+    alike = [(was, now) for (scorer, was), (other, now) in scored if scorer == other]
     return Difference(
         twins=twins,
         paired=paired,
         first=after.seeds[0],
         seeds=tuple(dict.fromkeys(twin.seed for twin in twins)),
-        likeness=spread(changes) if changes else None,
+        likeness=spread(tuple(now - was for was, now in alike)) if alike else None,
+        was=mean([was for was, _ in alike]) if alike else None,
+        now=mean([now for _, now in alike]) if alike else None,
     )
 
 
@@ -322,8 +315,8 @@ def _changes(store: Store, before: Chapter, after: Chapter) -> list[Sign]:
     if before.likeness and after.likeness and before.scorer != after.scorer:
         words = f"{before.name} and {after.name} were measured by different scorers: run both cards again."
         signs.append(Sign(words=words))
-    elif before.likeness and after.likeness and change:
-        from_to = f"{before.likeness.middle:.2f} → {after.likeness.middle:.2f}"
+    elif change:
+        from_to = f"{found.was:.2f} → {found.now:.2f}"
         less, more = change.high < 0, change.low > 0
         told = f"is {'less' if less else 'more'} like the originals than {before.name} ({from_to})."
         alike = f"is about as like the originals as {before.name} ({from_to}, which may be chance)."

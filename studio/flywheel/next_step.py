@@ -106,6 +106,7 @@ class _Seen:
 
 def _look(store: Store) -> _Seen:
     sources, enriched, drawn = (store.select(kind) for kind in (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC))
+    sources = [each for each in sources if each.state is not Verdict.REJECT]
     pending = store.pending()
     left_drawn = sum(each.kind is Kind.SYNTHETIC for each in pending)
     versions, editors = (tuple(store.kept_versions(role)) for role in (Role.CHARACTER, Role.EDITOR))
@@ -117,7 +118,7 @@ def _look(store: Store) -> _Seen:
     taught = [each for each in store.images.all() if each.kind in _TAUGHT_BY and not each.trashed]
     return _Seen(
         sources=len(sources),
-        bare=sum(not each.caption for each in sources),
+        bare=sum(not each.caption.strip() for each in sources),
         enriched=len(enriched),
         good_edits=sum(each.state is Verdict.GOOD for each in enriched),
         left_edits=len(pending) - left_drawn,

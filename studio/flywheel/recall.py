@@ -1,6 +1,6 @@
 """Recalls what was drawn earlier: prompts, the settings that a picture was drawn with, and pictures to compare.
 
-Two pictures are comparable where only the LoRAs differ: the words, the seed, the size and all other settings are equal.
+Two pictures are comparable where only the LoRAs differ: the model, the words, the seed and all settings are equal.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Holds pictures to compare, which differ only in the LoRAs: prompt, seed and all other settings are equal."""
+    """Holds pictures to compare, which differ only in the LoRAs: model, prompt, seed and all settings are equal."""
 
     prompt: str
     seed: int
@@ -109,8 +109,9 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
     said = _Said(record.params, record.version, record.model)
     trained = store.versions.find(job=record.job) if record.kind is Kind.PREVIEW else []
     if trained:
-        said.version = trained[-1].id
-        said.lost.append(f"the checkpoint that drew it; {trained[-1].name}, which came of that training, is chosen")
+        came = next((each for each in reversed(trained) if not each.trashed), trained[-1])
+        said.version = came.id
+        said.lost.append(f"the checkpoint that drew it; {came.name} came of that training")
     return _fitted(desk, said)
 
 
@@ -194,12 +195,12 @@ def _fitted(desk: Desk, said: _Said) -> Recalled:
     """Returns what can be set here and now of what a picture says; everything else is named in `lost`."""
     store, lost = desk.store, list(said.lost)
     version = store.versions.peek(said.version)
-    if version is None or version.role is not Role.CHARACTER:
-        if said.version:
-            version = store.adopted(Role.CHARACTER)
-            lost.append("its version: this character does not have it, so the one in use is chosen")
-        else:
-            version = None
+    lack = "this character does not have it"
+    if version is not None and version.role is Role.CHARACTER:
+        lack = f"{version.name} is in the trash" if version.trashed else ""
+    if said.version and lack:
+        version = store.adopted(Role.CHARACTER)
+        lost.append(f"its version: {lack}, so the one in use is chosen")
     chosen = version.id if version else ""
     spec = generate.model_spec(desk, chosen)
     if said.model not in ("", spec.name):
@@ -258,29 +259,29 @@ def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
 
 
 def side_by_side(desk: Desk) -> list[SideBySide]:
-    """Returns groups of pictures that differ only in their LoRAs, the group with the newest picture first.
+    """Returns groups of pictures of one model that differ only in their LoRAs, the one with the newest picture first.
 
     Pictures that queued jobs will draw are included, without an image yet. A group has at least two pictures.
     """
     store = desk.store
-    found: list[tuple[str, GenerateParams, ImageRecord | None]] = [
-        (image.version, GenerateParams.kept(image.params), image)
+    found: list[tuple[str, str, GenerateParams, ImageRecord | None]] = [
+        (image.model, image.version, GenerateParams.kept(image.params), image)
         for image in store.select(Kind.SYNTHETIC)[-_LATEST:]
         if image.params_kind == _DRAWN
     ]
     for job in desk.workplace.jobs.list(desk.id):
         if job.kind == "generate" and job.state in (JobState.RUNNING, JobState.QUEUED):
             asked = DrawPayload.of(job)
-            found += [(asked.version or "", GenerateParams.kept(item), None) for item in asked.items]
-    groups: dict[GenerateParams, dict[str, ImageRecord | None]] = {}
-    for version, params, image in found:
-        key = params.replace(loras=(), strength=1.0)
+            found += [(asked.model, asked.version or "", GenerateParams.kept(item), None) for item in asked.items]
+    groups: dict[tuple[str, GenerateParams], dict[str, ImageRecord | None]] = {}
+    for model, version, params, image in found:
+        key = model, params.replace(loras=(), strength=1.0)
         groups[key] = shots = groups.pop(key, {})  # the last group is the one that was drawn to last
         name = drawn_by(store, version, params)
         shots[name] = image or shots.get(name)
     return [
-        SideBySide(key.prompt, key.seed, tuple(Shot(name, image) for name, image in shots.items()))
-        for key, shots in reversed(groups.items())
+        SideBySide(words.prompt, words.seed, tuple(Shot(name, image) for name, image in shots.items()))
+        for (_, words), shots in reversed(groups.items())
         if len(shots) > 1
     ]
 

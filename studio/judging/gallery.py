@@ -161,11 +161,8 @@ def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
     for start in range(0, len(waiting), _BATCH):
         opened = open_each(waiting[start : start + _BATCH], desk.store.open_image)
         found = dict(zip(opened, score_pictures(scorer, reference, list(opened.values())), strict=True))
-        changes = {}
-        for image, each in found.items():
-            older = {key: value for key, value in desk.store.images.get(image).scores.items() if key not in each.scores}
-            changes[image] = {"scores": {**older, **each.scores}, "nearest": each.nearest}  # the latest stands last
-        desk.store.update_images(changes)
+        known = desk.store.images.get
+        desk.store.update_images({image: each.replacing(known(image).scores) for image, each in found.items()})
         done.update((image, each.scores[scorer.version]) for image, each in found.items())
     return done
 

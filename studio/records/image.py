@@ -47,6 +47,14 @@ class Likeness:
     scores: Mapping[str, float | None]
     nearest: str = ""
 
+    def replacing(self, older: Mapping[str, float | None]) -> Mapping[str, object]:
+        """Returns the fields by which a picture's record, so far with the scores `older`, holds this likeness.
+
+        Scores of other versions of the scorer are kept; the latest stands last.
+        """
+        kept = {version: value for version, value in older.items() if version not in self.scores}
+        return {"scores": {**kept, **self.scores}, "nearest": self.nearest}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord(Record):

@@ -320,11 +320,10 @@ class Store:
         wrong, pixels = self.images.get(image_id), to_rgb(corrected)
         self._verdicts.demand_correction(wrong, self.open_whole(image_id), pixels, params)
         with self.transaction():
-            known = len(self.images)
+            standing = {image.id for image in self.images.all() if not image.trashed}
             told = {name: getattr(wrong, name) for name in _OF_A_CORRECTION}
             told |= {"parent": image_id, "params": wrong.params if params is None else params}
             mended = self.add_image(pixels, kind=Kind.CORRECTION, **told)
-            new = len(self.images) > known or bool(mended.trashed)
             good = {"state": Verdict.GOOD, "reviewer": reviewer, "decided": now(), "trashed": ""}
             self.update_image(mended.id, **good)
             self._verdicts.decide(
@@ -332,7 +331,7 @@ class Store:
                 Verdict.NEEDS_CORRECTION,
                 reviewer=reviewer,
                 reasons=(reason,) if reason else (),
-                correction=mended.id if new else "",
+                correction="" if mended.id in standing else mended.id,
             )
             return self.triplets.get(mended.id)
 

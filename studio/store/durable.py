@@ -115,14 +115,15 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
     that the message names where the error names no file.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    found = None
+    while cause is not None and found is None:
         if isinstance(cause, OSError):
             named = isinstance(cause.filename, str) and cause.filename
-            return from_disk(cause, Path(named) if named else home)
-        if told := _OF_RUST.search(str(cause)):
-            return from_disk(OSError(int(told[1]), ""), home)
+            found = from_disk(cause, Path(named) if named else home)
+        elif told := _OF_RUST.search(str(cause)):
+            found = from_disk(OSError(int(told[1]), ""), home)
         cause = cause.__cause__ or cause.__context__
-    return None
+    return found
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:

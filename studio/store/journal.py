@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ class Journal:
         file = self._writable()
         try:
             if self._unsound:
-                file.truncate(self.size)
+                self._disk.truncate(file, self.size)
             self._unsound = True
             file.seek(self.size)
             left = memoryview(line)
@@ -159,6 +160,8 @@ class Journal:
                 left = left[file.write(left) :]
             self._disk.sync(file.fileno())
         except OSError as error:
+            with suppress(OSError):  # where this fails too, the next commit cuts the line off
+                self._disk.truncate(file, self.size)
             raise disk_error(self.path, error, len(line)) from error
         self._unsound = False
         self.sequence += 1

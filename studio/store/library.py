@@ -294,8 +294,13 @@ class Library:
         self._set_value("peaks", key, peak)
 
     def setting(self, key: str, kind: type[V]) -> V | None:
-        """Returns the setting stored under a key; None where there is none, or its value is not of the type `kind`."""
+        """Returns the setting stored under a key; None where there is none, or its value is not of the type `kind`.
+
+        A whole number counts as a float.
+        """
         value = self._values("settings").get(key)
+        if kind is float and type(value) is int:
+            value = float(value)
         return value if isinstance(value, kind) else None
 
     def set_setting(self, key: str, value: Setting) -> None:

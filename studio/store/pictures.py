@@ -102,8 +102,7 @@ class Pictures:
         data = to_png(grey)
         name = content_id(data)
         file = f"masks/{name[:2]}/{name}.png"
-        if not (self._folder / file).is_file():
-            write_file(self._folder / file, data)
+        self._write(file, data)
         return file
 
     def counted_thumb(self, picture_id: str, file: str, mask: str, crop: Crop) -> Path:
@@ -242,14 +241,18 @@ class Pictures:
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)
         file = f"images/{name[:2]}/{name}{suffix}"
-        path = self._folder / file
-        if not path.is_file() or path.stat().st_size != len(data):
-            write_file(path, data)
+        self._write(file, data)
         thumb = self._thumb_path(name)
         if not thumb.is_file():
             with suppress(UserError):  # it is made when it is first shown
                 self._write_small(thumb, upright, THUMB_SIDE)
         return Kept(name, file, *upright.size)
+
+    def _write(self, file: str, data: bytes) -> None:
+        """Writes a file that is named by its content, unless it is there in its full length."""
+        path = self._folder / file
+        if not path.is_file() or path.stat().st_size != len(data):
+            write_file(path, data)
 
     def _thumb_path(self, picture_id: str) -> Path:
         return self._folder / "thumbs" / picture_id[:2] / f"{picture_id}.webp"

@@ -140,7 +140,8 @@ class Context:
 
         `kind` is its origin, `parent` the id of the picture it was made from, "" for none. `item` holds the parameters,
         `likeness` the similarity to the originals; `fields` are other fields of ImageRecord. Where the same picture is
-        stored already, its existing record is returned; unless it is a preview, the job's results name it in `again`.
+        stored already, only `likeness` changes in its record, and unless it is a preview, the job's results name it in
+        `again`.
         """
         job = self.job
         asked = ModelPayload.of(job)
@@ -151,8 +152,10 @@ class Context:
             made["params_kind"] = type(params).__name__
             made["seed"] = made["params"].get("seed", 0)
         if likeness is not None:
-            made |= {"scores": likeness.scores, "nearest": likeness.nearest}
+            made |= likeness.replacing({})
         record = self.store.add_image(image, kind=kind, **{**made, **fields})
+        if likeness is not None:  # a picture that was stored before has the scores of then
+            record = self.store.update_image(record.id, **likeness.replacing(record.scores))
         self.tell(PictureKept(image=record.id))
         again = record.id in self._saved or record.job != job.id  # known content returns its old record
         if again and kind is not Kind.PREVIEW:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engines.api.errors import BadInput, ModelGated, NotFound, UserError
 from engines.fake import FAKE_MODELS
 from engines.fake.hub import FakeHub
+from studio.flywheel.train import character as train
 from studio.housekeeping import kept, machine
 from studio.housekeeping import models as known
 from studio.housekeeping.machine import Finding
+from studio.records.character import Character
 from studio.records.job import JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs import models, settings
-from tabs.common import missing
+from tabs.common import exports, missing
 from tabs.common.looks import view
 from tests.studio.housekeeping.conftest import FAR, hub, place
 from tests.tabs.waiting import ended

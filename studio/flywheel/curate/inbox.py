@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from engines.api.errors import BadInput
-from studio.flywheel.curate.intake import Limits, is_junk
+from studio.flywheel.curate.intake import Limits, is_junk, unpacked
 from studio.records.job import Refused
 from studio.records.words import demand_text, mended
 from studio.store.durable import disk_error, make_folder
@@ -67,16 +67,21 @@ def demand_outside(paths: Sequence[Path], home: Path) -> None:
 
 
 def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path) -> None:
-    """Raises BadInput where an import exceeds the limits, or the disk has less free space than twice the import's size.
+    """Raises BadInput where an import exceeds the limits, or the disk has no room for its copy and its pictures.
 
-    `home` is the studio's data folder, whose files do not count. `folder` is any folder on the disk to check.
+    A zip counts as what it unpacks to; a file or zip that is beyond the limits by itself does not count, because it is
+    refused alone. `home` is the studio's data folder, whose files do not count either. `folder` is any folder on the
+    disk to check.
     """
-    total, count = 0, 0
+    total, need, count = 0, 0, 0
     for _, path in _outermost(paths):
         for file in _files(path, home):
-            size = 0 if isinstance(file, Refused) else _size(file)
-            if isinstance(file, Path) and size <= _most(file, limits):
-                total, count = total + size, count + 1
+            if isinstance(file, Refused):
+                continue
+            packed = _size(file)
+            size, files = unpacked(file) if file.suffix.lower() == ".zip" else (packed, 1)
+            if max(packed, size) <= _most(file, limits) and files <= limits.files:
+                total, need, count = total + size, need + packed + size, count + files
     if total > limits.total_bytes or count > limits.files:
         raise BadInput(
             f"That is {total / _GIB:.1f} GiB in {count} files; at most {limits.total_bytes / _GIB:.1f} GiB and "
@@ -84,9 +89,10 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
             "Import it in several parts.",
         )
     free = shutil.disk_usage(folder).free
-    if 2 * total > free:
+    if need > free:
         raise BadInput(
-            f"Importing {total / _GIB:.1f} GiB takes twice that on the disk for a while; {free / _GIB:.1f} is free.",
+            f"Importing {total / _GIB:.1f} GiB takes {need / _GIB:.1f} GiB on the disk for a while; "
+            f"{free / _GIB:.1f} GiB is free.",
             "Free some space, or import it in several parts.",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 import stat
 import struct
 import unicodedata
@@ -29,6 +30,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _WORDS = (".txt", ".caption")  # the suffix that all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DRIVE = re.compile("[A-Za-z]:")  # of Windows, at the start of a path; a time such as 12:30.png begins with a digit
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -145,13 +147,27 @@ def is_junk(name: str) -> bool:
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
 
+def unpacked(path: Path) -> tuple[int, int]:
+    """Returns the bytes and the number of files that a zip unpacks to; (0, 1) for one that cannot be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = _files_in(archive)
+    except _BROKEN_ZIP:
+        return 0, 1
+    return sum(info.file_size for info in infos), len(infos)
+
+
+def _files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` needs a name
+
+
 def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> Iterator[Member | Refused]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except _BROKEN_ZIP as error:
         yield Refused(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
         return
-    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` needs a name
+    infos = _files_in(archive)
     size = sum(info.file_size for info in infos)
     if size > limits.total_bytes or len(infos) > limits.files:
         reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
@@ -173,7 +189,7 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str,
     mode = info.external_attr >> 16
     if not name.parts:
         return Refused(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or ".." in name.parts or _DRIVE.match(name.parts[0]):
         return Refused(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
     if stat.S_ISLNK(mode):
         return Refused(label, "It is a link, not a file.", "Put the file itself into the zip.")

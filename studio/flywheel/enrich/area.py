@@ -18,14 +18,23 @@ _FEATHER = 0.03  # the width of the soft edge, as a share of the picture's longe
 _STORED = re.compile(r"masks/[0-9a-f]{2}/[0-9a-f]+\.png")
 
 
-def demand_stored(row: PlanRow) -> None:
-    """Raises BadInput where a planned edit has an area that is no stored mask, or has an area but no earlier result.
+def demand_stored(store: Store, row: PlanRow) -> None:
+    """Checks the area of a planned edit before it is queued; a row without an area passes.
 
     `row.area` is the path of a mask, `row.mends` the id of an earlier result; only the masked area of that result is
-    edited again. A row without an area passes.
+    edited again. Raises: BadInput where the area is no stored mask of that result's size; NotFound where the file of
+    either is missing.
     """
-    if row.area and not (row.mends and _STORED.fullmatch(row.area)):
+    if not row.area:
+        return
+    if not (row.mends and _STORED.fullmatch(row.area)):
         raise BadInput("An area is a stored mask of the result that the row mends.", "Paint it in Review.")
+    wrong, mask = store.open_whole(row.mends), open_picture(store.file(row.area))
+    if mask.size != wrong.size:
+        raise BadInput(
+            f"The area is {mask.width}×{mask.height}, the result that the row mends {wrong.width}×{wrong.height}.",
+            "Paint it on that result, in Review.",
+        )
 
 
 def crop_of(store: Store, row: PlanRow) -> Crop:

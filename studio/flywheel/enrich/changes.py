@@ -67,10 +67,10 @@ def changed(
 ) -> list[Planned]:
     """Returns a plan's rows with a person's changes applied, the rows that the person added first.
 
-    Nothing is stored or queued. A row with a new instruction loses its requested tags. An added row of a picture that
-    this character does not have is left out, because the page may still hold the changes of another character. `spec`
-    is the editor's model, and `knobs` are EditParams by name, both for the added rows. Raises: BadInput for an added
-    row without an instruction.
+    Nothing is stored or queued. A row with a new instruction loses its task and its requested tags. An added row of a
+    picture that this character does not have is left out, because the page may still hold the changes of another
+    character. `spec` is the editor's model, and `knobs` are EditParams by name, both for the added rows. Raises:
+    BadInput for an added row without an instruction.
     """
     found, known = [], repeats.drawn(desk.store)
     for at, own in enumerate(changes.own):
@@ -85,6 +85,6 @@ def changed(
     for row in rows:
         key, words = row_key(row), changes.words.get(row_key(row), "").strip()
         if words:
-            row = row.replace(params={**row.params, EditParams.worded: words}, asked={})
+            row = row.replace(params={**row.params, EditParams.worded: words}, asked={}, task=OWN)
         found.append(Planned(key, row, key not in changes.skipped))
     return found

@@ -196,7 +196,7 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
     try:
         for image in (row.source, *([row.mends] if row.mends else ())):
             store.images.get(image)
-        area.demand_stored(row)
+        area.demand_stored(store, row)
         params = EditParams.from_json(row.params)
         params.demand_words()
     except (BadInput, NotFound) as error:
@@ -219,7 +219,8 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
     changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
-    taken_before = drawn(store) | waiting(desk, image.model)
+    model = image.model or store.character.editor
+    taken_before = drawn(store) | waiting(desk, model)
     while fingerprint(image.parent, changed.to_json()) in taken_before:
         changed = changed.replace(seed=later_seed(changed.seed, 1))
     wrong = image.state is Verdict.NEEDS_CORRECTION
@@ -231,7 +232,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
         mends=image.id if wrong or painted is not None else image.mends,
         area="" if painted is None else store.keep_area(image.id, painted),
     )
-    return submit(desk, [row], model=image.model)
+    return submit(desk, [row], model=model)
 
 
 # ── running the job ───────────────────────────────────────────────────────────────────────────────
@@ -320,13 +321,14 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
 
     A resumed job skips these rows.
     """
-    saved = {fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
-    found: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        image = saved.get(fingerprint(row.source, EditParams.from_json(row.params).to_json()))
-        if image is not None:
-            found[index] = image
-    return found
+    saved = {
+        (*fingerprint(image.parent, image.params), image.mends, image.area): image.id
+        for image in ctx.store.images.find(job=ctx.job.id)
+    }
+    asked = (
+        (*fingerprint(row.source, EditParams.from_json(row.params).to_json()), row.mends, row.area) for row in rows
+    )
+    return {index: saved[edit] for index, edit in enumerate(asked) if edit in saved}
 
 
 # ── planning edits ────────────────────────────────────────────────────────────────────────────────

@@ -166,12 +166,15 @@ class Shown:
 def previews(desk: Desk, version: Version) -> Shown:
     """Returns the previews of the version's last step, or of the nearest earlier step that has some.
 
-    Previews of step 0 are left out, because they were drawn without a trained LoRA.
+    Previews of step 0 are left out, because they were drawn without a trained LoRA; so are those in the trash, whose
+    files may be deleted.
     """
     kept = version.checkpoints[-1].step if version.checkpoints else version.metrics.steps or 0
     samples = runs.progress(desk.workplace, version.job).samples
-    step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
-    told = [desk.store.images.get(each.image) for each in samples if each.step == step > 0]
+    drawn = [(each.step, desk.store.images.get(each.image)) for each in samples if 0 < each.step <= kept]
+    there = [(step, image) for step, image in drawn if not image.trashed]
+    step = max((step for step, _ in there), default=0)
+    told = [image for at, image in there if at == step]
     return Shown(step, tuple(each for each in told if _words(version.role, each))[:_SHOWN])
 
 

@@ -9,6 +9,7 @@ from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
 from studio.judging import outcomes
+from studio.judging.gallery import score_images
 from studio.records.base import now
 from studio.records.card import CardRun, Cell
 from studio.records.image import Kind
@@ -96,6 +97,27 @@ def test_originals_without_a_face_are_no_originals(world: World) -> None:
         world.store.add_image(Image.new("RGB", (64, 60 + n)), kind=Kind.SOURCE)
 
     assert {cell.axes["identity"] for cell in _drawn_with(world, 2).cells} == {"unknown"}
+
+
+def test_a_card_that_is_run_again_judges_the_same_pictures_anew(world: World) -> None:
+    """Its pictures are the stored ones, and their likeness is that of the present scorer to the present originals."""
+    world.studio.library.update(world.id, scorer="far-away")
+    unscored = _drawn_with(world, 3)
+    world.studio.library.update(world.id, scorer="fake-identity")
+    of_three = _drawn_with(world, 3)
+    world.store.restore(world.sources)
+    of_four = _drawn_with(world, 4)
+
+    pictures, identities = (
+        [[getattr(cell, name) for cell in found.cells] for found in (unscored, of_three, of_four)]
+        for name in ("image", "identity")
+    )
+    assert pictures[0] == pictures[1] == pictures[2]
+    assert set(identities[0]) == {None} and None not in identities[1]
+    assert identities[1] != identities[2]
+    assert identities[2] == [world.store.images.get(image).likeness for image in pictures[2]]
+    fresh = score_images(world.desk, pictures[2])
+    assert identities[2] == [fresh[image] for image in pictures[2]]
 
 
 def _older(world: World, *cells: Cell, created: str = "") -> CardRun:
@@ -239,6 +261,20 @@ def test_what_a_card_missed_is_what_to_draw_more_of(world: World) -> None:
     assert missed == [{"pose": pose, "framing": "full body"} for pose in ("T-pose", "sitting")]
     world.store.cards.put(CardRun(id="d", version="v9", job="", seeds=(0,), cells=(_cell("front sad", 0, "fail"),)))
     assert [each["expression"] for each in card.missed(world.desk, "v9")] == ["sad"]
+
+
+def test_a_card_of_a_former_generator_counts_nowhere(world: World) -> None:
+    """Neither as the base model's newest, nor for what was missed or is to be shown; a version's card stays its own."""
+    image = world.picture(Kind.CARD, 0, model="former-flux")
+    failed = _cell("T-pose", 0, "fail").replace(image=image)
+    world.store.cards.put(_card(failed))
+    assert card.newest(world.store) is card.newest(world.store, "") is None
+    assert len(card.missed(world.desk)) == 23
+    with pytest.raises(BadInput, match="no model card yet"):
+        card.to_show(world.desk)
+    world.store.cards.put(CardRun(id="d", version="v9", job="", seeds=(0,), cells=(failed,)))
+    assert present(card.newest(world.store)).id == "d"
+    assert len(card.to_show(world.desk)) == 1
 
 
 def test_a_card_needs_a_seed(world: World) -> None:

@@ -66,6 +66,29 @@ def test_moving_the_threshold_moves_undecided_pictures(world: World) -> None:
     assert generate.threshold(world.desk) == gallery(world.desk).floor
 
 
+def test_a_whole_number_is_a_threshold(world: World) -> None:
+    """Given as 1 or 0, as a script may, it holds like 1.0 and 0.0."""
+    for value in (1, 0):
+        generate.set_threshold(world.desk, value)
+        assert generate.chosen_threshold(world.desk) == value
+        assert isinstance(generate.chosen_threshold(world.desk), float)
+
+
+def test_a_picture_in_the_trash_follows_the_threshold(world: World) -> None:
+    """Restored, it is where the threshold of now puts it; in the trash it is not told among those set aside."""
+    job = world.finish(generate.submit(world.desk, generate.scene_items(world.desk, 2)))
+    thrown, other = present(job.artifacts.images)
+    world.store.trash([thrown])
+
+    assert generate.set_threshold(world.desk, 0.999) == [other]
+    world.store.restore([thrown])
+    assert world.store.images.get(thrown).filtered
+    world.store.trash([thrown])
+    assert generate.set_threshold(world.desk, -1.0) == []
+    world.store.restore([thrown])
+    assert not world.store.images.get(thrown).filtered
+
+
 def test_a_version_draws_with_its_adapter_and_is_remembered(world: World) -> None:
     """With a version the picture is not the base's, and its record names the version, not a file."""
     world.finish(train.submit(world.desk))

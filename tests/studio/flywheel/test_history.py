@@ -93,7 +93,8 @@ def test_the_base_models_card_is_of_the_present_generator(world: World, put: Put
     """A card that another model drew says nothing of this one."""
     put("")
     world.studio.library.update(world.id, generator="far-away")
-    assert history.newest_card(world.store, None) is None
+    (base,) = history.story(world.desk)
+    assert base.card is None
 
 
 def test_what_a_version_learned_from_is_counted_by_origin(world: World) -> None:
@@ -157,6 +158,33 @@ def test_what_got_worse_is_told(world: World, put: Put) -> None:
     assert (more, True) in signs(world)
     world.store.versions.put(two.replace(metrics=Metrics(real_share=0.21)))
     assert any(words.startswith("Only 21% of what v2 saw") and alarm for words, alarm in signs(world))
+
+
+def test_what_is_told_of_likeness_is_of_the_pictures_that_both_drew(world: World, put: Put) -> None:
+    """Pictures of other seeds change neither the words nor the figures beside them."""
+    one, two = trained(world)
+    put(one.id, [PASS], [0.71], seeds=(0,))
+    after = put(two.id, [PASS], [0.64], seeds=(0, 1))
+    for cell in after.cells[len(CARD_CELLS) :]:
+        scores = dict.fromkeys(world.store.images.get(cell.image).scores, 0.9)
+        world.store.update_image(cell.image, scores=scores)
+
+    assert ("v2 is less like the originals than v1 (0.71 → 0.64).", True) in signs(world)
+
+
+def test_the_likeness_of_a_card_is_that_of_one_scorer(world: World, put: Put) -> None:
+    """Of the one that measured most of its pictures last; what another one said of the rest is not averaged with it."""
+    (one,) = trained(world, 1)
+    run = put(one.id, likeness=[0.7], seeds=(0,))
+    first, second, *others = (cell.image for cell in run.cells)
+    (scorer,) = world.store.images.get(first).scores
+    world.store.update_image(first, scores={"former": 0.1})
+    world.store.update_image(second, scores={scorer: 0.7, "former": 0.1})
+
+    chapter = history.story(world.desk)[0]
+
+    assert chapter.scorer == scorer and chapter.likeness
+    assert (chapter.likeness.n, round(chapter.likeness.middle, 4)) == (len(others) + 1, 0.7)
 
 
 def test_scores_of_two_scorers_are_not_compared(world: World, put: Put) -> None:

@@ -94,6 +94,26 @@ def test_the_card_says_where_its_pictures_are_of_an_earlier_step(world: World) -
     assert "no previews" in said
 
 
+def test_previews_in_the_trash_are_not_published(world: World) -> None:
+    """Emptied from the trash they stop no export: the ones that are left are shown, or those of an earlier step."""
+    job = train.submit(world.desk, world.train_params(steps=20, save_every=10, sample_every=10))
+    world.finish(job)
+    (version,) = world.store.versions.all()
+    early, last = (previews_at(world, job.id, step) for step in (10, 20))
+    drawn = [each.image for each in runs.progress(world.studio, job.id).samples if each.step == 20]
+    gone = world.store.path(drawn[0]).read_bytes()
+
+    world.store.trash(drawn[:1])
+    world.store.discard(drawn[:1])
+    some = {data for name, data in hub(world, version)[0].items() if name.startswith("images/")}
+    world.store.trash(drawn)
+    members, _, said = hub(world, version)
+
+    assert some and some <= last - {gone}
+    assert {data for name, data in members.items() if name.startswith("images/")} <= early
+    assert "Drawn at step 10; the LoRA that is here is of step 20" in said
+
+
 def test_an_editors_card_speaks_of_edits(world: World) -> None:
     """No trigger and no share of originals: what it learned is edits, its pictures' words are instructions, and its
     code loads an editing pipeline with a picture to change."""

@@ -66,6 +66,21 @@ def test_the_first_turn_asks_for_what_is_missing_first(world: World) -> None:
     assert following(world) == "Train 3"
 
 
+def test_a_rejected_original_is_no_picture_to_begin_with(world: World) -> None:
+    """It counts for nothing and asks for no caption; a caption of blanks is none."""
+    for n in range(7):
+        world.picture(Kind.SOURCE, 10 + n, caption="" if n == 6 else "ohwx person")
+    assert why(world) == "1 picture has no caption yet."
+    bare = world.store.select(Kind.SOURCE)[-1].id
+    world.store.decide(bare, Verdict.REJECT)
+    assert following(world) == "Enrich 1"
+    assert next_step(world.desk).stops[0].figure == "10"
+    world.store.update_image(world.sources[0], caption="  ")
+    assert why(world) == "1 picture has no caption yet."
+    world.store.decide(world.sources[0], Verdict.REJECT)
+    assert why(world).startswith("9 pictures so far")
+
+
 def test_a_poor_card_sends_the_editor_first(world: World) -> None:
     """What the version in use cannot draw comes from edits; once there are some, it may draw new scenes."""
     first_version(world)

@@ -13,6 +13,7 @@ from engines.api.errors import BadInput
 from engines.api.params import GenerateParams, LoraUse
 from studio.flywheel import generate, recall
 from studio.flywheel.train import character as train
+from studio.flywheel.train.checkpoints import keep_at
 from studio.records.image import ImageRecord, Kind
 from studio.records.version import Version
 from studio.store.lora_names import version_lora_name
@@ -81,6 +82,20 @@ def test_pictures_that_differ_in_their_loras_alone_stand_together(
     assert [(each.drawn_by, each.image is None) for each in first.shots] == [("base model", False), ("v1", True)]
 
 
+def test_pictures_of_two_models_do_not_stand_together(
+    world: World, trained: Version, draw: Callable[..., list[ImageRecord]]
+) -> None:
+    """After a change of the generator neither is shown as differing from the other in its LoRAs alone."""
+    base = draw("ohwx a", seed=3)[0]
+    world.picture(Kind.SYNTHETIC, 1, params=base.params, params_kind=base.params_kind, model="former-flux")
+    assert recall.side_by_side(world.desk) == []
+    own = draw("ohwx a", 1, trained.id, seed=3)[0]
+
+    (found,) = recall.side_by_side(world.desk)
+
+    assert [present(shot.image).id for shot in found.shots] == [base.id, own.id]
+
+
 def test_a_strength_draws_another_picture_and_is_told_to_other_programs(
     world: World, trained: Version, draw: Callable[..., list[ImageRecord]]
 ) -> None:
@@ -115,6 +130,41 @@ def test_a_training_sample_names_the_version_that_came_of_it(world: World, train
     found = recall.of_picture(world.desk, sample.id)
     assert found.version == trained.id
     assert "checkpoint" in found.lost[0]
+
+
+def test_a_version_in_the_trash_is_not_chosen(
+    world: World, trained: Version, draw: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    """The one in use takes its place, which is said: of a picture, of its text alone, and of a training's sample."""
+    (image,) = draw("ohwx a", 1, trained.id, seed=5)
+    text = str(Image.open(world.store.path(image.id)).info["parameters"])
+    sample = world.store.select(Kind.PREVIEW)[0]
+    world.finish(train.submit(world.desk, world.train_params(seed=7)))
+    other = world.store.adopt(world.store.versions.all()[-1].id)
+    world.store.trash_version(trained.id)
+
+    for found in (
+        recall.of_picture(world.desk, image.id),
+        recall.of_picture(world.desk, sample.id),
+        recall.of_file(world.desk, foreign(tmp_path / "x.png", text)),
+    ):
+        assert found.version == other.id
+        assert "its version: v1 is in the trash, so the one in use is chosen" in found.lost
+
+
+def test_a_sample_of_a_training_with_two_versions_chooses_the_one_that_is_kept(world: World) -> None:
+    """One of them may have gone into the trash."""
+    job = world.finish(train.submit(world.desk, world.train_params(steps=4, save_every=2, sample_every=2)))
+    keep_at(world.studio, job.id, 2)
+    first, second = world.store.versions.all()
+    world.store.trash_version(second.id)
+
+    found = recall.of_picture(world.desk, world.store.select(Kind.PREVIEW)[0].id)
+
+    assert (found.version, found.lost) == (
+        first.id,
+        (f"the checkpoint that drew it; {first.name} came of that training",),
+    )
 
 
 def test_the_text_of_our_own_pictures_is_read_without_our_chunk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.store import Library
-from studio.store.durable import copy_file, make_folder, write_file, written_aside
+from studio.store.durable import copy_file, disk_refusal, make_folder, write_file, written_aside
 
 
 def test_file_appears_whole(tmp_path: Path) -> None:
@@ -46,6 +47,22 @@ def test_refused_write_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"taken.* could not be written") as error:
         write_file(tmp_path / "taken" / "file", b"x")
     assert "Free some space" in error.value.hint
+
+
+@pytest.mark.parametrize("over", [FileNotFoundError(errno.ENOENT, "raw words", "/a/part"), OSError("raw words")])
+def test_a_full_disk_is_found_behind_another_error_of_the_system(tmp_path: Path, over: OSError) -> None:
+    """An error that says nothing of the disk may have been caused by one that does."""
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "raw words", str(tmp_path / "file"))
+        except OSError as cause:
+            raise over from cause
+    except OSError as error:
+        found = disk_refusal(error, tmp_path)
+
+    assert found is not None
+    assert (found.code, str(tmp_path / "file") in found.cause) == ("disk_full", True)
+    assert disk_refusal(FileNotFoundError(errno.ENOENT, "raw words", "/a/part"), tmp_path) is None
 
 
 def test_make_folder_is_idempotent(tmp_path: Path) -> None:

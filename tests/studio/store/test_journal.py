@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.api.errors import BadInput, UserError
+from studio.store.durable import Disk
 from studio.store.journal import CorruptLine, Journal, Op, Tables, apply, decode, encode, read_lines
 from tests.studio.full_disk import disk_of
 
@@ -210,13 +213,69 @@ def test_full_disk_takes_back_the_commit(tmp_path: Path) -> None:
     journal.append([("images", "a", {})])
     with disk_of(journal.size + 100), pytest.raises(UserError, match="could not be written"):
         journal.append([("images", "lost", {"text": "x" * 200})])
-    assert (tmp_path / "flenwheel.journal").stat().st_size == journal.size + 100
+    assert (tmp_path / "flenwheel.journal").stat().st_size == journal.size
     journal.append([("images", "b", {})])
     assert (tmp_path / "flenwheel.journal").stat().st_size == journal.size
     journal.close()
     again, tables = opened(tmp_path)
     again.close()
     assert list(tables["images"]) == ["a", "b"]
+
+
+class Failing(Disk):
+    """A disk that fails at the named calls."""
+
+    def __init__(self) -> None:
+        self.fails: tuple[str, ...] = ()
+
+    def sync(self, handle: int) -> None:
+        """Push a file to the disk, or fail."""
+        self._perhaps("sync")
+        super().sync(handle)
+
+    def truncate(self, file: FileIO, size: int) -> None:
+        """Cut a file, or fail."""
+        self._perhaps("truncate")
+        super().truncate(file, size)
+
+    def _perhaps(self, call: str) -> None:
+        if call in self.fails:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def failing(folder: Path) -> tuple[Journal, Failing]:
+    """A journal of one commit, and its disk, which fails when it is told to."""
+    disk = Failing()
+    journal = Journal(folder, schema=1, compact_bytes=1 << 20, disk=disk)
+    journal.load()
+    journal.append([("images", "a", {})])
+    return journal, disk
+
+
+def test_a_whole_line_that_could_not_be_synced_does_not_come_back(tmp_path: Path) -> None:
+    """A commit that failed stays failed, even where the studio ends before the next one."""
+    journal, disk = failing(tmp_path)
+    disk.fails = ("sync",)
+    with pytest.raises(UserError, match="could not be written"):
+        journal.append([("images", "lost", {})])
+    journal.close()
+    again, tables = opened(tmp_path)
+    again.close()
+    assert (again.sequence, list(tables["images"])) == (1, ["a"])
+
+
+def test_a_line_that_could_not_be_cut_off_is_cut_off_by_the_next_commit(tmp_path: Path) -> None:
+    """The rest of a longer failed line never follows a shorter one."""
+    journal, disk = failing(tmp_path)
+    disk.fails = ("sync", "truncate")
+    with pytest.raises(UserError, match="could not be written"):
+        journal.append([("images", "lost", {"text": "x" * 200})])
+    disk.fails = ()
+    journal.append([("images", "b", {})])
+    journal.close()
+    again, tables = opened(tmp_path)
+    again.close()
+    assert (again.sequence, list(tables["images"])) == (2, ["a", "b"])
 
 
 def test_closed_journal_refuses(tmp_path: Path) -> None:

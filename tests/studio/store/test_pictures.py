@@ -244,3 +244,13 @@ def test_an_upload_is_a_file_of_bounded_size(tmp_path: Path) -> None:
             open_upload(tmp_path / missing)
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "fine.png")
     assert open_upload(tmp_path / "fine.png").getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_a_mask_that_was_cut_short_is_written_again(pictures: Pictures) -> None:
+    """A file of another length than its content is replaced when the same mask comes again, as a picture's is."""
+    mask = Image.new("L", (40, 30), 255)
+    file = pictures.keep_mask(mask, mask.size)
+    pictures.path(file).write_bytes(b"cut")
+
+    assert pictures.keep_mask(mask, mask.size) == file
+    assert pictures.trouble(file) is None

@@ -211,6 +211,32 @@ def test_correction_can_be_undone_and_redone(store: Store, source: str) -> None:
     assert not store.images.get(again.result).trashed
 
 
+def test_a_correction_made_again_after_its_file_was_deleted_can_be_undone(store: Store, source: str) -> None:
+    """A correction that comes back from the emptied trash goes there again with its verdict, and teaches no longer."""
+    wrong = edited(store, source)
+    mended = store.correct(wrong, picture(200), reviewer="ada").result
+    store.undo()
+    store.discard([mended])
+    assert store.correct(wrong, picture(200), reviewer="ada").result == mended
+
+    store.undo()
+
+    assert store.images.get(mended).trashed
+    assert store.triplets.all() == []
+
+
+def test_a_correction_that_stood_before_stays_when_the_same_one_is_undone(store: Store, source: str) -> None:
+    """The second verdict brought no picture, so its undo takes none away."""
+    wrong = edited(store, source)
+    mended = store.correct(wrong, picture(200), reviewer="ada").result
+    store.correct(wrong, picture(200), reviewer="ada")
+
+    store.undo()
+
+    assert not store.images.get(mended).trashed
+    assert [triplet.id for triplet in store.triplets.all()] == [mended]
+
+
 def test_only_edits_can_be_corrected(store: Store, source: str) -> None:
     """A picture that no edit made is refused before any file is written."""
     with pytest.raises(BadInput, match="not made by an edit"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,24 @@ def test_what_is_dropped_with_its_folder_counts_once(world: World, tmp_path: Pat
     with pytest.raises(BadInput, match="3 files fit"):
         (folder / "3.png").write_bytes(photo(3))
         demand_room([folder], tmp_path / "home", limits, tmp_path)
+
+
+def test_zips_count_as_what_they_unpack_to(tmp_path: Path) -> None:
+    """Together they stay within the limits of one import; one that is beyond them by itself is refused alone."""
+    for name, count in (("a", 2), ("b", 2), ("large", 5)):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("folder/", b"")
+            for n in range(count):
+                archive.writestr(f"{n}.png", bytes(500))
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    one, two, large, broken = (tmp_path / f"{name}.zip" for name in ("a", "b", "large", "broken"))
+    home = tmp_path / "home"
+    for limits in (Limits(files=4), Limits(total_bytes=2000)):
+        demand_room([one, two], home, limits, tmp_path)
+        demand_room([one, large], home, limits, tmp_path)
+    with pytest.raises(BadInput, match=r"in 4 files; at most .* and 3 files fit"):
+        demand_room([one, two], home, Limits(files=3), tmp_path)
+    with pytest.raises(BadInput, match=r"in 3 files; at most .* and 2 files fit"):
+        demand_room([one, broken], home, Limits(files=2), tmp_path)
+    with pytest.raises(BadInput, match="in 4 files; at most"):
+        demand_room([one, two], home, Limits(total_bytes=1999), tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from engines.api.errors import BadInput
+from engines.api.errors import BadInput, NotFound
 from studio.flywheel.enrich import area
 from studio.flywheel.enrich import edits as enrich
 from studio.records.image import Kind, Verdict
@@ -64,4 +64,35 @@ def test_a_row_names_no_file_of_its_own(world: World) -> None:
     image = world.picture(Kind.ENRICHED, 50, parent=world.sources[0])
     for mends, file in ((image, "../../secret.png"), (image, "images/x.png"), ("", "masks/ab/abcd.png")):
         with pytest.raises(BadInput, match="stored mask"):
-            enrich.submit(world.desk, [PlanRow(**{**row.to_json(), "mends": mends, "area": file})])
+            enrich.submit(world.desk, [row.replace(mends=mends, area=file)])
+
+
+def test_an_area_is_looked_at_before_it_is_queued(world: World) -> None:
+    """A mask that is missing or has another size, and a result whose file is gone, cost no time of the editor."""
+    (row,) = enrich.plan(world.desk, limit=1).rows
+    image = world.picture(Kind.ENRICHED, 50, parent=world.sources[0])
+    mask = world.store.keep_area(image, Image.new("L", (64, 64), 255))
+    other = world.store.add_image(Image.new("RGB", (32, 64)), kind=Kind.ENRICHED).id
+    with pytest.raises(NotFound, match=r"rows\[0\]: .*masks/ab/abcd\.png is missing"):
+        enrich.submit(world.desk, [row.replace(mends=image, area="masks/ab/abcd.png")])
+    with pytest.raises(BadInput, match=r"rows\[0\]: The area is 64×64, the result that the row mends 32×64"):
+        enrich.submit(world.desk, [row.replace(mends=other, area=mask)])
+    world.store.path(image).unlink()
+    with pytest.raises(NotFound, match="is missing"):
+        enrich.submit(world.desk, [row.replace(mends=image, area=mask)])
+    assert world.studio.jobs.list() == []
+
+
+def test_two_areas_of_one_edit_are_two_rows_of_a_resumed_job(world: World) -> None:
+    """Source, words and seed are the same; the one that is done does not stand for the other."""
+    world.finish(enrich.submit(world.desk, enrich.plan(world.desk, limit=1).rows))
+    (wrong,) = world.store.select(Kind.ENRICHED)
+    boxes = ((0, 0, 20, 20), (40, 40, 60, 60))
+    areas = [world.store.keep_area(wrong.id, painted((wrong.width, wrong.height), box)) for box in boxes]
+    row = PlanRow(source=wrong.parent, params={**wrong.params, "instruction": "other words"}, mends=wrong.id)
+    job = enrich.submit(world.desk, [row.replace(area=area) for area in areas])
+    world.cancel_when(job, lambda job: len(job.artifacts.images or ()) == 1)
+
+    done = world.finish(world.studio.jobs.resume(job.id))
+
+    assert [world.store.images.get(image).area for image in done.artifacts.images or ()] == areas

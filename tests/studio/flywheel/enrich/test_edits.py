@@ -223,6 +223,14 @@ def test_a_second_try_before_the_first_is_drawn_has_another_seed(world: World) -
     assert len(seeds) == 2 and EditParams.kept(world.store.images.get(first).params).seed not in seeds
 
 
+def test_a_retry_of_an_edit_without_a_model_repeats_no_seed_that_waits(world: World) -> None:
+    """Old records name no editor; the character's is asked, so what waits for it counts."""
+    (old,) = world.review(approved=1)
+    tries = [EnrichPayload.of(enrich.retry(world.desk, old, {})) for _ in range(2)]
+    assert {each.model for each in tries} == {"fake-edit"}
+    assert [EditParams.kept(each.rows[0].params).seed for each in tries] == [1, 2]
+
+
 def test_without_the_scorers_weights_edits_are_made_unscored(world: World) -> None:
     """Missing weights of the scorer cost the scores, not the pictures."""
     world.studio.library.update(world.id, scorer="far-away")

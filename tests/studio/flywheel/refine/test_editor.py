@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from engines.api.errors import BadInput
-from engines.api.params import EditParams
+from engines.api.params import EditParams, TrainParams
 from engines.api.protocols import EditItem
 from engines.training import runfile
 from studio.api.api import Api
 from studio.flywheel.refine import editor as refine
+from studio.judging.gallery import score_images
+from studio.judging.statistics import median
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import JobState
@@ -77,6 +79,23 @@ def test_with_too_few_originals_no_edit_is_known_to_have_kept_the_person(world: 
         assert {axes["identity"] for axes in side.outcomes} == {"unknown"}
         assert side.accepted in (None, 0.0)
     assert (edits.better, edits.worse, edits.p) == (0, 0, 1.0)
+
+
+def test_a_second_training_measures_its_edits_before_by_the_scorer_of_now(world: World) -> None:
+    """Without a new LoRA the same pictures are drawn again; their likeness is measured anew, not remembered."""
+    world.studio.library.update(world.id, scorer="far-away")
+    first = _trained(world)
+    world.studio.library.update(world.id, scorer="fake-identity")
+    world.finish(refine.submit(world.desk, world.studio.registry.spec("fake-edit").params(TrainParams, seed=7)))
+
+    second = world.store.versions.all()[-1]
+
+    one, two = (present(each.metrics.edits) for each in (first, second))
+    assert [pair.before for pair in one.pairs] == [pair.before for pair in two.pairs] != []
+    fresh = score_images(world.desk, [pair.before for pair in two.pairs])
+    known = [value for value in fresh.values() if value is not None]
+    assert one.before.identity_median is None
+    assert two.before.identity_median == round(median(known), 4)
 
 
 def _as_an_older_studio(world: World, version: Version, created: str, *sides: Sequence[Mapping[str, str]]) -> Version:
