@@ -117,7 +117,6 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         ctx.step(params.steps, params.steps, "trained already")
         ctx.keep(checkpoints=tuple(checkpoints))
         return make_version(ctx.workplace, ctx.job.id, checkpoints)
-    _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
     trainer = ctx.workplace.trainer(asked.model)
     passes = sum((each.params if isinstance(each, EditItem) else each).steps for each in run.previews)
     ctx.expect(Breaks(params.sample_every, passes))
@@ -126,13 +125,14 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
             # Only the trainer's on_step may raise Cancelled, because the trainer then saves a checkpoint first.
             for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
-    except Cancelled:
+    except Cancelled as stop:
         saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
         ctx.keep(checkpoints=tuple(saved))
-        if saved and _keep_file(ctx.store, ctx.job.id).exists():
+        mark = _keep_file(ctx.store, ctx.job.id)
+        if saved and mark.is_file() and mark.read_text() == ctx.job.started:
             make_version(ctx.workplace, ctx.job.id, saved)
-        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
-        raise
+        told = f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there"
+        raise Cancelled(told) from stop
     saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
     ctx.keep(checkpoints=tuple(saved))
     return make_version(ctx.workplace, ctx.job.id, saved)
@@ -155,7 +155,7 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
     if job.state is JobState.RUNNING:
-        _keep_file(store, job_id).touch()
+        durable.write_file(_keep_file(store, job_id), job.started.encode())  # an earlier start's mark counts no more
         workplace.jobs.cancel(job_id)
         return None
     if job.state is JobState.QUEUED:

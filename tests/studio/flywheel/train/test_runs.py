@@ -18,6 +18,7 @@ from studio.records.dataset import Entry, Role, real_share
 from studio.records.image import Kind
 from studio.records.job import Job, JobState
 from studio.records.version import VersionState
+from studio.workplace.context import Context
 from tests.studio.conftest import World, present
 
 
@@ -78,6 +79,31 @@ def test_keeping_a_running_training_stops_it_with_a_version(world: World) -> Non
     assert kept.metrics.steps == 6
     world.finish(world.studio.jobs.resume(job.id))
     assert [version.metrics.steps for version in world.store.versions.all()] == [6, 20]
+
+
+def test_keeping_counts_from_the_first_moment_of_a_run(world: World) -> None:
+    """Pressed before a resumed training has prepared anything, it makes the version; an earlier run's wish does not."""
+    job = world.cancel_at(train.submit(world.desk), step=7)
+
+    def keeps(ctx: Context) -> None:
+        runs.keep(world.studio, ctx.job.id)
+        train.run(ctx)
+
+    world.reopen(train=keeps)
+    world.finish(world.studio.jobs.resume(job.id), JobState.CANCELLED)
+    assert [version.metrics.steps for version in world.store.versions.all()] == [6]
+
+    world.reopen()
+    world.studio.jobs.resume(job.id)
+    world.cancel_at(job, step=9)
+    assert [version.metrics.steps for version in world.store.versions.all()] == [6]
+
+
+def test_a_stopped_training_says_where_it_goes_on(world: World) -> None:
+    """The cancelled job's last words are the step it reached and the button that resumes it."""
+    job = world.cancel_at(train.submit(world.desk), step=7)
+
+    assert job.message == "stopped at step 6 of 20; “Resume from step 6” takes it up there"
 
 
 def test_another_size_has_a_peak_of_its_own(world: World) -> None:
