@@ -126,6 +126,8 @@ def submit(
     returns the first job. Raises: BadInput without triplets, for parameters that no training can have or a model that
     is no editor; NotFound for an unknown model or a missing picture; ModelMissing.
     """
+    if known := desk.workplace.jobs.known("refine", desk.id, key):
+        return known
     store = desk.store
     name = model or store.character.editor
     settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()

@@ -131,6 +131,8 @@ def submit(
     model that is no generator, or a start version that cannot be continued; NotFound for an unknown model or version;
     ModelMissing where the model's weights are not on this machine.
     """
+    if known := desk.workplace.jobs.known("train", desk.id, key):
+        return known
     store = desk.store
     name = model or store.character.generator
     settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from engines.api.errors import BadInput
-from engines.api.params import EditParams
+from engines.api.params import EditParams, TrainParams
 from engines.api.protocols import EditItem
 from engines.training import runfile
 from studio.api.api import Api
@@ -59,6 +59,19 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world: World
     assert {world.store.images.get(pair.after).version for pair in edits.pairs} == {version.id}
     assert 0 <= present(edits.before.accepted) <= 1
     assert 0 <= edits.p <= 1
+
+
+def test_the_same_key_leaves_the_first_training_as_it_is(world: World) -> None:
+    """Submitted again with other parameters, it is answered as it was, and its run file stays."""
+    world.review(approved=2)
+    params = world.studio.registry.spec("fake-edit").params(TrainParams, steps=3)
+    job = world.finish(refine.submit(world.desk, params, key="k"))
+    file = world.store.run_dir(job.id) / runfile.RUN
+    file.unlink()
+
+    assert refine.submit(world.desk, params.replace(steps=4), key="k") == job
+
+    assert not file.exists()
 
 
 def _trained(world: World, originals: int = 4) -> Version:

@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from engines.api.errors import BadInput
+from engines.training import runfile
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.records.dataset import Role
@@ -151,6 +152,19 @@ def test_a_run_becomes_the_first_version(world: World) -> None:
     assert version.metrics.steps == 20
     assert version.metrics.real_share == 1.0
     assert len(world.store.datasets.get(version.dataset).entries) == 4
+
+
+def test_the_same_key_leaves_the_first_training_as_it_is(world: World) -> None:
+    """Submitted again with other parameters, it is answered as it was: nothing is stored, nothing is checked."""
+    job = world.finish(train.submit(world.desk, world.train_params(steps=3), key="k"))
+    file = world.store.run_dir(job.id) / runfile.RUN
+    file.unlink()
+    frozen = len(world.store.datasets)
+    world.picture(Kind.SOURCE, 9, caption="")
+
+    assert train.submit(world.desk, world.train_params(steps=4, seed=2), key="k") == job
+
+    assert (file.exists(), len(world.store.datasets)) == (False, frozen)
 
 
 def test_later_versions_are_candidates_of_the_adopted_one(world: World) -> None:
