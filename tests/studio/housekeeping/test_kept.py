@@ -31,7 +31,7 @@ def test_the_most_that_is_offered_is_taken(tmp_path: Path) -> None:
     settings = Settings(data_root=tmp_path / "home", assets=tmp_path / "assets", device="fake")
     card = FakeDevice(int(23.98 * (1 << 30)))
     with open_workplace(settings, registry=fake_registry(tmp_path, tmp_path), device=card) as studio:
-        with pytest.raises(BadInput, match="Give 4 to 23.9 GiB"):
+        with pytest.raises(BadInput, match=r"Give 4 to 23\.9 GiB"):
             kept.set_budget(studio, 24.0)
         kept.set_budget(studio, 23.9)
         assert kept.budget_gib(studio) == pytest.approx(23.9)
