@@ -97,8 +97,9 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     """Runs a training job to its last step, from its latest checkpoint if there is one; returns its LoRA version.
 
     `previews` are drawn at intervals. Steps that were trained outside the studio, in the job's folder, are taken over.
-    Where the last step is reached already, nothing is trained, and only missing previews are drawn. A cancelled
-    training saves a checkpoint from which the job can resume; where the user called `keep`, it also becomes a version.
+    Where the last step is reached already, nothing is trained: its version is returned if it was kept, else missing
+    previews are drawn first. A cancelled training saves a checkpoint from which the job can resume; where the user
+    called `keep`, it also becomes a version.
 
     Raises: Cancelled, OutOfMemory, NotFound for a missing file, BadInput where the training left no checkpoint.
     """
@@ -180,8 +181,8 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
             f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
         )
     store, asked = workplace.store(job.character), TrainPayload.of(job)
-    run_folder.train_items(store, store.datasets.get(asked.dataset))  # raises for missing files
     params = TrainParams.kept(asked.params).replace(steps=steps).checked()
+    run_folder.train_items(store, store.datasets.get(asked.dataset), params)  # raises for missing files
     longer = workplace.jobs.extend(job_id, asked.replace(params=params.to_json()), steps)
     run_folder.ask_for(store.run_dir(job_id), params)
     return longer

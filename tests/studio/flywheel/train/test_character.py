@@ -78,6 +78,21 @@ def test_what_is_left_out_is_told_before_the_card_is_taken(world: World) -> None
     assert (len(best.entries), len(every.entries)) == (8, 10)
 
 
+def test_a_scene_without_its_file_counts_as_missing_only_where_it_would_teach(world: World) -> None:
+    """It is not one of the scenes that are spared, and where no scene is to teach it is not said to be left out."""
+    drawn = [world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD) for n in range(6)]
+    world.store.path(drawn[0]).unlink()
+    told = {
+        scenes: {check.label: check.hint for check in train.preflight(world.desk, scenes=scenes).checks}
+        for scenes in train.SCENES
+    }
+    missing = "every picture's file can be read"
+
+    assert "the best 4 of 5 approved scenes teach" in told["best"] and missing in told["best"]
+    assert not any("scenes teach" in label for label in told["all"]) and missing in told["all"]
+    assert "none of 5 approved scenes teach" in told["none"] and missing not in told["none"]
+
+
 def test_a_training_goes_on_from_a_version(world: World) -> None:
     """What that version has learned is there from the first step; a version of another model is refused."""
     world.finish(train.submit(world.desk))

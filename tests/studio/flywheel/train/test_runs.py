@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput, Busy, UserError
+from engines.api.params import TrainParams
 from engines.api.protocols import EditItem, TrainItem
 from engines.training import runfile
 from studio.flywheel.curate import captions
@@ -31,7 +32,7 @@ def test_an_entry_that_counts_thrice_is_there_thrice(world: World) -> None:
     one, two = world.sources[:2]
     frozen = world.store.freeze(Role.CHARACTER, [_entry(one, repeats=3), _entry(two, references=(one,))])
 
-    items = run_folder.train_items(world.store, frozen)
+    items = run_folder.train_items(world.store, frozen, TrainParams())
 
     assert [item.image for item in items] == [world.store.path(one)] * 3 + [world.store.path(two)]
     assert items[-1].references == (world.store.path(one),)
@@ -42,7 +43,7 @@ def test_an_entry_without_words_is_refused(world: World) -> None:
     frozen = world.store.freeze(Role.CHARACTER, [_entry(world.sources[0], caption=" ")])
 
     with pytest.raises(BadInput, match=world.sources[0]):
-        run_folder.train_items(world.store, frozen)
+        run_folder.train_items(world.store, frozen, TrainParams())
 
 
 def test_the_real_share_counts_repeats(world: World) -> None:
