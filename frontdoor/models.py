@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.catalogue.hub import gate_steps
 from engines.catalogue.registry import Registry
-from studio.housekeeping.models import ROLES, presence
+from studio.housekeeping.models import ROLES, page_of, presence
 
 _HEADS = ("model", "role", "state", "quantised", "gate", "licence")
 
@@ -19,9 +19,10 @@ def table(registry: Registry, *, token: bool) -> str:
     rows, remedies = [_HEADS], [""]
     for spec in (spec for role in ROLES for spec in registry.role(role) if not spec.toy):
         found = presence(registry, spec)
-        gate = "" if not spec.gated else "gated, token found" if token else "gated, NO TOKEN"
+        gated = spec.gated and bool(page_of(spec))
+        gate = "" if not gated else "gated, token found" if token else "gated, NO TOKEN"
         rows.append((spec.name, spec.role, found.state, ", ".join(found.forms) or "-", gate, spec.licence))
-        steps = f"{gate_steps(spec.source)} Then: " if found.remedy and spec.gated and not token else ""
+        steps = f"{gate_steps(spec.source)} Then: " if found.remedy and gated and not token else ""
         remedies.append(steps + found.remedy)
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines: list[str] = []

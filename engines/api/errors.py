@@ -107,7 +107,10 @@ class RanOut(OutOfMemory):
 
 
 class Cancelled(BaseException):
-    """Stops a running job because the user asked for it; it is no error, and `except Exception` does not catch it."""
+    """Stops a running job because the user asked for it; it is no error, and `except Exception` does not catch it.
+
+    Its text, if there is one, tells the user where the job stopped.
+    """
 
 
 _FULL = {

@@ -73,6 +73,10 @@ class Registry:
         elsewhere = Path(rest).expanduser() if scheme == "folder" else cached_snapshot(spec.source)
         if elsewhere and is_whole(elsewhere):
             return elsewhere
+        if scheme == "folder":
+            raise ModelMissing(
+                f"{spec.name} is not on this machine.", f"Put its diffusers-layout folder at {elsewhere}."
+            )
         state = "is only partly on this machine" if is_pulling(home) else "is not on this machine"
         remedy = f"python launch.py pull {spec.name}"
         if spec.gated:

@@ -141,8 +141,8 @@ def sizes(spec: ModelSpec) -> list[tuple[str, int, int]]:
 def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
     """Returns (memory check, predicted seconds) for drawing the items; draws nothing.
 
-    The seconds follow from the model's newest finished drawing job; they are None without such a job. `version` "" is
-    the base model. Raises: NotFound, BadInput for a version of the editor.
+    The seconds follow from the model's newest finished drawing job; they are None without such a job or without items.
+    `version` "" is the base model. Raises: NotFound, BadInput for a version of the editor.
     """
     spec = model_spec(desk, version)
     try:
@@ -168,7 +168,7 @@ def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
     """Returns the key of the measured memory peak: one for each model and each size of the largest picture."""
-    largest = max(items, key=lambda item: item.width * item.height)
+    largest = max(items, key=lambda item: item.width * item.height, default=GenerateParams())
     return f"generate|{model}|{largest.width}x{largest.height}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import shutil
 import zlib
@@ -22,7 +23,7 @@ from studio.housekeeping.disk import demand_idle
 from studio.housekeeping.models import free_bytes
 from studio.records.base import Part
 from studio.records.character import Character
-from studio.records.job import BYTES, Job, JobState
+from studio.records.job import BYTES, Job, JobState, is_id
 from studio.records.payload import BackupPayload
 from studio.store import Store
 from studio.store.durable import disk_error, make_folder, written_aside
@@ -40,6 +41,8 @@ _BLOCK = 4 << 20
 _SPARE = 64 << 20
 _MOST_MANIFEST = 256 << 20
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+# A RuntimeError says that an entry is encrypted, or compressed in a way that Python cannot read.
+_UNREADABLE = (BadZipFile, EOFError, RuntimeError, lzma.LZMAError, zlib.error)
 _REMEDY = "Copy the file again from where it was made, or make a new backup there."
 
 
@@ -207,8 +210,8 @@ def _unpack(ctx: Context, archive: ZipFile, found: Manifest, draft: Path) -> Non
         try:
             with archive.open(note.path) as reader, written_aside(target) as writer:
                 copied = _copied(reader, writer.write, note.path, tell)
-        except (BadZipFile, zlib.error) as error:
-            raise BadInput(f"The backup is damaged: {note.path} cannot be read.", _REMEDY) from error
+        except _UNREADABLE as error:
+            raise BadInput(f"The backup is damaged: {note.path} cannot be read: {error}.", _REMEDY) from error
         if copied != note:
             raise BadInput(f"The backup is damaged: {note.path} is not what was written.", _REMEDY)
         done += note.nbytes
@@ -239,14 +242,14 @@ def _with_new_ids(workplace: Workplace, found: Manifest, draft: Path) -> list[Jo
 def opened(path: Path) -> Iterator[tuple[ZipFile, Manifest]]:
     """Opens a backup and yields its zip file and its manifest.
 
-    All paths in the manifest are checked to lie inside a character's folder. Raises: NotFound; BadInput for a file that
-    is no backup, a damaged one, or one written by a newer version of the studio.
+    All paths in the manifest are checked to lie inside a character's folder, and all jobs to have ended. Raises:
+    NotFound; BadInput for a file that is no backup, a damaged one, or one written by a newer version of the studio.
     """
     try:
         if not path.is_file():
             raise NotFound(f"There is no file {path!s:.200}.", "Give the zip file of a backup.")
         archive = ZipFile(path)
-    except (BadZipFile, OSError, ValueError) as error:  # OSError: also of a name that no file can have
+    except (*_UNREADABLE, OSError, ValueError) as error:  # OSError: also of a name that no file can have
         raise BadInput(f"The file {path.name:.80} is no zip file, or a damaged one.", _REMEDY) from error
     with archive:
         yield archive, _manifest(archive, path.name)
@@ -260,13 +263,15 @@ def _manifest(archive: ZipFile, name: str) -> Manifest:
         told = json.loads(archive.read(MANIFEST))
         newer = told["format"] > _FORMAT
         found = Manifest.from_json(told)
-    except (BadZipFile, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (*_UNREADABLE, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"The manifest of {name} cannot be read: {error}.", _REMEDY) from error
     if newer:
         raise BadInput(f"{name} was written by a newer FLENwheel.", "Update this one.")
     paths = [each.path for each in found.files]
     if not _ID.fullmatch(found.character.id) or DATABASE_FILES[0] not in paths or len(set(paths)) != len(paths):
         raise BadInput(f"{name} is no backup of a character, or a damaged one.", _REMEDY)
+    if bad := [job for job in found.jobs if job.state not in _ENDED or not (is_id(job.id) and is_id(job.kind))]:
+        raise BadInput(f"{name} names a job that no backup holds: {bad[0].id!r:.80} is {bad[0].state}.", _REMEDY)
     for each in found.files:
         parts = PurePosixPath(each.path).parts
         outside = each.path.startswith("/") or "\\" in each.path or ":" in each.path or ".." in parts

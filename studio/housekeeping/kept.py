@@ -16,15 +16,16 @@ def budget_gib(workplace: Workplace) -> float:
 
 
 def set_budget(workplace: Workplace, gib: float | None) -> None:
-    """Sets the GPU memory in GiB that the studio may use, and stores it for later starts.
+    """Sets the GPU memory in GiB that the studio may use, and stores it for later starts with a GPU.
 
-    Raises: BadInput for None, for too little, and for more than the device has.
+    A start on the CPU takes the machine's memory instead. Raises: BadInput for None, for too little, and for more than
+    the device has.
     """
     most = workplace.gpu.raw_device.total_bytes() / _GIB
     if gib is None or not LEAST_BUDGET_GIB <= gib <= most:
         raise BadInput(
             f"The memory budget cannot be {'empty' if gib is None else f'{gib:g} GiB'}.",
-            f"Give {LEAST_BUDGET_GIB:g} to {most:.1f} GiB; leave a little for the screen.",
+            f"Give {LEAST_BUDGET_GIB:g} to {int(most * 10) / 10} GiB; leave a little for the screen.",
         )
     workplace.library.set_setting(BUDGET_SETTING, float(gib))
     workplace.gpu.set_budget(int(gib * _GIB))

@@ -92,8 +92,8 @@ def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
             yield Finding(name, "not installed", ok=False, **_ANEW)
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     sound = done.returncode == 0
-    found = (done.stdout or done.stderr).strip().splitlines()[0]
-    yield Finding("conflicts", found, ok=sound, **({} if sound else _ANEW))
+    said = (done.stdout or done.stderr).strip() or ("none found" if sound else "some found")  # pip may be set quiet
+    yield Finding("conflicts", said.splitlines()[0], ok=sound, **({} if sound else _ANEW))
 
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:

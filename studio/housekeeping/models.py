@@ -56,7 +56,7 @@ class Presence:
 def presence(registry: Registry, spec: ModelSpec) -> Presence:
     """Returns how much of a model is on this machine, in its own folder or in the Hugging Face cache."""
     home = registry.home(spec)
-    pull = f"python launch.py pull {spec.name}"
+    pull, given = f"python launch.py pull {spec.name}", spec.source.startswith(GIVEN)
     if spec.source.startswith(EMBEDDED):
         return Presence("embedded", here=Here.EMBEDDED)
     if spec.source.startswith(OWN):
@@ -69,15 +69,15 @@ def presence(registry: Registry, spec: ModelSpec) -> Presence:
         return Presence(f"partly, {_gib(left)} missing", tuple(held_forms(home)), pull, Here.PARTLY, left)
     try:
         folder = registry.folder(spec)
-    except ModelMissing:
-        return _in_cache(spec, pull)
+    except ModelMissing as error:
+        return Presence("not here", (), error.hint, Here.MISSING) if given else _in_cache(spec, pull)
     state = "ready"
     if folder != home:
         user = Path(os.path.expanduser("~"))  # noqa: PTH111 - never raises, also for a user without a home folder
         state = f"found in {f'~/{folder.relative_to(user)}' if folder.is_relative_to(user) else folder}"
     forms = tuple(held_forms(folder))
     if any(spec.options.get(form) for form in ("nf4", "int8")) and not forms:
-        remedy = f"{pull}   (quantises it once; otherwise every start quantises it again)"
+        remedy = "" if given else f"{pull}   (quantises it once; otherwise every start quantises it again)"
         return Presence(state, remedy=remedy, here=Here.RAW)
     return Presence(state, forms)
 

@@ -68,14 +68,15 @@ def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: st
     now = model(workplace, name)
     if now.job is not None and now.running:
         return now.job
-    forms = now.presence.forms
-    held = form in forms or not any(each in spec.options for each in QUANTISED) or (form == FULL_WIDTH and not forms)
+    forms, quantisable = now.presence.forms, any(each in spec.options for each in QUANTISED)
+    held = form in forms or not quantisable or (form == FULL_WIDTH and not forms)
     if now.presence.here is Here.READY and place is None and held:
         raise BadInput(f"{name} is here already.", f"It is in {now.folder}.")
     if place is None and (steps := gate(spec, workplace.hub)):
         raise ModelGated(f"{name} is gated ({spec.licence}), and this machine has no token.", steps)
-    need = now.presence.missing + int(_SHARE * now.presence.missing) + _SPARE
-    if now.presence.missing and need > now.free:
+    more = _SHARE if quantisable and form != FULL_WIDTH else 0.0
+    need = int((1 + more) * now.presence.missing) + _SPARE
+    if place is None and now.presence.missing and need > now.free:  # what is given is measured by the job itself
         raise DiskFull(
             f"{name} needs about {need / _SPARE:.0f} GiB at {now.folder.parent}, and {now.free / _SPARE:.0f} GiB are "
             "free.",

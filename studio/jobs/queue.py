@@ -121,13 +121,7 @@ class Jobs:
         demand_text("The job", asked)
         demand_text("The key", key)
         with self._wake:
-            same = (
-                job
-                for job in self._jobs.values()
-                if key and (job.kind, job.character, job.key) == (kind, character_id, key)
-            )
-            known = next(same, None)
-            if known is not None:
+            if known := self.known(kind, character_id, key):
                 return known
             job = Job(
                 id=f"{kind}-{secrets.token_hex(5)}",
@@ -148,6 +142,12 @@ class Jobs:
         if here:
             self._run(job)
         return self.get(job.id)
+
+    def known(self, kind: str, character_id: str, key: str) -> Job | None:
+        """Returns the job of one kind and character that was submitted with a non-empty `key`; None without one."""
+        with self._wake:
+            same = (each for each in self._jobs.values() if (each.kind, each.character) == (kind, character_id))
+            return next((each for each in same if key and each.key == key), None)
 
     def cancel(self, job_id: str) -> Job:
         """Cancels a job and returns it: a running one ends after its present step. Raises: NotFound."""
@@ -267,8 +267,8 @@ class Jobs:
             self._persist(job)
             done = self.get(job.id)
             end = _End(JobState.DONE, message=done.summary() or None)
-        except Cancelled:
-            end = self._stopped(job)
+        except Cancelled as stop:
+            end = self._stopped(job, str(stop) or None)
         except UserError as error:
             refused = isinstance(error, DiskFull | NotAllowed) and self.stopping(job.id)
             end = self._stopped(job) if refused else _failed(job, error)
@@ -282,10 +282,10 @@ class Jobs:
         finally:
             self._end(job.id, end)
 
-    def _stopped(self, job: Job) -> _End:
+    def _stopped(self, job: Job, words: str | None = None) -> _End:
         """Returns the end of a job that was asked to stop: interrupted when the studio closes, else cancelled."""
         closing = self._closing and job.id not in self._cancelling
-        return _End(JobState.INTERRUPTED if closing else JobState.CANCELLED)
+        return _End(JobState.INTERRUPTED if closing else JobState.CANCELLED, message=words)
 
     def _bug(self, error: BaseException) -> _End:
         told = JobError(code="bug", message=mended(f"{type(error).__name__}: {error}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -144,6 +145,7 @@ WITHOUT_WORDS: Final[Mapping[Without, str]] = {
     Without.AGAIN: "drawn again",
 }
 CANCELLING = "cancelling"  # the message of a cancelled job until it ends
+_ID = re.compile(r"[\w-]+", re.ASCII)
 _NAMED = 3  # the number of pictures that a summary names
 
 
@@ -207,3 +209,8 @@ class Job(Record):
                 of = f" of {self.total}" if self.total and what is not Without.NOT_COMPARED else ""
                 words.append(f"{sum(one.items for one in found)}{of} {done}: {each}{more}")
         return f"done, {'. '.join(words)}" if words else ""
+
+
+def is_id(text: str) -> bool:
+    """Returns whether a text can be the id of a job: letters, digits, _ and -, so that it can name a folder."""
+    return _ID.fullmatch(text) is not None

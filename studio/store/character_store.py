@@ -5,7 +5,6 @@ the same content is added."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Collection as Among
 from contextlib import AbstractContextManager, suppress
@@ -25,6 +24,7 @@ from studio.records.card import CardRun
 from studio.records.character import Character
 from studio.records.dataset import Dataset, Entry, Role
 from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import is_id
 from studio.records.provenance import Provenance
 from studio.records.review import Decision, Triplet
 from studio.records.version import Version
@@ -345,7 +345,7 @@ class Store:
 
     def run_dir(self, job_id: str) -> Path:
         """Returns the folder for a job's own files; makes it when missing. Raises: BadInput for a malformed id."""
-        if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
+        if not is_id(job_id):
             raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
         return make_folder(self.folder / "runs" / job_id)
 

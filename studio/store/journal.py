@@ -34,7 +34,8 @@ _META = "_meta"
 class CorruptLine(ValueError):
     """Reports that a line of a database's journal does not match its checksum, so that the journal file is damaged.
 
-    An incomplete last line is no damage: a crash during a write leaves one.
+    An incomplete last line is no damage: a crash during a write leaves one. Incomplete is a line without its newline,
+    and one with zero bytes in it, which is how blocks read that never reached the disk.
     """
 
     def __init__(self, number: int) -> None:
@@ -65,8 +66,8 @@ def decode(line: bytes) -> tuple[int, list[Op]] | None:
 def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
     """Returns the commits in a journal's bytes, each as (number, operations), and the number of bytes they take up.
 
-    A last line that is incomplete or does not match its checksum is left out: a crash during a write leaves one.
-    Raises: CorruptLine where any other line does not match its checksum.
+    An incomplete last line is left out: a crash during a write leaves one. Raises: CorruptLine where any other line
+    does not match its checksum.
     """
     *whole, rest = data.split(b"\n")
     commits: list[tuple[int, list[Op]]] = []
@@ -74,7 +75,7 @@ def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
     for number, line in enumerate(whole, start=1):
         commit = decode(line)
         if commit is None:
-            if number == len(whole) and not rest:
+            if number == len(whole) and not rest and b"\0" in line:
                 break
             raise CorruptLine(number)
         commits.append(commit)

@@ -85,3 +85,11 @@ def test_a_folder_of_the_user_is_found(tmp_path: Path) -> None:
     row = replace(next(spec for spec in MODELS if spec.name == "dinov2-small"), source=f"folder:{tmp_path / 'mine'}")
     line, _ = _lines(Registry(tmp_path, tmp_path / "models", [row]), "dinov2-small")
     assert f"found in {tmp_path / 'mine'}" in line
+
+
+def test_a_folder_of_the_user_that_is_gone_is_asked_for(tmp_path: Path) -> None:
+    """Its line names the folder, not the command that fetches from the hub, for it takes no such model."""
+    row = replace(next(spec for spec in MODELS if spec.name == "FLUX.1-dev"), source=f"folder:{tmp_path / 'mine'}")
+    line, remedy = _lines(Registry(tmp_path, tmp_path / "models", [row]), "FLUX.1-dev")
+    assert "not here" in line and "gated" not in line
+    assert remedy == f"   → Put its diffusers-layout folder at {tmp_path / 'mine'}."

@@ -17,13 +17,13 @@ from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
 from engines.wording.drawn import DRAWN
-from studio.open import open_workplace
+from studio.open import RUNNERS, open_workplace
 from studio.records.event import Warned
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
 from studio.settings import Settings
 from studio.store import Library, Store
-from studio.workplace.context import Context
+from studio.workplace.context import Context, Runner
 from studio.workplace.desk import Desk, Workplace
 from tests.studio.jobs.queueing import Bench
 
@@ -153,10 +153,15 @@ class World:
         self.watch(lambda _: ripe(self.studio.jobs.get(job.id)) and self.studio.jobs.cancel(job.id))
         return self.finish_cancelled(job)
 
-    def reopen(self) -> None:
-        """Close the studio and open it again on the same folder, as after a restart."""
+    def reopen(self, **runners: Runner) -> None:
+        """Close the studio and open it again on the same folder, as after a restart; `runners` replace its own."""
         self.studio.close()
-        self.studio = open_workplace(self.studio.settings, registry=self._registry, device=FakeDevice(24 << 30))
+        self.studio = open_workplace(
+            self.studio.settings,
+            registry=self._registry,
+            device=FakeDevice(24 << 30),
+            runners={**RUNNERS, **runners},
+        )
         self.store = self.studio.store(self.id)
 
     def watch(self, each_step: Callable[[int], object]) -> None:

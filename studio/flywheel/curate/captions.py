@@ -240,6 +240,8 @@ def submit_caption(
     character's editor. A second call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and
     BadInput where every caption would stay or the character has no trigger word.
     """
+    if known := desk.workplace.jobs.known("caption", desk.id, key):
+        return known
     store = desk.store
     demand_trigger(store.character)
     chosen = uncaptioned(store) if ids is None else [store.images.get(image) for image in dict.fromkeys(ids)]

@@ -43,6 +43,8 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
     Raises: BadInput without paths, for an import that exceeds the limits or the free disk space, and where a path is
     the studio's own data folder or a folder in it.
     """
+    if known := desk.workplace.jobs.known("import", desk.id, key):
+        return known
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
     limits = limits or Limits()

@@ -126,6 +126,8 @@ def submit(
     returns the first job. Raises: BadInput without triplets, for parameters that no training can have or a model that
     is no editor; NotFound for an unknown model or a missing picture; ModelMissing.
     """
+    if known := desk.workplace.jobs.known("refine", desk.id, key):
+        return known
     store = desk.store
     name = model or store.character.editor
     settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()
@@ -137,7 +139,7 @@ def submit(
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
-    run_folder.train_items(store, frozen)  # raises for missing files before the job is queued
+    run_folder.train_items(store, frozen, settled)  # raises for missing files before the job is queued
     held_out = _held_out(desk)
     previews = _previews(desk, name, held_out)
     desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))

@@ -38,7 +38,7 @@ def look(
     worded = [entry for entry in entries if entry.worded]
     musts = (
         *preflight.something(worded, "edits", "Approve or correct edited pictures in Review.", "Review"),
-        *preflight.mask_files(store, worded),
+        *preflight.mask_files(store, params, worded),
         *preflight.role(desk.workplace, model, Role.EDITOR),
         *preflight.here(desk.workplace, model),
         *preflight.sense(params, ""),

@@ -104,10 +104,14 @@ def preflight(
     told = [_AFTER_HEAD] if phase == "body" and not start else []
     if entries is None:
         store = desk.store
-        drawn, kept = len(_approved(store, _TAUGHT[1], phase)), sum(each.kind is Kind.SYNTHETIC for each in chosen)
-        if kept < drawn:
-            told.append(Check(f"{f'the best {kept}' if kept else 'none'} of {drawn} approved scenes teach", True))
-        told += preflights.files(store, (image.id for image in _candidates(store, phase)))
+        drawn, kept = _approved(store, _TAUGHT[1], phase), sum(each.kind is Kind.SYNTHETIC for each in chosen)
+        there = len(run_folder.usable(store, (image.id for image in drawn)))
+        if kept < there:
+            told.append(Check(f"{f'the best {kept}' if kept else 'none'} of {there} approved scenes teach", True))
+        wanted = (
+            image.id for image in _candidates(store, phase) if scenes != "none" or image.kind is not Kind.SYNTHETIC
+        )
+        told += preflights.files(store, wanted)
     return replace(found, checks=(*found.checks, *told))
 
 
@@ -131,6 +135,8 @@ def submit(
     model that is no generator, or a start version that cannot be continued; NotFound for an unknown model or version;
     ModelMissing where the model's weights are not on this machine.
     """
+    if known := desk.workplace.jobs.known("train", desk.id, key):
+        return known
     store = desk.store
     name = model or store.character.generator
     settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()
@@ -150,7 +156,7 @@ def submit(
     previews = _previews(desk, name)
     desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
     frozen = store.freeze(Role.CHARACTER, chosen)
-    run_folder.train_items(store, frozen)  # raises for missing files before the job is queued
+    run_folder.train_items(store, frozen, settled)  # raises for missing files before the job is queued
     job = desk.workplace.jobs.submit(
         "train",
         desk.id,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
-from engines.api.errors import BadInput, UserError
+from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import TrainParams
 from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
 from engines.api.triggers import says
@@ -38,9 +38,10 @@ class Preflight(Part):
     """Holds the report on whether a training can start: `checks`, the memory check `fit`, predicted time and disk use.
 
     `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
-    is the predicted time, 0 while the model's speed is not known; `timed_by` says whether the speed was measured in a
-    training or in drawing. `entries` are the pictures to train on, `real_share` is the share of originals in them, 0…1.
-    `disk` and `free` are the bytes needed on the disk and free there.
+    is the predicted time of the steps, without previews and class pictures, 0 while the model's speed is not known;
+    `timed_by` says whether the speed was measured in a training or in drawing. `entries` are the pictures to train on,
+    `real_share` is the share of originals in them, 0…1. `disk` and `free` are the bytes needed on the disk and free
+    there.
     """
 
     checks: tuple[Check, ...]
@@ -83,11 +84,12 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
     if start:
         trouble = start_trouble(store.versions.get(start), model, params)
         begun.append(Check(f"can go on from {store.versions.get(start).name}", trouble is None, str(trouble or "")))
+        begun += _refusal("the file of the version to go on from is there", lambda: store.adapter_path(start))
     bare = [entry for entry in entries if not entry.worded]
     musts = (
         *something(entries, "pictures", "Import originals in Curate, or approve pictures in Review.", "Curate"),
         Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.", "Curate"),
-        *mask_files(store, entries),
+        *mask_files(store, params, entries),
         *role(desk.workplace, model, Role.CHARACTER),
         *here(desk.workplace, model),
         *_refusal("the character has a trigger word", lambda: demand_trigger(store.character)),
@@ -195,10 +197,15 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> i
     """Returns the bytes that a training needs on the disk for its checkpoints and its cache of encoded pictures.
 
     `use` holds the bytes of one checkpoint and of one encoded picture. The result includes the checkpoints that are
-    kept, the newest one, one that is being written, and the whole cache, even if parts of it exist already.
+    kept, the newest one, one that is being written, and the whole cache, even if parts of it exist already. In the
+    cache an edit takes room for each picture that it starts from, and the class pictures of prior preservation take it
+    at one size.
     """
     kept = params.steps // params.save_every if params.save_every > 0 else 0
-    return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip) * (1 + len(params.resolutions))
+    pictures = sum(max(1, len(entry.references)) for entry in entries)
+    of_class = params.prior_pictures if params.prior_weight else 0
+    encoded = pictures * (1 + params.flip) * (1 + len(params.resolutions)) + of_class
+    return (kept + 2) * use.checkpoint + encoded * use.item
 
 
 def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry], trigger: str) -> tuple[Fit, DiskUse]:
@@ -225,13 +232,13 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
         yield Check("every picture's file can be read", False, hint, "Curate")
 
 
-def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields a failed check where an entry's mask file is missing, else nothing.
+def mask_files(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
+    """Yields a failed check where the file of a mask that the training uses is missing, else nothing.
 
     A mask marks the part of a picture to learn. Without it the whole picture would be learned, so the training must not
     start.
     """
-    masked = [entry for entry in entries if entry.mask]
+    masked = [entry for entry in entries if entry.mask and params.mask_outside < 1]
     bad = [named(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
         hint = f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it."
@@ -267,10 +274,10 @@ def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
 
 
 def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
-    """Yields a failed check with the error's text where `demand` raises BadInput, else nothing."""
+    """Yields a failed check with the error's text where `demand` raises BadInput or NotFound, else nothing."""
     try:
         demand()
-    except BadInput as error:
+    except (BadInput, NotFound) as error:
         yield Check(label, False, str(error))
 
 

@@ -31,18 +31,19 @@ def usable(store: Store, ids: Iterable[str]) -> list[str]:
     return [image for image in ids if store.trouble(image) is None]
 
 
-def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
+def train_items(store: Store, frozen: Dataset, params: TrainParams) -> tuple[TrainItem, ...]:
     """Returns the entries of a stored dataset as the trainer takes them, with file paths instead of ids.
 
-    `frozen` is the dataset. An entry is included as many times as its `repeats`. With `masked` false the masks are left
-    out. Raises: BadInput for an entry without a caption, NotFound for a missing picture or mask.
+    `frozen` is the dataset. An entry is included as many times as its `repeats`. The masks are left out where `params`
+    let the outside count in full. Raises: BadInput for an entry without a caption, NotFound for a missing picture or
+    mask.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
         if not entry.worded:
             raise BadInput(f"Picture {entry.image} has no caption.", "Caption it in Curate, then train again.")
         references = tuple(store.path(image) for image in entry.references)
-        mask = store.file(entry.mask) if masked and entry.mask else None
+        mask = store.file(entry.mask) if entry.mask and params.mask_outside < 1 else None
         item = TrainItem(store.path(entry.image), entry.caption, references, mask, entry.crop, entry.source_crop)
         items.extend([item] * entry.repeats)
     return tuple(items)
@@ -61,7 +62,7 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
     params = TrainParams.from_json(asked.params)
     run = TrainRun(
         folder=store.run_dir(job.id),
-        items=train_items(store, frozen, masked=params.mask_outside < 1),
+        items=train_items(store, frozen, params),
         params=params,
         previews=tuple(previews),
         trigger=store.character.trigger if frozen.role is Role.CHARACTER else "",

@@ -97,8 +97,9 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     """Runs a training job to its last step, from its latest checkpoint if there is one; returns its LoRA version.
 
     `previews` are drawn at intervals. Steps that were trained outside the studio, in the job's folder, are taken over.
-    Where the last step is reached already, nothing is trained, and only missing previews are drawn. A cancelled
-    training saves a checkpoint from which the job can resume; where the user called `keep`, it also becomes a version.
+    Where the last step is reached already, nothing is trained: its version is returned if it was kept, else missing
+    previews are drawn first. A cancelled training saves a checkpoint from which the job can resume; where the user
+    called `keep`, it also becomes a version.
 
     Raises: Cancelled, OutOfMemory, NotFound for a missing file, BadInput where the training left no checkpoint.
     """
@@ -117,7 +118,6 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         ctx.step(params.steps, params.steps, "trained already")
         ctx.keep(checkpoints=tuple(checkpoints))
         return make_version(ctx.workplace, ctx.job.id, checkpoints)
-    _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
     trainer = ctx.workplace.trainer(asked.model)
     passes = sum((each.params if isinstance(each, EditItem) else each).steps for each in run.previews)
     ctx.expect(Breaks(params.sample_every, passes))
@@ -126,13 +126,14 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
             # Only the trainer's on_step may raise Cancelled, because the trainer then saves a checkpoint first.
             for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
-    except Cancelled:
+    except Cancelled as stop:
         saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
         ctx.keep(checkpoints=tuple(saved))
-        if saved and _keep_file(ctx.store, ctx.job.id).exists():
+        mark = _keep_file(ctx.store, ctx.job.id)
+        if saved and mark.is_file() and mark.read_text() == ctx.job.started:
             make_version(ctx.workplace, ctx.job.id, saved)
-        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
-        raise
+        told = f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there"
+        raise Cancelled(told) from stop
     saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
     ctx.keep(checkpoints=tuple(saved))
     return make_version(ctx.workplace, ctx.job.id, saved)
@@ -155,7 +156,7 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
     if job.state is JobState.RUNNING:
-        _keep_file(store, job_id).touch()
+        durable.write_file(_keep_file(store, job_id), job.started.encode())  # an earlier start's mark counts no more
         workplace.jobs.cancel(job_id)
         return None
     if job.state is JobState.QUEUED:
@@ -180,8 +181,8 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
             f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
         )
     store, asked = workplace.store(job.character), TrainPayload.of(job)
-    run_folder.train_items(store, store.datasets.get(asked.dataset))  # raises for missing files
     params = TrainParams.kept(asked.params).replace(steps=steps).checked()
+    run_folder.train_items(store, store.datasets.get(asked.dataset), params)  # raises for missing files
     longer = workplace.jobs.extend(job_id, asked.replace(params=params.to_json()), steps)
     run_folder.ask_for(store.run_dir(job_id), params)
     return longer

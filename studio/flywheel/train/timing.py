@@ -94,5 +94,7 @@ def _measured(workplace: Workplace, model: str) -> list[Job]:
 
 
 def _work(params: TrainParams) -> int:
+    sizes = (params.resolution, *params.resolutions)
+    pixels = sum(size**2 for size in sizes) // len(sizes)  # every picture is learned as often at each size
     passes = 1 + (params.prior_weight > 0) + (params.dop_weight > 0)
-    return params.resolution**2 * params.batch_size * params.gradient_accumulation * passes
+    return pixels * params.batch_size * params.gradient_accumulation * passes

@@ -229,8 +229,11 @@ def test_a_half_pulled_model_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_source_is_used_where_it_lies(tmp_path: Path) -> None:
-    """A row whose source is a folder is read from there, with no copy."""
+    """A row whose source is a folder is read from there, with no copy; a folder that is gone is named."""
     (tmp_path / "mine" / "vae").mkdir(parents=True)
     (tmp_path / "mine" / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKL"]}')
     registry = Registry(tmp_path, tmp_path / "models")
     assert registry.folder(replace(SPEC, source=f"folder:{tmp_path / 'mine'}")) == tmp_path / "mine"
+    with pytest.raises(ModelMissing) as missing:
+        registry.folder(replace(SPEC, source=f"folder:{tmp_path / 'gone'}"))
+    assert missing.value.hint == f"Put its diffusers-layout folder at {tmp_path / 'gone'}."

@@ -39,6 +39,13 @@ def test_an_approved_picture_can_be_learned_from_at_once(world: World) -> None:
     assert train.preflight(world.desk).ok
 
 
+def test_a_preflight_of_nothing_takes_no_time(world: World) -> None:
+    """Without items it says what the model alone needs; the submit then says that there is nothing to draw."""
+    fit, seconds = generate.preflight(world.desk, [])
+
+    assert fit.ok and seconds is None
+
+
 def test_strangers_are_set_aside_and_never_deleted(world: World) -> None:
     """Below the threshold a picture is flagged, stays in the store, and leaves the review queue."""
     generate.set_threshold(world.desk, 0.999)

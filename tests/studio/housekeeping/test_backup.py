@@ -102,6 +102,11 @@ def manifest(members: dict[str, bytes], change: Callable[[dict[str, object]], ob
     members["manifest.json"] = json.dumps(told).encode()
 
 
+def job(members: dict[str, bytes], **changes: str) -> None:
+    """Changes the first job in the manifest of a backup."""
+    manifest(members, lambda told: told["jobs"][0].update(changes))  # type: ignore[index]  # a list
+
+
 DAMAGES: dict[str, Callable[[dict[str, bytes]], object]] = {
     "a picture is gone": lambda members: members.pop(one_picture(members)),
     "a picture is cut": lambda members: members.update({one_picture(members): b"x"}),
@@ -113,6 +118,10 @@ DAMAGES: dict[str, Callable[[dict[str, bytes]], object]] = {
         members,
         lambda told: told["files"].append({"path": "../../x", "nbytes": 1, "sha256": ""}),  # type: ignore[attr-defined]  # a list
     ),
+    "a job waits": lambda members: job(members, state="queued"),
+    "a job runs": lambda members: job(members, state="running"),
+    "a job's id leads outside": lambda members: job(members, id="../../x"),
+    "a job's kind leads outside": lambda members: job(members, kind="../../x"),
     "an id leads outside": lambda members: manifest(members, lambda told: told["character"].update(id="../x")),  # type: ignore[attr-defined]  # a dict
 }
 
@@ -137,6 +146,26 @@ def test_any_wrong_byte_of_the_manifest_is_said(world: World, written: Path) -> 
         copy.write_bytes(spoilt)
         with pytest.raises(BadInput):
             backup.submit_import(world.studio, str(copy))
+
+
+@pytest.mark.parametrize(("place", "value", "why"), [(8, 1, "encrypted"), (10, 9, "compression")])
+def test_a_zip_of_another_program_is_refused_in_words(
+    world: World, written: Path, place: int, value: int, why: str
+) -> None:
+    """An encrypted entry, or one compressed with Deflate64, is refused, be it the manifest or a picture."""
+
+    def spoilt(entry: int) -> str:
+        data = bytearray(written.read_bytes())
+        data[entry + place] = value
+        written.with_name("spoilt.zip").write_bytes(data)
+        return str(written.with_name("spoilt.zip"))
+
+    first, last = (find(b"PK\x01\x02") for find in (written.read_bytes().index, written.read_bytes().rindex))
+    with pytest.raises(BadInput, match=why):
+        backup.submit_import(world.studio, spoilt(last))
+    job = backup.submit_import(world.studio, spoilt(first), here=True)
+    assert (job.error.code, why in job.error.message) == ("bad_input", True)
+    assert leftovers(world) == []
 
 
 def test_a_file_with_other_bytes_is_found_by_its_hash(world: World, written: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, NotFound
+from engines.catalogue.registry import Registry
 from engines.fake.hub import FakeHub
 from studio.housekeeping import models, pulling
 from studio.housekeeping.models import Here
 from studio.records.job import BYTES, Job, JobState
 from studio.records.payload import PullPayload
 from studio.workplace.desk import Workplace
-from tests.studio.housekeeping.conftest import WEIGHTS
+from tests.studio.housekeeping.conftest import FAR, WEIGHTS
+
+CASES = ((0.85, {"nf4": ("model",)}), (2.0, {}))  # a download's share of the free disk, what is quantised of it
 
 
 def ended(place: Workplace, job: Job) -> Job:
@@ -88,6 +92,24 @@ def test_files_of_this_machine_are_taken_without_a_token(place: Workplace, hub: 
     assert job.state is JobState.DONE, job.error
     assert hub.asked == []
     assert place.registry.here("far")
+
+
+def test_only_what_comes_and_is_made_needs_room(place: Workplace, hub: FakeHub) -> None:
+    """A quantised form needs more than the download alone, and a folder of this machine is measured by the job."""
+    settings = place.settings
+    free = models.model(place, "far").free
+    rows = [replace(FAR, component_bytes={"model": int(share * free)}, options=options) for share, options in CASES]
+    tight, huge = (Registry(settings.assets, settings.data_root / "models", [row]) for row in rows)
+
+    place.registry = tight
+    with pytest.raises(DiskFull, match="far needs about"):
+        pulling.submit(place, "far", "nf4")
+    place.jobs.cancel(pulling.submit(place, "far", "bf16").id)
+
+    place.registry = huge
+    with pytest.raises(DiskFull, match="far needs about"):
+        pulling.submit(place, "far", "bf16")
+    assert pulling.submit(place, "far", "bf16", str(hub._folder)).state is JobState.QUEUED
 
 
 def test_a_gate_is_told_with_its_steps(place: Workplace, hub: FakeHub) -> None:

@@ -106,6 +106,19 @@ def test_a_cancel_takes_effect_within_a_step(bench: Bench) -> None:
     assert not job.message
 
 
+def test_the_words_of_a_stop_are_the_last_ones(bench: Bench) -> None:
+    """What a runner says by its Cancelled stays when the job has ended, though a cancel hides its other messages."""
+
+    def does(ctx: Context) -> None:
+        bench.jobs.cancel(ctx.job.id)
+        ctx.say("lost")
+        raise Cancelled("stopped at 2")
+
+    job = bench.here(does)
+
+    assert (job.state, job.message, bench.stored(job).message) == (JobState.CANCELLED, "stopped at 2", "stopped at 2")
+
+
 def test_a_queued_job_is_cancelled_at_once(bench: Bench) -> None:
     """It never runs; cancelling what has ended changes nothing."""
     done = bench.here(lambda ctx: None)

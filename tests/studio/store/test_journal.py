@@ -97,16 +97,17 @@ def test_damage_is_never_read_as_data(commits: list[list[Op]], draw: st.DataObje
     assert [ops for _, ops in found] == commits[: len(found)]
 
 
-def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
-    """A damaged line before the last names the file, and nothing is written."""
+@pytest.mark.parametrize("spoilt", [1, 2])
+def test_damage_is_an_error(tmp_path: Path, spoilt: int) -> None:
+    """A damaged line, be it the last, names the file, and nothing is written."""
     journal, _ = opened(tmp_path)
     for number in range(3):
         journal.append([("images", str(number), {"n": number})])
     journal.close()
     path = tmp_path / "flenwheel.journal"
-    damaged = path.read_bytes().replace(b'"n":1', b'"n":7')
+    damaged = path.read_bytes().replace(b'"n":%d' % spoilt, b'"n":7')
     path.write_bytes(damaged)
-    with pytest.raises(BadInput, match=r"flenwheel\.journal is damaged: line 2") as error:
+    with pytest.raises(BadInput, match=rf"flenwheel\.journal is damaged: line {spoilt + 1}") as error:
         opened(tmp_path)
     assert "nothing was overwritten" in error.value.hint
     assert path.read_bytes() == damaged
@@ -129,13 +130,14 @@ def test_broken_snapshot_is_an_error(tmp_path: Path, text: str) -> None:
     assert path.read_text() == text
 
 
-def test_torn_bytes_are_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", [b"0123 [2,", b"\0\0\0\0}}]]]\n"], ids=["cut off", "a block unwritten"])
+def test_torn_bytes_are_set_aside(tmp_path: Path, torn: bytes) -> None:
     """What a crash tore is cut off the journal, and kept beside it."""
     whole = encode(1, [("images", "a", {})])
-    (tmp_path / "flenwheel.journal").write_bytes(whole + b"0123 [2,")
+    (tmp_path / "flenwheel.journal").write_bytes(whole + torn)
     opened(tmp_path)[0].close()
     assert (tmp_path / "flenwheel.journal").read_bytes() == whole
-    assert (tmp_path / "flenwheel.torn").read_bytes() == b"0123 [2,"
+    assert (tmp_path / "flenwheel.torn").read_bytes() == torn
 
 
 def test_compaction_keeps_everything(tmp_path: Path) -> None:

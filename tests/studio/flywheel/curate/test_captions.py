@@ -246,3 +246,11 @@ def test_a_missing_model_is_refused_with_its_remedy(world: World) -> None:
     with pytest.raises(ModelMissing, match=r"python launch\.py pull far-edit"):
         captions.submit_caption(world.desk, [image], model="far-edit")
     assert world.studio.jobs.list() == []
+
+
+def test_a_key_makes_a_captioning_happen_once(world: World) -> None:
+    """The same key again answers the first job, though nothing is left to caption by then."""
+    world.store.update_image(world.sources[0], caption="", caption_by="")
+    job = world.finish(captions.submit_caption(world.desk, key="k"))
+
+    assert captions.submit_caption(world.desk, key="k") == job

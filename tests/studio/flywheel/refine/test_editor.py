@@ -63,6 +63,19 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world: World
     assert 0 <= edits.p <= 1
 
 
+def test_the_same_key_leaves_the_first_training_as_it_is(world: World) -> None:
+    """Submitted again with other parameters, it is answered as it was, and its run file stays."""
+    world.review(approved=2)
+    params = world.studio.registry.spec("fake-edit").params(TrainParams, steps=3)
+    job = world.finish(refine.submit(world.desk, params, key="k"))
+    file = world.store.run_dir(job.id) / runfile.RUN
+    file.unlink()
+
+    assert refine.submit(world.desk, params.replace(steps=4), key="k") == job
+
+    assert not file.exists()
+
+
 def _trained(world: World, originals: int = 4) -> Version:
     world.review(approved=40)
     world.store.trash(world.sources[originals:])

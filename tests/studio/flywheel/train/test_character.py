@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from engines.api.errors import BadInput
+from engines.training import runfile
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.records.dataset import Role
@@ -75,6 +76,21 @@ def test_what_is_left_out_is_told_before_the_card_is_taken(world: World) -> None
     assert ("the best 4 of 6 approved scenes teach", True) in [(check.label, check.ok) for check in best.checks]
     assert not any("scenes teach" in check.label for check in every.checks)
     assert (len(best.entries), len(every.entries)) == (8, 10)
+
+
+def test_a_scene_without_its_file_counts_as_missing_only_where_it_would_teach(world: World) -> None:
+    """It is not one of the scenes that are spared, and where no scene is to teach it is not said to be left out."""
+    drawn = [world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD) for n in range(6)]
+    world.store.path(drawn[0]).unlink()
+    told = {
+        scenes: {check.label: check.hint for check in train.preflight(world.desk, scenes=scenes).checks}
+        for scenes in train.SCENES
+    }
+    missing = "every picture's file can be read"
+
+    assert "the best 4 of 5 approved scenes teach" in told["best"] and missing in told["best"]
+    assert not any("scenes teach" in label for label in told["all"]) and missing in told["all"]
+    assert "none of 5 approved scenes teach" in told["none"] and missing not in told["none"]
 
 
 def test_a_training_goes_on_from_a_version(world: World) -> None:
@@ -151,6 +167,19 @@ def test_a_run_becomes_the_first_version(world: World) -> None:
     assert version.metrics.steps == 20
     assert version.metrics.real_share == 1.0
     assert len(world.store.datasets.get(version.dataset).entries) == 4
+
+
+def test_the_same_key_leaves_the_first_training_as_it_is(world: World) -> None:
+    """Submitted again with other parameters, it is answered as it was: nothing is stored, nothing is checked."""
+    job = world.finish(train.submit(world.desk, world.train_params(steps=3), key="k"))
+    file = world.store.run_dir(job.id) / runfile.RUN
+    file.unlink()
+    frozen = len(world.store.datasets)
+    world.picture(Kind.SOURCE, 9, caption="")
+
+    assert train.submit(world.desk, world.train_params(steps=4, seed=2), key="k") == job
+
+    assert (file.exists(), len(world.store.datasets)) == (False, frozen)
 
 
 def test_later_versions_are_candidates_of_the_adopted_one(world: World) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from engines.api.errors import BadInput
+from engines.api.errors import BadInput, NotFound
 from engines.api.protocols import DiskUse
 from studio.flywheel.curate import coverage
 from studio.flywheel.enrich import edits as enrich
@@ -48,12 +48,15 @@ def test_a_head_seen_from_one_side_is_told(world: World) -> None:
 
 
 def test_disk_counts_checkpoints_and_the_cache(world: World) -> None:
-    """Those kept, the newest, the one being written; each entry once however often it repeats, and its mirror image."""
+    """Kept, newest and unfinished checkpoints; each entry once, its mirror image, its pictures, the class pictures."""
     params = world.train_params(steps=100, save_every=30)
     entries = [Entry(image="a", caption="ohwx", kind=Kind.SOURCE, repeats=repeats) for repeats in (5, 1)]
 
     assert preflights.disk_bytes(DiskUse(10, 1000), params, entries) == 5 * 10 + 2 * 1000
     assert preflights.disk_bytes(DiskUse(0, 1000), params.replace(flip=True), entries) == 4 * 1000
+    prior, edit = params.replace(prior_weight=1.0, prior_pictures=7), entries[0].replace(references=("b", "c", "d"))
+    assert preflights.disk_bytes(DiskUse(0, 1000), prior.replace(resolutions=(32,)), entries) == (2 * 2 + 7) * 1000
+    assert preflights.disk_bytes(DiskUse(0, 1000), params, [edit]) == 3 * 1000
     assert preflights.disk_bytes(DiskUse(10, 0), world.train_params(steps=100, save_every=0), entries) == 2 * 10
 
 
@@ -96,6 +99,21 @@ def test_masks_that_are_ignored_are_said_to_be(world: World) -> None:
     assert _check(found, "ignored").ok and _check(found, "every mask leaves").ok
 
 
+def test_a_mask_that_is_not_used_need_not_be_there(world: World) -> None:
+    """Where all outside counts, a missing mask stops neither a training nor its extension; else it stops both."""
+    world.store.set_mask(world.sources[0], Image.new("L", (64, 64), "white"))
+    (world.store.folder / world.store.images.get(world.sources[0]).mask).unlink()
+    params = world.train_params(steps=3, mask_outside=1.0)
+
+    assert train.preflight(world.desk, params).ok
+    job = world.finish(train.submit(world.desk, params))
+    assert world.finish(runs.extend(world.studio, job.id, 4)).step == 4
+
+    assert not train.preflight(world.desk, params.replace(mask_outside=0.5)).ok
+    with pytest.raises(NotFound):
+        train.submit(world.desk, params.replace(mask_outside=0.5))
+
+
 def test_time_follows_from_what_was_measured(world: World) -> None:
     """Four times the pixels and twice the examples take eight times as long; a run of the same size is preferred."""
     job = world.finish(train.submit(world.desk))
@@ -130,6 +148,19 @@ def test_a_start_that_does_not_fit_is_told_before_and_refused(world: World) -> N
     world.store.versions.put(version.replace(role=Role.EDITOR))
     with pytest.raises(BadInput, match="no character LoRA"):
         train.submit(world.desk, start=version.id)
+
+
+def test_a_start_whose_file_is_gone_is_told_before(world: World) -> None:
+    """The pre-flight refuses what the submit refuses, and says what to do about it."""
+    world.finish(train.submit(world.desk, world.train_params(steps=3)))
+    (version,) = world.store.versions.all()
+    world.store.adapter_path(version.id).unlink()
+
+    found = train.preflight(world.desk, start=version.id)
+
+    with pytest.raises(NotFound) as refused:
+        train.submit(world.desk, start=version.id)
+    assert not found.ok and _check(found, "the file of the version").hint == str(refused.value)
 
 
 def test_too_little_to_learn_from_is_told(world: World) -> None:

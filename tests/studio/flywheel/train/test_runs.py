@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput, Busy, UserError
+from engines.api.params import TrainParams
 from engines.api.protocols import EditItem, TrainItem
 from engines.training import runfile
 from studio.flywheel.curate import captions
@@ -18,6 +19,7 @@ from studio.records.dataset import Entry, Role, real_share
 from studio.records.image import Kind
 from studio.records.job import Job, JobState
 from studio.records.version import VersionState
+from studio.workplace.context import Context
 from tests.studio.conftest import World, present
 
 
@@ -30,7 +32,7 @@ def test_an_entry_that_counts_thrice_is_there_thrice(world: World) -> None:
     one, two = world.sources[:2]
     frozen = world.store.freeze(Role.CHARACTER, [_entry(one, repeats=3), _entry(two, references=(one,))])
 
-    items = run_folder.train_items(world.store, frozen)
+    items = run_folder.train_items(world.store, frozen, TrainParams())
 
     assert [item.image for item in items] == [world.store.path(one)] * 3 + [world.store.path(two)]
     assert items[-1].references == (world.store.path(one),)
@@ -41,7 +43,7 @@ def test_an_entry_without_words_is_refused(world: World) -> None:
     frozen = world.store.freeze(Role.CHARACTER, [_entry(world.sources[0], caption=" ")])
 
     with pytest.raises(BadInput, match=world.sources[0]):
-        run_folder.train_items(world.store, frozen)
+        run_folder.train_items(world.store, frozen, TrainParams())
 
 
 def test_the_real_share_counts_repeats(world: World) -> None:
@@ -78,6 +80,31 @@ def test_keeping_a_running_training_stops_it_with_a_version(world: World) -> Non
     assert kept.metrics.steps == 6
     world.finish(world.studio.jobs.resume(job.id))
     assert [version.metrics.steps for version in world.store.versions.all()] == [6, 20]
+
+
+def test_keeping_counts_from_the_first_moment_of_a_run(world: World) -> None:
+    """Pressed before a resumed training has prepared anything, it makes the version; an earlier run's wish does not."""
+    job = world.cancel_at(train.submit(world.desk), step=7)
+
+    def keeps(ctx: Context) -> None:
+        runs.keep(world.studio, ctx.job.id)
+        train.run(ctx)
+
+    world.reopen(train=keeps)
+    world.finish(world.studio.jobs.resume(job.id), JobState.CANCELLED)
+    assert [version.metrics.steps for version in world.store.versions.all()] == [6]
+
+    world.reopen()
+    world.studio.jobs.resume(job.id)
+    world.cancel_at(job, step=9)
+    assert [version.metrics.steps for version in world.store.versions.all()] == [6]
+
+
+def test_a_stopped_training_says_where_it_goes_on(world: World) -> None:
+    """The cancelled job's last words are the step it reached and the button that resumes it."""
+    job = world.cancel_at(train.submit(world.desk), step=7)
+
+    assert job.message == "stopped at step 6 of 20; “Resume from step 6” takes it up there"
 
 
 def test_another_size_has_a_peak_of_its_own(world: World) -> None:

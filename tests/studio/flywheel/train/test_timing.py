@@ -31,6 +31,14 @@ def test_before_the_first_training_drawing_tells(world: World) -> None:
     assert timing.expected(world.studio, "fake-edit", plain).by == ""
 
 
+def test_further_sizes_make_a_step_shorter(world: World) -> None:
+    """A step at half the side is a quarter of the work, and each picture is learned as often at either size."""
+    world.finish(train.submit(world.desk, world.train_params(resolution=128)))
+    one, two = (world.train_params(resolution=128, resolutions=further) for further in ((), (64,)))
+    whole, mixed = (timing.expected(world.studio, "fake-flux", params).seconds for params in (one, two))
+    assert mixed == pytest.approx((1 + 1 / 4) / 2 * whole)
+
+
 def test_a_training_that_was_stopped_tells_too(world: World) -> None:
     """What ran long enough before it was stopped was measured, and tells more than drawing does."""
     params = world.train_params(steps=40)
