@@ -91,6 +91,21 @@ def test_another_file_is_refused_by_what_it_is(what: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("row", "tensor"),
+    [
+        ("FLUX.1-dev", "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight"),
+        ("FLUX.1-dev", "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"),
+        ("FLUX.2-klein-base-4B", "transformer.transformer_blocks.0.attn.to_q.lora_A.weight"),
+        ("Qwen-Image-Edit-2511", "transformer.transformer_blocks.0.img_mod.1.lora_A.weight"),
+    ],
+)
+def test_a_lora_is_called_one_under_every_name(row: str, tensor: str, tmp_path: Path) -> None:
+    """A LoRA whose tensors carry the names of a transformer's blocks is refused as a LoRA, for every family."""
+    with pytest.raises(BadInput, match="given.safetensors holds a LoRA, not the transformer"):
+        demand_readable(spec(row), write(tmp_path / "given.safetensors", {tensor: (16, 3072)}))
+
+
+@pytest.mark.parametrize(
     ("name", "data", "words"),
     [
         ("flux1-dev-Q8_0.gguf", b"GGUF", "is a GGUF file"),
