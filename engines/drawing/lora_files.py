@@ -184,6 +184,8 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     path = Path(use.file)
     name = path.name
     state, metadata = read(use.file, family)
+    if not state:
+        raise LoraMismatch(f"{name} holds no tensors.", "Download or export it again.")
     declared = _declared_family(path, metadata)
     if declared and declared != family:
         raise LoraMismatch(
@@ -198,13 +200,13 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
-            "Lease the transformer with its own modulation layers for this LoRA.",
+            "Choose a LoRA that was trained without the modulation layers.",
         )
     misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]
-    if misfits or not state:
+    if misfits:
         raise LoraMismatch(
             f"{name} does not fit {type(transformer).__name__}: {len(misfits)} of its {len(state)} tensors have no "
-            f"place{f', the first is {misfits[0]}' if misfits else ''}.",
+            f"place, the first is {misfits[0]}.",
             f"Choose a LoRA trained for this very model of the {family} family.",
         )
     scales = PeftScales.of(metadata.get(PEFT_CONFIG, ""), name)
