@@ -99,8 +99,8 @@ def held_forms(folder: Path) -> list[str]:
 def is_whole(folder: Path) -> bool:
     """Returns whether a model's folder is complete: no component and no shard of the weights is missing.
 
-    model_index.json lists the components, and a component's index file its shards. Of a component without an index
-    file, only the folder is checked. A folder without a model_index.json is complete where it holds a safetensors file.
+    model_index.json lists the components, and a component's index file its shards. A component without an index file
+    must hold a safetensors file, or be here quantised, if it has a config.json; else it has no weights. A folder without a model_index.json is complete where it holds a safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -122,4 +122,6 @@ def _has_all_shards(folder: Path) -> bool:
         for file in folder.glob("*.safetensors.index.json")
         for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
     }
-    return folder.is_dir() and all((folder / name).is_file() for name in shards)
+    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{_MANIFEST}"))
+    without = not held and (folder / "config.json").is_file()
+    return folder.is_dir() and not without and all((folder / name).is_file() for name in shards)
