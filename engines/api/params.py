@@ -165,7 +165,7 @@ class Params:
 
         It is the prompt or instruction, and in the next line the other parameters as `Key: value` pairs.
         """
-        rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
+        rest = {k: v for k, v in self.to_json().items() if k != self.worded and v not in ((), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()
 

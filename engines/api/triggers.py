@@ -1,8 +1,9 @@
 """Finds a character's trigger word in text, by the one rule that checks, captions, exports and trainings share.
 
 A text holds a trigger where the trigger stands as whole words, in its own case, because most encoders distinguish case.
-Letters, digits, the marks that belong to letters and the underscore make words; in scripts that put no spaces between
-words any character may stand beside it. Imports the standard library only.
+Letters, digits, the marks that belong to letters and the underscore make words. A trigger in a script that puts no
+spaces between words may stand beside any character, and any trigger beside a character of such a script. Imports the
+standard library only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 _JOINERS = "\u200c\u200d"
 # Unicode names of letters begin with their script; these are written without spaces between words.
+_HANGUL = "HANGUL "  # Korean puts spaces between words, but not before the particles that follow a word
 _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "BOPOMOFO ", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN ")
 
 
@@ -60,6 +62,11 @@ def composed(text: str) -> str:
 
 def _goes_on(neighbour: str, edge: str) -> bool:
     """Returns whether a word that has `edge` at its end continues with the neighbouring character."""
-    if not neighbour or unicodedata.name(edge, "").startswith(_UNSPACED):
+    if not neighbour:
+        return False
+    own, beside = (unicodedata.name(each, "") for each in (edge, neighbour))
+    if own.startswith(_UNSPACED) or beside.startswith(_UNSPACED):
+        return False
+    if beside.startswith(_HANGUL) and not own.startswith(_HANGUL):
         return False
     return neighbour.isalnum() or neighbour in f"_{_JOINERS}" or unicodedata.category(neighbour).startswith("M")

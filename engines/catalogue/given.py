@@ -5,6 +5,7 @@ Reads headers and configurations, no weights.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,8 +33,9 @@ _BLOCKS = {  # class of a transformer -> its blocks' names, its makers' and diff
     "FluxTransformer2DModel": ("double_blocks.", "single_transformer_blocks."),
     "QwenImageTransformer2DModel": (".img_mod.",),
 }
+_LORA = "a LoRA"
 _OTHER_PARTS = (
-    (re.compile(r"lora_|\.lora\.|lokr_|hada_"), "a LoRA"),
+    (re.compile(r"lora_|\.lora\.|lokr_|hada_"), _LORA),
     (re.compile(r"^(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv|down|up|mid|mid_block)"), "a VAE"),
     (re.compile(r"^(encoder\.block\.\d+\.layer\.|shared\.weight)"), "a T5 text encoder"),
     (re.compile(r"^(text_model\.|transformer\.resblocks)"), "a CLIP text encoder"),
@@ -56,6 +58,16 @@ def demand_readable(spec: ModelSpec, source: Path) -> None:
         _demand_readable_folder(spec, source)
 
 
+def mark(source: Path) -> str:
+    """Returns a text that tells given weights from others: a hash of the files' names, sizes and times of change.
+
+    `source`: a safetensors file, or a folder of which all safetensors files count. Reads none of them.
+    """
+    files = [source] if source.is_file() else sorted(source.rglob("*.safetensors"))
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
 # ── one file ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -69,9 +81,9 @@ def _demand_readable_file(spec: ModelSpec, file: Path) -> None:
     shapes = {key.removeprefix(PREFIX): entry["shape"] for key, entry in found.items() if key != "__metadata__"}
     known = LAYOUTS.get(spec.name, {}).get("transformer")
     blocks = _BLOCKS.get(known.class_name if known else "", ("blocks.",))
-    if not any(block in key for block in blocks for key in shapes):
+    what = next((words for pattern, words in _OTHER_PARTS if any(map(pattern.search, shapes))), "something else")
+    if what == _LORA or not any(block in key for block in blocks for key in shapes):  # a LoRA names the blocks, too
         first = next(iter(shapes), "nothing")
-        what = next((words for pattern, words in _OTHER_PARTS if any(map(pattern.search, shapes))), "something else")
         raise BadInput(
             f"{file.name} holds {what}, not the transformer of {spec.name}; the first tensor in it is {first}.",
             "--from takes the transformer's file, or a whole folder in diffusers layout.",

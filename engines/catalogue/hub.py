@@ -215,7 +215,7 @@ def _user_errors(repo: str) -> Iterator[None]:
         if error.errno is not None:
             raise
         hint = "Try again: it continues where it stopped."
-        raise Unreachable(str(error).splitlines()[0], hint) from error
+        raise Unreachable((str(error).strip() or type(error).__name__).splitlines()[0], hint) from error
 
 
 class FolderHub:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.protocols import FewSteps, LoraFiles, ModelSpec
-from engines.catalogue.shapes import FLUX_BYTES, QWEN_EDIT_BYTES
+from engines.catalogue.shapes import FLUX_BYTES, KLEIN_4B_BYTES, QWEN_EDIT_BYTES
 
-_GIB = 1 << 30
 _FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
 _APACHE = "Apache-2.0"
 _FLUX_KNOBS = {
@@ -172,7 +171,7 @@ MODELS: tuple[ModelSpec, ...] = (
         trainer="engines.families.flux2.training:Flux2Adapter",
         source="black-forest-labs/FLUX.2-klein-base-4B",
         licence=_APACHE,
-        component_bytes={"transformer": int(2.13 * _GIB), "text_encoder": int(2.47 * _GIB), "vae": int(0.157 * _GIB)},
+        component_bytes=KLEIN_4B_BYTES,
         defaults={
             "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
             "TrainParams": {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
@@ -82,6 +83,7 @@ class Pull:
         hub: Hub,
         *,
         transformer: Path | None = None,
+        given: str = "",
         check: Callable[[Path], None] = lambda home: None,
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
@@ -89,12 +91,14 @@ class Pull:
         """Takes the model's registry row, its folder (`home`) and the place from which its files come (`hub`).
 
         `transformer`: a single safetensors file from which the transformer is taken, instead of the repository's files.
+        `given`: the mark of the weights that a user gives (see `given.mark`), "" for those of the hub: components that
+        were quantised from others are quantised anew.
         `check`: called with the folder once all files but the weights are there; raises where the given weights do not
         fit. `write`: quantises a component as `components.write` does; `free`: returns a disk's free bytes.
         """
         self._check = check
         self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
-        self._write = write
+        self._given, self._write = given, write
         self._free = free or (lambda folder: shutil.disk_usage(_existing(folder)).free)
         self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
@@ -107,7 +111,7 @@ class Pull:
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
         sources, files = self._sources()
         small = self._quantisable if form != FULL_WIDTH else ("transformer",) if self._transformer else ()
-        to_quantise = tuple(name for name in small if not is_held(self._home, name, form))
+        to_quantise = tuple(name for name in small if not self._is_made(name, form))
         missing = tuple(each for each in files if self._is_missing(each, form))
 
         disk = _existing(self._home).stat().st_dev
@@ -131,31 +135,33 @@ class Pull:
         that is quantised; `what` is a text such as "download vae/config.json". Raises: DiskFull; ModelGated without a
         token; ModelMissing for a file that arrives damaged; Unreachable; BadInput for given weights that do not fit.
         """
-        if survey.room and survey.room + _SPARE > survey.free:
-            raise DiskFull(
-                f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, and {_gib(survey.free)} is "
-                f"free: {_gib(survey.download)} to download, the rest for copies and quantised parts.",
-                "Free some space, or set models_dir to a folder on a larger disk.",
-            )
-        if survey.gated and survey.download and not self._hub.has_token():
-            closed = next(listing.repo for listing in survey.sources if listing.gated)
-            whose = f"{self._spec.name} is gated ({self._spec.licence})"
-            cause = whose if closed == self._spec.source else f"{closed}, a part of {self._spec.name}, is gated"
-            raise ModelGated(f"{cause}, and this machine has no token.", gate_steps(closed))
-        if (self._home / PULLED).is_file():
-            self._check(self._home)  # before anything is written: a model that is ready stays ready if this raises
-        self._home.mkdir(parents=True, exist_ok=True)
+        self._demand_possible(survey)
+        renewed = {name: held_name(name, survey.form) for name in survey.to_quantise}
+        made_from = record(self._home).made_from
         note = PullRecord(
             model=self._spec.name,
             form=survey.form,
             licence=self._spec.licence,
             commits={listing.repo: listing.commit for listing in survey.sources},
             files={each.path: each.file.size for each in survey.files},
+            made_from={held: mark for held, mark in made_from.items() if held not in renewed.values()},
         )
+        strange = self._strange(note)
+        changed = (
+            *(self._home / each.path for each in survey.missing),
+            *(self._home / held for held in renewed.values()),
+        )
+        self._home.mkdir(parents=True, exist_ok=True)
         note.write(self._home / PULLING)
+        if strange or any(path.exists() for path in changed):  # else the model stays ready in the form that is here
+            (self._home / PULLED).unlink(missing_ok=True)
+        for file in strange:
+            file.unlink()
         self._download(survey.missing, tell)
-        for name in survey.to_quantise:
+        for name, held in renewed.items():
             self._quantise(name, survey.form, tell)
+            note = replace(note, made_from={**note.made_from, held: self._mark(name)})
+            note.write(self._home / PULLING)
         note.write(self._home / PULLED)
         (self._home / PULLING).unlink()
         return self._home
@@ -193,14 +199,52 @@ class Pull:
 
     def _is_missing(self, wanted: Wanted, form: str) -> bool:
         """Returns whether a file must be fetched; full-width weights need not be where their part is here quantised."""
-        path = self._home / wanted.path
-        if path.is_file() and path.stat().st_size == wanted.file.size:
+        path, file = self._home / wanted.path, wanted.file
+        known = file.sha256 or file.git_id  # without them only the bytes tell one file from another of its size
+        original = None if known else self._hub.local(wanted.listing, file)
+        if path.is_file() and path.stat().st_size == file.size and not (original and not filecmp.cmp(original, path)):
             return False
         part = PurePosixPath(wanted.path).parts[0]
-        quantised = part in self._quantisable and is_held(self._home, part, form)
+        quantised = part in self._quantisable and self._is_made(part, form)
         return not (quantised and path.suffix == ".safetensors")
 
+    def _is_made(self, name: str, form: str) -> bool:
+        """Returns whether the folder holds a component quantised, and from the given weights where there are any."""
+        mark, made_from = self._mark(name), record(self._home).made_from
+        return is_held(self._home, name, form) and mark in ("", made_from.get(held_name(name, form)))
+
+    def _mark(self, name: str) -> str:
+        """Returns the mark of the weights that a user gives for a component; "" for those of the hub."""
+        return self._given if name == "transformer" or not self._transformer else ""
+
+    def _strange(self, note: PullRecord) -> list[Path]:
+        """Returns the weights here that a given folder lacks: they would be read together with its own."""
+        if not self._given or self._transformer:
+            return []
+        parts = {(self._home / path).parent for path in note.files}
+        files = [file for part in parts for file in part.glob("*.safetensors*")]
+        return [file for file in files if file.relative_to(self._home).as_posix() not in note.files]
+
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
+
+    def _demand_possible(self, survey: Survey) -> None:
+        """Checks disk space and token, and the given weights where the model is here already.
+
+        Nothing is written before that: a model that is ready stays ready if this raises.
+        """
+        if survey.room and survey.room + _SPARE > survey.free:
+            raise DiskFull(
+                f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, and {_gib(survey.free)} is "
+                f"free: {_gib(survey.download)} to download, the rest for copies and quantised parts.",
+                "Free some space, or set models_dir to a folder on a larger disk.",
+            )
+        if survey.gated and survey.download and not self._hub.has_token():
+            closed = next(listing.repo for listing in survey.sources if listing.gated)
+            whose = f"{self._spec.name} is gated ({self._spec.licence})"
+            cause = whose if closed == self._spec.source else f"{closed}, a part of {self._spec.name}, is gated"
+            raise ModelGated(f"{cause}, and this machine has no token.", gate_steps(closed))
+        if (self._home / PULLED).is_file():
+            self._check(self._home)
 
     def _download(self, missing: Iterable[Wanted], tell: Tell) -> None:
         """Fetches configurations first, then the smallest weights first, so that a missing permission shows at once."""
@@ -218,7 +262,7 @@ class Pull:
             self._check(self._home)
 
     def _get(self, wanted: Wanted, on_bytes: Callable[[int], None]) -> None:
-        """Fetches one file: links or copies it where this machine has it, else downloads the rest of it.
+        """Fetches one file: links or copies it where this machine has it undamaged, else downloads the rest of it.
 
         Raises: ModelMissing where the file is not the one that the hub lists; it is deleted.
         """
@@ -226,12 +270,13 @@ class Pull:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.part")
         local = self._hub.local(listing, file)
-        if local:
+        if local and is_intact(local, file):
             draft.unlink(missing_ok=True)
             try:
                 os.link(local, draft)
             except OSError:  # it lies on another disk
                 shutil.copyfile(local, draft)
+                shutil.copystat(local, draft)  # with its time, by which the next survey knows the copy
         else:
             with draft.open("ab") as stream:
                 on_bytes(stream.tell())
@@ -239,12 +284,12 @@ class Pull:
                     self._hub.fetch(listing, file, stream, on_bytes)
                 stream.flush()
                 os.fsync(stream.fileno())
-        if not is_intact(draft, file):
-            draft.unlink()
-            raise ModelMissing(
-                f"{file.path} arrived damaged: its size or hash is not the one that {listing.repo} lists.",
-                f"Run python launch.py pull {self._spec.name} again; only that file is fetched again.",
-            )
+            if not is_intact(draft, file):
+                draft.unlink()
+                raise ModelMissing(
+                    f"{file.path} arrived damaged: its size or hash is not the one that {listing.repo} lists.",
+                    f"Run python launch.py pull {self._spec.name} again; only that file is fetched again.",
+                )
         draft.replace(path)
 
     def _quantise(self, name: str, form: str, tell: Tell) -> None:

@@ -35,8 +35,8 @@ class Registry:
         """
         self._assets = assets
         self._models_dir = models_dir
-        rows = [replace(spec, options={"compile": compile_with, **spec.options}) for spec in models]
-        self._by_name = {spec.name: spec for spec in (rows if compile_with else models)}
+        compiling = {"compile": compile_with} if compile_with else {}
+        self._by_name = {spec.name: replace(spec, options={**compiling, **spec.options}) for spec in models}
 
     def spec(self, name: str) -> ModelSpec:
         """Returns the registry row of the model called `name`. Raises: NotFound."""
@@ -58,8 +58,8 @@ class Registry:
 
         A model that ships with the program has a folder among its assets. The models of the library deepface share
         one folder, which is returned unchecked. For any other model it is the folder into which `pull` writes, if that
-        is not empty and no pull into it is unfinished. Otherwise it is the folder that the registry row names, or that
-        in Hugging Face's cache, if it is complete.
+        is not empty and its model is complete. Otherwise it is the folder that the registry row names, or that in
+        Hugging Face's cache, if it is complete.
         Raises: ModelMissing where there is none; ModelGated where the licence must be accepted, too.
         """
         scheme, _, rest = spec.source.partition(":")

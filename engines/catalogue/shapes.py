@@ -116,6 +116,11 @@ QWEN_EDIT_BYTES: Mapping[str, int] = {
     "text_encoder": 16_584_333_312, "text_encoder.int8": 10_061_826_048, "text_encoder.nf4": 6_900_165_392,
     "vae": 253_785_062,
 }  # fmt: skip
+KLEIN_4B_BYTES: Mapping[str, int] = {
+    "transformer": 7_751_089_152, "transformer.int8": 4_072_492_032, "transformer.nf4": 2_288_852_112,
+    "text_encoder": 8_044_936_192, "text_encoder.int8": 4_413_832_192, "text_encoder.nf4": 2_652_895_216,
+    "vae": 168_092_230,
+}  # fmt: skip
 
 
 def write_layout(layout: Layout, folder: Path) -> Path:

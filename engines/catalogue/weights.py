@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -21,7 +21,8 @@ class PullRecord:
     """Holds the record that a pull keeps in a model's folder: what it puts there, and in which precision.
 
     `form`: the precision of the weights, bf16, nf4 or int8; `commits`: repository -> commit; `files`: path below the
-    folder -> size in bytes.
+    folder -> size in bytes; `made_from`: folder of a quantised component -> mark of the weights that a user gave for it
+    (see `given.mark`), "" for weights of the hub.
     """
 
     model: str = ""
@@ -29,6 +30,7 @@ class PullRecord:
     licence: str = ""
     commits: Mapping[str, str] = field(default_factory=dict)  # repository -> commit
     files: Mapping[str, int] = field(default_factory=dict)  # path below the folder -> bytes
+    made_from: Mapping[str, str] = field(default_factory=dict)  # folder of a quantised component -> mark of its source
 
     def write(self, file: Path) -> None:
         """Writes the record to `file` as JSON, completely or not at all."""
@@ -54,13 +56,19 @@ def is_held(folder: Path, name: str, form: str) -> bool:
 
 
 def pulled_form(folder: Path) -> str:
-    """Returns the precision in which the folder was last pulled (bf16, nf4 or int8); "" where it was not pulled."""
-    return record(folder).form
+    """Returns the precision of the last finished pull into the folder (bf16, nf4 or int8); "" where it was not pulled.
+
+    Before the first pull is finished it is that of the unfinished one.
+    """
+    return record(folder, (PULLED, PULLING)).form
 
 
-def record(folder: Path) -> PullRecord:
-    """Returns the record of the pull into a folder, finished or not; an empty record where there was no pull."""
-    for name in (PULLING, PULLED):
+def record(folder: Path, names: Sequence[str] = (PULLING, PULLED)) -> PullRecord:
+    """Returns the record of the pull into a folder, by default of an unfinished one, else of the last finished one.
+
+    `names`: the record's files in the order in which they are tried. An empty record where there is none.
+    """
+    for name in names:
         if (folder / name).is_file():
             try:
                 told = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -71,20 +79,28 @@ def record(folder: Path) -> PullRecord:
 
 
 def is_pulling(folder: Path) -> bool:
-    """Returns whether a pull into the folder began and is not finished."""
-    return (folder / PULLING).is_file()
+    """Returns whether the folder's model is incomplete because a pull is not finished.
+
+    A pull that adds a precision leaves the model complete meanwhile, in the one that was there before.
+    """
+    return (folder / PULLING).is_file() and not (folder / PULLED).is_file()
 
 
 def held_forms(folder: Path) -> list[str]:
-    """Returns the quantised precisions (nf4, int8) in which the folder holds at least one component."""
-    return [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
+    """Returns the quantised precisions (nf4, int8) in which the folder holds at least one component.
+
+    Leaves out the precision that an unfinished pull is about to add.
+    """
+    finished, asked = record(folder, (PULLED,)).form, record(folder, (PULLING,)).form
+    forms = [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
+    return [form for form in forms if form != asked or form == finished]
 
 
 def is_whole(folder: Path) -> bool:
     """Returns whether a model's folder is complete: no component and no shard of the weights is missing.
 
-    model_index.json lists the components, and a component's index file its shards. Of a component without an index
-    file, only the folder is checked. A folder without a model_index.json is complete where it holds a safetensors file.
+    model_index.json lists the components, and a component's index file its shards. A component without an index file
+    must hold a safetensors file, or be here quantised, if it has a config.json; else it has no weights. A folder without a model_index.json is complete where it holds a safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -106,4 +122,6 @@ def _has_all_shards(folder: Path) -> bool:
         for file in folder.glob("*.safetensors.index.json")
         for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
     }
-    return folder.is_dir() and all((folder / name).is_file() for name in shards)
+    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{_MANIFEST}"))
+    without = not held and (folder / "config.json").is_file()
+    return folder.is_dir() and not without and all((folder / name).is_file() for name in shards)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 _ALIGN = 256  # bytes, as in torch's own allocator
 
@@ -132,7 +131,6 @@ class Streamed:
         self._blocks = list(blocks(module))
         self._arenas = [Arena(block) for block in self._blocks]
         self._outer = Arena(module, without=self._blocks)
-        self._hooks: list[RemovableHandle] = []
 
     @property
     def nbytes(self) -> int:
@@ -140,25 +138,41 @@ class Streamed:
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:
-        """Copies the weights outside the blocks to the device; adds hooks that copy each block while it computes."""
+        """Copies the weights outside the blocks to the device; wraps each block's forward, which copies the block.
+
+        A block that another wrapper skips, such as the first-block cache, is not copied.
+        """
         self._outer.place(device)
         for block, arena in zip(self._blocks, self._arenas, strict=True):
             arena.vacate(device)
-            self._hooks += [
-                block.register_forward_pre_hook(lambda *_, arena=arena: arena.place(device)),
-                block.register_forward_hook(lambda *_, arena=arena: arena.vacate(device), always_call=True),
-            ]
+            block.forward = visiting(block.forward, arena, device)
 
     def drop(self) -> None:
-        """Makes the module compute with the weights in RAM again, and removes the hooks."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        """Makes the module compute with the weights in RAM again, by the blocks' own forwards."""
+        for block in self._blocks:
+            vars(block).pop("forward", None)
         for arena in (self._outer, *self._arenas):
             arena.drop()
 
     def forget(self) -> None:
         """Does nothing: a streamed module needs its weights in RAM."""
+
+
+def visiting(forward: Callable[..., Any], arena: Arena, device: str) -> Callable[..., Any]:
+    """Returns a block's forward that copies the block's weights to the device while it computes.
+
+    `forward`: the block's own; `arena`: the block's weights.
+    """
+
+    @wraps(forward)
+    def visit(*args: Any, **kwargs: Any) -> Any:
+        arena.place(device)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            arena.vacate(device)
+
+    return visit
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:

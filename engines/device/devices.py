@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 Library: TypeAlias = Any  # a C library that ctypes loaded (or None), or torch.cuda: neither types its functions
 
 _HOST_OOM = ("DefaultCPUAllocator", "not enough memory")
-_CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", *_HOST_OOM)
+_CUDA_OOM = (  # words of torch's allocator, of the driver, of cuBLAS and cuDNN, and of the host
+    "CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+    *_HOST_OOM,
+)  # fmt: skip
 
 
 def open_device(name: str, fake_bytes: int = 0) -> Device:
@@ -199,7 +202,7 @@ class CudaDevice:
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether an error is a MemoryError, or one of torch, cuBLAS or cuDNN for a failed allocation."""
+        """Returns whether an error is a MemoryError, or one of torch, CUDA, cuBLAS or cuDNN for a failed allocation."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA_OOM)
         )

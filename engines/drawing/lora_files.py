@@ -36,7 +36,7 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept.
     Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
     settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
-    the file.
+    the file. Where the file has alphas, these count, and the metadata has no settings.
     `family`: the model family whose tensor names are expected where the metadata declares no family.
     Raises: NotFound for a missing file, LoraMismatch for one that is damaged or has a tensor that is not understood.
     """
@@ -48,7 +48,9 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     settings = path.with_name(PEFT_FILE)
     is_pefts = any(key.startswith("base_model.model.") for key in state) or path.stem == "adapter_model"
     has_alphas = any(key.endswith(".alpha") for key in state)
-    if PEFT_CONFIG not in metadata and is_pefts and not has_alphas and settings.is_file():
+    if has_alphas:
+        metadata.pop(PEFT_CONFIG, None)  # its scale is in the tensors already
+    elif PEFT_CONFIG not in metadata and is_pefts and settings.is_file():
         metadata[PEFT_CONFIG] = settings.read_text(encoding="utf-8", errors="replace")
     return own, {**metadata, **({LEFT_OUT: note} if note else {})}
 
@@ -182,6 +184,8 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     path = Path(use.file)
     name = path.name
     state, metadata = read(use.file, family)
+    if not state:
+        raise LoraMismatch(f"{name} holds no tensors.", "Download or export it again.")
     declared = _declared_family(path, metadata)
     if declared and declared != family:
         raise LoraMismatch(
@@ -196,13 +200,13 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
-            "Lease the transformer with its own modulation layers for this LoRA.",
+            "Choose a LoRA that was trained without the modulation layers.",
         )
     misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]
-    if misfits or not state:
+    if misfits:
         raise LoraMismatch(
             f"{name} does not fit {type(transformer).__name__}: {len(misfits)} of its {len(state)} tensors have no "
-            f"place{f', the first is {misfits[0]}' if misfits else ''}.",
+            f"place, the first is {misfits[0]}.",
             f"Choose a LoRA trained for this very model of the {family} family.",
         )
     scales = PeftScales.of(metadata.get(PEFT_CONFIG, ""), name)

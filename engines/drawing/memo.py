@@ -32,6 +32,7 @@ class Memo(Generic[T]):
         if key in self._kept:
             self._bytes -= self._size(self._kept[key])
         self._kept[key] = result
+        self._kept.move_to_end(key)
         self._bytes += self._size(result)
         while self._bytes > self._limit:
             _, oldest = self._kept.popitem(last=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,7 +14,6 @@ from typing import Any, TypeAlias
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
 
 from engines.api.errors import ModelMissing
 from engines.api.params import Json
@@ -24,7 +22,7 @@ from engines.catalogue.given import header
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.weights import FULL_WIDTH, held_name, pulled_form
 from engines.weights import originals, store
-from engines.weights.originals import shards, tensors
+from engines.weights.originals import opened, read_json, shards, tensors
 from engines.weights.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
 
 LibraryClass: TypeAlias = Any  # a class of diffusers or transformers, by its name in model_index.json
@@ -100,12 +98,13 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
     This memory holds all weights outside the blocks, and two blocks: the second is copied before the first is freed.
     `folder`: the component's files; `size`: its bytes when it is loaded whole; `itemsize`: the bytes of one weight
     outside the blocks. Returns 0 if the component has no blocks, or if copying them one at a time saves no memory.
+    Raises: ModelMissing for a damaged file.
     """
     outside, blocks = 0, Counter[str]()
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
-                elements = math.prod(tensors.get_slice(name).get_shape())
+        with opened(file) as mapped:
+            for name in mapped.keys():  # noqa: SIM118  safe_open is no mapping
+                elements = math.prod(mapped.get_slice(name).get_shape())
                 block = re.match(r"(.*?\.)?[A-Za-z_]+\.\d+(?=\.)", name)
                 if block:
                     blocks[block.group()] += elements
@@ -123,7 +122,7 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 
     The module is frozen and in evaluation mode. If quantised files of it exist, they are memory-mapped. Otherwise, for
     a precision other than bf16, the weights are quantised one by one while they are read. `folder`: the model's folder.
-    Raises: ModelMissing if it lacks the component.
+    Raises: ModelMissing if a file of the component is missing or damaged.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
@@ -136,6 +135,10 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 
         module = _filled(spec, folder, name, source, form, quantise)
     else:
+        read_json(source / "config.json")  # checked before the libraries read them: these name no damaged file
+        for file in shards(source):
+            with opened(file):
+                pass
         knob = "dtype" if _library(folder, name) == "transformers" else "torch_dtype"
         module = _class(folder, name).from_pretrained(source, local_files_only=True, **{knob: dtype})
     return module.eval().requires_grad_(False)
@@ -162,7 +165,7 @@ def write(
     ModelMissing for a missing or damaged file or weight; BadInput for weights that do not fit the model.
     """
     dtype = weight_dtype(spec)
-    model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
+    model = skeleton(bare(folder, name, source), form, dtype, full_width(spec))
     target = folder / held_name(name, form)
     store.write(model, tensors(source, model), target, form, dtype, device=device, on_tensor=on_tensor)
 
@@ -183,7 +186,7 @@ def _filled(
     spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Loaded, Path, str], None]
 ) -> Loaded:
     """Builds a component without weights, and calls `fill`, which loads the weights into it. Raises: ModelMissing."""
-    model: Loaded = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
+    model: Loaded = skeleton(bare(folder, name, source), form, weight_dtype(spec), full_width(spec))
     fill(model, source, form)
     if _library(folder, name) == "transformers":
         model.tie_weights(missing_keys={key for key, weight in model.named_parameters() if weight.is_meta})
@@ -196,21 +199,22 @@ def bare(folder: Path, name: str, source: Path) -> Loaded:
 
     Tied weights are tied. `folder`: the model's folder; `name`: the component; `source`: the folder with the
     component's config, or a file of weights; for a file, the config in `folder` is used. Raises: ModelMissing
-    for a missing config.
+    for a missing or damaged config.
     """
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
+    read_json(described / "config.json")  # raises where the libraries would name no file
     with init_empty_weights(include_buffers=False):
         if _library(folder, name) == "diffusers":
-            return kind.from_config(kind.load_config(_existing(described)))
-        model = kind(kind.config_class.from_pretrained(_existing(described), local_files_only=True))
+            return kind.from_config(kind.load_config(described))
+        model = kind(kind.config_class.from_pretrained(described, local_files_only=True))
     model.tie_weights()
     if (described / "generation_config.json").is_file():
         model.generation_config = type(model.generation_config).from_pretrained(described, local_files_only=True)
     return model
 
 
-def _full_width(spec: ModelSpec) -> tuple[str, ...]:
+def full_width(spec: ModelSpec) -> tuple[str, ...]:
     """Returns the names of modules that stay at full width: small ones, or those that all blocks share."""
     return tuple(spec.options.get("full_width", ()))
 
@@ -219,7 +223,7 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
     """Computes the size of a component in bytes from the shapes in its config, or in its files' headers."""
     dtype, original = weight_dtype(spec), _existing(folder / name)
     if form in FORMS:
-        return model_bytes(skeleton(bare(folder, name, original), form, dtype, _full_width(spec)), form, dtype)
+        return model_bytes(skeleton(bare(folder, name, original), form, dtype, full_width(spec)), form, dtype)
     elements = 0
     for file in shards(original):
         for entry in (entry for key, entry in header(file).items() if key != "__metadata__"):
@@ -234,9 +238,14 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
 def tokenizer(folder: Path, name: str) -> Loaded:
     """Loads a tokenizer or processor of a model, as the class that model_index.json names.
 
-    `folder`: the model's folder; `name`: the tokenizer's folder in it. Raises: ModelMissing if that is missing.
+    `folder`: the model's folder; `name`: the tokenizer's folder in it. Raises: ModelMissing if that is missing or
+    damaged.
     """
-    return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
+    kind, place = _class(folder, name), _existing(folder / name)
+    try:
+        return kind.from_pretrained(place, local_files_only=True)
+    except (ValueError, TypeError) as error:
+        raise ModelMissing(f"{place} cannot be read ({error}).", "Delete that folder and download it again.") from error
 
 
 def scheduler(folder: Path) -> Json:
@@ -244,7 +253,7 @@ def scheduler(folder: Path) -> Json:
 
     Raises: ModelMissing if there is no such file.
     """
-    return _read_json(folder / "scheduler" / "scheduler_config.json")
+    return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def config(folder: Path, name: str) -> Json:
@@ -252,7 +261,7 @@ def config(folder: Path, name: str) -> Json:
 
     `folder`: the model's folder; `name`: the component, such as "vae". Raises: ModelMissing if there is no such file.
     """
-    return _read_json(folder / name / "config.json")
+    return read_json(folder / name / "config.json")
 
 
 def _library(folder: Path, name: str) -> str:
@@ -267,14 +276,10 @@ def _class(folder: Path, name: str) -> LibraryClass:
 
 def _index_entry(folder: Path, name: str) -> list[str]:
     """Returns the library and the class of a component from model_index.json. Raises: ModelMissing."""
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     if name not in index:
         raise ModelMissing(f"{folder / 'model_index.json'} lacks {name}.", "Download the whole model folder again.")
     return list(index[name])
-
-
-def _read_json(path: Path) -> Json:
-    return dict(json.loads(_existing(path).read_text(encoding="utf-8")))
 
 
 def _existing(path: Path) -> Path:

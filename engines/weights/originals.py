@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engines.api.errors import BadInput, ModelMissing
+from engines.api.params import Json
 from engines.catalogue import given
 from engines.catalogue.weights import is_variant
 
@@ -33,16 +34,25 @@ Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
 Read = Callable[[Mapped, str], Tensor]
 
 
+def read_json(file: Path) -> Json:
+    """Returns the JSON object in a file of a model's folder. Raises: ModelMissing if the file is missing or damaged."""
+    if not file.is_file():
+        raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
+        raise ModelMissing(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
+
+
 def shards(folder: Path) -> list[Path]:
     """Returns the paths of a component's safetensors files.
 
     These are the files that the component's index file names; without an index, all except variants such as .fp16.
-    `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file.
+    `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file, or a damaged index file.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         if not is_variant(index.name):
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / name for name in sorted(set(names))]
+            return [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
     files = [file for file in sorted(folder.glob("*.safetensors")) if not is_variant(file.name)]
     if not files:
         raise ModelMissing(f"There is no safetensors file in {folder}.", "Download the whole model folder again.")

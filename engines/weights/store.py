@@ -19,7 +19,7 @@ from engines.api.errors import ModelMissing
 from engines.api.protocols import Loaded
 from engines.catalogue.durable import flush
 from engines.weights.aligned import straight, write_aligned
-from engines.weights.originals import opened, shards
+from engines.weights.originals import opened, read_json, shards
 from engines.weights.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"
@@ -87,9 +87,12 @@ def read(model: nn.Module, folder: Path, form: str) -> None:
 
 
 def held_bytes(folder: Path) -> int:
-    """Returns the bytes that a stored quantised component takes in memory; 0 if `folder` has no complete one."""
+    """Returns the bytes that a stored quantised component takes in memory; 0 if `folder` has no complete one.
+
+    Raises: ModelMissing for a damaged record.
+    """
     manifest = folder / MANIFEST
-    return int(json.loads(manifest.read_text(encoding="utf-8"))["bytes"]) if manifest.is_file() else 0
+    return int(read_json(manifest).get("bytes", 0)) if manifest.is_file() else 0
 
 
 class _Shelf:

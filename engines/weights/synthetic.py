@@ -50,7 +50,7 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
     for name in layout:
         form = components.form_of(spec, folder, name)
         target = folder / held_name(name, form)
-        model = skeleton(components.bare(folder, name, folder / name), form, dtype)
+        model = skeleton(components.bare(folder, name, folder / name), form, dtype, components.full_width(spec))
         store.write(model, _random(model, device), target, form, dtype, device=device)
     return folder
 

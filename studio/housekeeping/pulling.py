@@ -49,7 +49,8 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
         if source is not None and spec.role != "scorer":
             load_class("engines.weights.components:demand_fitting")(spec, home, source)
 
-    return Pull(spec, registry.home(spec), hub, transformer=file, check=check)
+    mark = given.mark(source) if source is not None else ""
+    return Pull(spec, registry.home(spec), hub, transformer=file, given=mark, check=check)
 
 
 def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: str = "") -> Job:

@@ -70,6 +70,12 @@ def test_a_whole_number_is_a_number() -> None:
     assert TrainParams.from_json({"alpha": 16, "resolutions": [32]}).resolutions == (32,)
 
 
+def test_the_text_leaves_out_the_prompt_alone() -> None:
+    """Another parameter with the same words as the prompt is written beside it; empty ones are not."""
+    first, rest = GenerateParams(prompt="a cat", negative="a cat").to_text().split("\n")
+    assert first == "a cat" and rest.startswith("Negative: a cat, Steps: 28, ") and "Loras" not in rest
+
+
 def test_what_is_stored_is_read_whatever_is_allowed_now() -> None:
     """A picture that an earlier version made keeps its knobs; names are checked, for an unknown one has no place."""
     old = {"prompt": "x" * 20_000, "steps": 0, "guidance": -1.0, "loras": [{"file": "a.safetensors"}]}

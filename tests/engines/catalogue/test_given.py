@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput
-from engines.catalogue.given import demand_readable
+from engines.catalogue.given import demand_readable, mark
 from engines.catalogue.models import MODELS
 
 _BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1, "U8": 1, "I8": 1}
@@ -90,6 +91,21 @@ def test_another_file_is_refused_by_what_it_is(what: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("row", "tensor"),
+    [
+        ("FLUX.1-dev", "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight"),
+        ("FLUX.1-dev", "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"),
+        ("FLUX.2-klein-base-4B", "transformer.transformer_blocks.0.attn.to_q.lora_A.weight"),
+        ("Qwen-Image-Edit-2511", "transformer.transformer_blocks.0.img_mod.1.lora_A.weight"),
+    ],
+)
+def test_a_lora_is_called_one_under_every_name(row: str, tensor: str, tmp_path: Path) -> None:
+    """A LoRA whose tensors carry the names of a transformer's blocks is refused as a LoRA, for every family."""
+    with pytest.raises(BadInput, match="given.safetensors holds a LoRA, not the transformer"):
+        demand_readable(spec(row), write(tmp_path / "given.safetensors", {tensor: (16, 3072)}))
+
+
+@pytest.mark.parametrize(
     ("name", "data", "words"),
     [
         ("flux1-dev-Q8_0.gguf", b"GGUF", "is a GGUF file"),
@@ -116,6 +132,16 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
         stream.truncate(file.stat().st_size - 1)
     with pytest.raises(BadInput, match=r"cut\.safetensors is damaged"):
         demand_readable(spec(), file)
+
+
+def test_a_mark_tells_weights_apart(tmp_path: Path) -> None:
+    """A file's mark stays with its bytes and changes with its time; a folder's is that of the files in it."""
+    file = write(tmp_path / "a" / "flux.safetensors", FLUX)
+    first = mark(file)
+    assert mark(file) == first == mark(file.parent) == mark(file.rename(tmp_path / "flux.safetensors"))
+    os.utime(tmp_path / "flux.safetensors", ns=(0, 1))
+    assert mark(tmp_path / "flux.safetensors") != first
+    assert mark(tmp_path / "a") != first
 
 
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────

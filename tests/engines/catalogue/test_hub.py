@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from engines.api.errors import Unreachable
 from engines.catalogue.hub import RemoteFile, cached_snapshot, is_intact
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,6 +122,16 @@ def test_a_proxy_that_cannot_be_used_is_told(server, tmp_path: Path, proxy: str)
     said = _fetch(server, tmp_path / "model.part", ALL_PROXY=proxy, NO_PROXY="")
     assert said["code"] == "unreachable"
     assert "ALL_PROXY" in said["message"]
+
+
+def test_an_error_without_words_is_unreachable() -> None:
+    """The library's error counts as a broken download by its first line, or by its kind where it has no text."""
+    from engines.catalogue.hub import _user_errors
+
+    for error, cause in ((OSError(), "OSError"), (OSError("cut off\nby the proxy"), "cut off")):
+        with pytest.raises(Unreachable) as told, _user_errors("maker/toy"):
+            raise error
+        assert told.value.cause == cause
 
 
 def test_a_small_files_git_id_is_checked(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
 from engines.api.protocols import FewSteps, ModelSpec
-from engines.catalogue.hub import FolderHub
+from engines.catalogue.hub import FolderHub, Listing, RemoteFile
 from engines.catalogue.models import MODELS
 from engines.catalogue.pulling import Pull, missing_bytes
 from engines.catalogue.registry import Registry
@@ -58,8 +58,8 @@ def pull(tmp_path: Path) -> Callable[..., Pull]:
             assert source.exists()
             on_tensor("only.weight")
             target = home / f"{name}.{form}"
-            target.mkdir()
-            (target / "quantised.json").write_text('{"bytes": 7}')
+            target.mkdir(exist_ok=True)
+            (target / "quantised.json").write_text(json.dumps({"bytes": 7, "source": str(source)}))
 
         return Pull(spec, tmp_path / "home", hub, write=write, free=lambda _: free, **more)
 
@@ -196,6 +196,79 @@ def test_a_single_file_stands_for_the_transformer(pull, repository: Path, tmp_pa
     assert (home / "transformer" / "config.json").is_file()
     assert not list((home / "transformer").glob("*.safetensors"))
     assert held_forms(home) == ["nf4"]
+
+
+def test_given_weights_replace_those_that_are_here(pull, repository: Path, tmp_path: Path) -> None:
+    """A component is quantised anew from a given file, once; a pull without given weights keeps what is here."""
+    file = tmp_path / "flux1-dev.safetensors"
+    file.write_bytes(b"x")
+    hub = FakeHub(repository)
+    of_hub, of_file = pull(hub), pull(hub, transformer=file, given="mark of the file")
+    of_hub.run(of_hub.survey("nf4"), _quiet)
+    survey = of_file.survey("nf4")
+    assert survey.to_quantise == ("transformer",)
+    home = of_file.run(survey, _quiet)
+    assert json.loads((home / "transformer.nf4" / "quantised.json").read_text())["source"] == str(file)
+    assert of_file.survey("nf4").nothing_to_do and of_hub.survey("nf4").nothing_to_do
+    assert pull(hub, transformer=file, given="another mark").survey("nf4").to_quantise == ("transformer",)
+
+
+def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_path: Path) -> None:
+    """Files of equal size are compared, those that are equal stay, and shards that only the old weights have go."""
+    old = pull(FakeHub(repository))
+    home = old.run(old.survey("nf4"), _quiet)
+    (repository / SHARD).rename(repository / "transformer" / "rest.safetensors")
+    (repository / "transformer" / "model-00001-of-00002.safetensors").write_bytes(b"z" * 4000)
+    work = pull(FolderHub(repository), given="mark of the folder")
+    survey = work.survey("nf4")
+    paths = {each.path for each in survey.missing}
+    assert paths == {"transformer/model-00001-of-00002.safetensors", "transformer/rest.safetensors"}
+    assert survey.to_quantise == ("transformer",)
+    work.run(survey, _quiet)
+    assert (home / "transformer" / "model-00001-of-00002.safetensors").read_bytes() == b"z" * 4000
+    assert not (home / SHARD).exists()
+    assert work.survey("nf4").nothing_to_do
+
+
+def test_a_damaged_file_in_the_cache_is_downloaded(pull, repository: Path, tmp_path: Path) -> None:
+    """A file that the machine has with a wrong hash is downloaded instead, so that the first pull already succeeds."""
+    cached = tmp_path / "cached"
+    cached.write_bytes(b"!" * 6000)
+
+    class Cached(FakeHub):
+        def local(self, listing: Listing, file: RemoteFile) -> Path | None:
+            return cached if file.path == SHARD else None
+
+    work = pull(Cached(repository))
+    home = work.run(work.survey("bf16"), _quiet)
+    assert (home / SHARD).read_bytes() == b"b" * 6000
+    assert cached.read_bytes() == b"!" * 6000
+
+
+@pytest.mark.parametrize(("form", "given", "ready"), [("int8", "", True), ("nf4", "mark", False)])
+def test_a_model_stays_ready_while_a_form_is_added(
+    form: str, given: str, ready: bool, pull, repository: Path, tmp_path: Path
+) -> None:
+    """A pull that breaks off leaves the model in the form that was there, unless it was to replace that form."""
+    first = pull(FakeHub(repository))
+    home = first.run(first.survey("nf4"), _quiet)
+    first.forget_originals("nf4")
+    second = pull(FakeHub(repository, cut={SHARD: 2500}), given=given)
+    with pytest.raises(Unreachable):
+        second.run(second.survey(form), _quiet)
+    registry = Registry(tmp_path, tmp_path, [SPEC])
+    home = home.rename(registry.home(SPEC))
+    assert (registry.here("toy"), is_pulling(home), pulled_form(home)) == (ready, not ready, "nf4")
+
+
+def test_an_unfinished_form_is_not_held(pull, repository: Path) -> None:
+    """The form that an unfinished pull adds does not count as held, even if one of its components is here."""
+    work = pull(FakeHub(repository))
+    home = work.run(work.survey("nf4"), _quiet)
+    work.run(work.survey("int8"), _quiet)
+    (home / "pulled.json").write_text(json.dumps({"form": "nf4"}))
+    (home / "pulling.json").write_text(json.dumps({"form": "int8", "files": {SHARD: 7000}}))
+    assert (held_forms(home), pulled_form(home), missing_bytes(home)) == (["nf4"], "nf4", 0)
 
 
 def test_originals_can_be_forgotten(pull, repository: Path) -> None:

@@ -68,3 +68,10 @@ def test_klein_is_offered_beside_flux(tmp_path: Path) -> None:
     assert spec.params(TrainParams).timestep_density == "resolution_shift"
     with pytest.raises(ModelMissing, match=r"FLUX\.2-klein-base-4B is not on this machine"):
         registry.engine(spec.name)
+
+
+def test_a_registry_reads_its_rows_once(tmp_path: Path) -> None:
+    """Rows that can be read only once, as from a generator, are all there, with the compiler's backend or without."""
+    for backend in ("", "inductor"):
+        registry = Registry(tmp_path, tmp_path, iter(MODELS), compile_with=backend)
+        assert [registry.spec(row.name).options.get("compile", "") for row in MODELS] == [backend] * len(MODELS)

@@ -153,7 +153,7 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
         class Listed(torch.nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.blocks = torch.nn.ModuleList(layers)
+                self.blocks = torch.nn.ModuleList(map(torch.nn.Sequential, layers))
 
             def forward(self, x: Any) -> Any:
                 for block in self.blocks:
@@ -169,9 +169,7 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
         between = [weight.numel() for weight in module.blocks.parameters()]
         inside: list[int] = []
         for block in module.blocks:
-            block.register_forward_hook(
-                lambda *_: inside.append(sum(bool(one.numel()) for one in _firsts(module))), prepend=True
-            )
+            block[0].register_forward_hook(lambda *_: inside.append(sum(bool(one.numel()) for one in _firsts(module))))
         result = module(given)
         streamed.drop()
 
@@ -179,11 +177,28 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
     assert set(between) == {0}
     assert max(inside) == 1
     assert streamed.nbytes < Arena(module).nbytes
-    assert not [hook for block in module.blocks for hook in block._forward_pre_hooks]
+    assert not [block for block in module.blocks if "forward" in vars(block)]
 
 
 def _firsts(module: Any) -> list[Any]:
     return [weight for block in module.blocks for weight in list(block.parameters())[:1]]
+
+
+def test_a_skipped_block_is_not_copied() -> None:
+    """A block whose forward another wrapper skips stays off the device; the others compute as before, to the bit."""
+    import torch
+
+    from engines.device.arena import Streamed
+
+    module, given, seen = _net(), torch.randn(4, 5), []
+    streamed = Streamed(module)
+    streamed.place("cpu")
+    own = module.blocks[1].forward
+    with torch.no_grad():
+        expected = module(given)
+        module.blocks[1].forward = lambda x: seen.append(module.blocks[1][0].weight.numel()) or own(x)
+        assert torch.equal(module(given), expected)
+    assert seen == [0]
 
 
 def test_an_error_inside_a_block_leaves_no_block_behind() -> None:
@@ -199,7 +214,7 @@ def test_an_error_inside_a_block_leaves_no_block_behind() -> None:
     def stop(*_: Any) -> None:
         raise ZeroDivisionError
 
-    module.blocks[1].register_forward_pre_hook(stop)
+    module.blocks[1][1].register_forward_pre_hook(stop)
     with pytest.raises(ZeroDivisionError), torch.no_grad():
         module(torch.randn(4, 5))
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from engines.api.errors import BadInput, NotFound
-from engines.device.devices import CpuDevice, cuda_count, open_device
+from engines.device.devices import CpuDevice, CudaDevice, cuda_count, open_device
 from engines.device.host import host_bytes
 from engines.fake import FakeDevice
 
@@ -68,6 +68,20 @@ def test_out_of_memory_has_many_names() -> None:
     assert device.out_of_memory(MemoryError())
     assert device.out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not device.out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_a_card_is_out_of_memory_in_the_words_of_each_library() -> None:
+    """A failed allocation by torch's allocator, by the driver, cuBLAS or cuDNN counts; another CUDA error doesn't."""
+    device = CudaDevice()
+
+    for words in (
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ):
+        assert device.out_of_memory(RuntimeError(words)), words
+    assert not device.out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 def test_a_fake_device_has_the_size_asked() -> None:

@@ -124,6 +124,14 @@ def test_refuses_a_file_that_would_load_nothing(transformer, tmp_path) -> None:
     assert not getattr(transformer, "peft_config", None)
 
 
+def test_a_file_without_tensors_is_told(transformer, tmp_path) -> None:
+    """An empty file is called one, with what to do about it."""
+    from engines.drawing.lora_files import check
+
+    with pytest.raises(LoraMismatch, match=r"empty\.safetensors holds no tensors\. Download or export it again"):
+        check(transformer, [_use(_save(tmp_path / "empty.safetensors", {}))], "flux")
+
+
 def test_a_bad_second_file_leaves_nothing_attached(transformer, lora_file, tmp_path) -> None:
     """A stack attaches whole or not at all."""
     from engines.drawing.lora_files import attach

@@ -171,6 +171,19 @@ def test_the_settings_that_peft_writes_beside_its_weights_count(skeleton: Any, s
         torch.testing.assert_close(_effect(skeleton, file), scale * up @ down)
 
 
+def test_alphas_and_settings_in_one_file_count_once(skeleton: Any, save: Any, tmp_path: Path) -> None:
+    """A file with alphas and peft's settings, in it or beside it, adds alpha / rank · B·A."""
+    import torch
+
+    down, up = _factors()
+    config = json.dumps({"r": 2, "lora_alpha": 1})
+    (tmp_path / "adapter_config.json").write_text(config, encoding="utf-8")
+    for module, metadata in ((f"transformer.{MODULE}", {"lora_adapter_metadata": config}), (MODULE, None)):
+        pair = _pair(f"{module}.lora_A.weight", f"{module}.lora_B.weight")
+        file = save({**pair, f"{module}.alpha": torch.tensor(1.0)}, metadata, name="adapter_model.safetensors")
+        torch.testing.assert_close(_effect(skeleton, file), 0.5 * up @ down)
+
+
 def test_settings_beside_somebody_elses_file_say_nothing(skeleton: Any, save: Any, tmp_path: Path) -> None:
     """A LoRA of another tool in the same folder keeps its own strength."""
     import torch

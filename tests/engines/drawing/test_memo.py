@@ -37,6 +37,15 @@ def test_the_longest_unused_goes_first() -> None:
     assert memo.bytes == 6
 
 
+def test_a_result_that_is_set_again_is_the_newest() -> None:
+    """Setting a known key counts as its last use, and its old size no longer counts."""
+    memo = Memo[str](6, len)
+    for key, result in (("a", "aa"), ("b", "bb"), ("a", "AAA"), ("c", "cc")):
+        memo[key] = result
+    assert [key in memo for key in "abc"] == [True, False, True]
+    assert (memo["a"], memo.bytes) == ("AAA", 5)
+
+
 def test_what_is_larger_than_the_bound_is_handed_on_and_not_kept() -> None:
     """A bound of 0 is a cache that is switched off."""
     made: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
 from engines.api.params import GenerateParams
+from engines.catalogue.weights import held_name
 from tests.engines.families.flux2.tiny import PROMPTS, ROW, SPEC, TOKENS, asked, use
 
 pytestmark = pytest.mark.slow
@@ -239,10 +241,12 @@ def test_draws_in_4_bits(flux2_folder, host_lease, steps) -> None:
 
 
 def test_the_rows_bytes_are_those_of_its_components() -> None:
-    """The row's bytes are those of the published configuration, counted on meta tensors, to 1 %."""
+    """The row's bytes of each component and precision are those of the published shapes; a plain name means bf16."""
     import torch
     from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from engines.weights.quantise import model_bytes, skeleton
 
     with torch.device("meta"):
         parts = {
@@ -258,16 +262,9 @@ def test_the_rows_bytes_are_those_of_its_components() -> None:
             ),
             "vae": AutoencoderKLFlux2(),
         }  # fmt: skip
+    counted: dict[str, int] = {}
     for name, module in parts.items():
-        assert ROW.component_bytes[name] == pytest.approx(_resident(module, name in ROW.options["nf4"]), rel=0.01), name
-
-
-def _resident(module: Any, nf4: bool) -> int:
-    """Returns the bytes in bfloat16, with the layers that the quantiser takes at 4 bits."""
-    import torch
-
-    from engines.weights.quantise import model_bytes, skeleton
-
-    form = "nf4" if nf4 else "bf16"
-    small = skeleton(module, form, torch.bfloat16, ROW.options["full_width"])
-    return model_bytes(small, form, torch.bfloat16)
+        for form in ("bf16", "int8", "nf4") if name in ROW.options["nf4"] else ("bf16",):
+            small = skeleton(deepcopy(module), form, torch.bfloat16, ROW.options["full_width"])
+            counted[held_name(name, form)] = model_bytes(small, form, torch.bfloat16)
+    assert dict(ROW.component_bytes) == counted
