@@ -128,6 +128,7 @@ _DEEPFACE_FILES = {
 }
 _DETECT_SIDE = 512  # pixels; on larger pictures detectors are slow and find false faces
 _deepface_lock = threading.Lock()  # deepface's model cache and OpenCV's detectors are shared by the process
+_opened: dict[Path, dict[str, DeepFace]] = {}  # folder -> what deepface caches of the files in it: its models by task
 
 
 class DeepFaceScorer:
@@ -216,15 +217,19 @@ class DeepFaceScorer:
 def _deepface(home: Path) -> tuple[DeepFace, tuple[type[Exception], ...]]:
     """Imports deepface; returns its class and its errors for pictures without a face that can be cut out.
 
-    deepface chooses its back end at import, for the whole process: ONNX here, or it would use TensorFlow or the GPU.
-    The import also turns all warnings off, so the caller must hold `warnings.catch_warnings()`.
+    `home`: the folder whose weight files deepface then uses. It would use an open file of the same name in another
+    folder, so each folder gets a cache of its own. deepface chooses its back end at import, for the whole
+    process: ONNX here, or it would use TensorFlow or the GPU. The import also turns all warnings off, so the caller
+    must hold `warnings.catch_warnings()`.
     """
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"
     os.environ["DEEPFACE_ONNX_PROVIDERS"] = "cpu"
     os.environ["DEEPFACE_HOME"] = str(home)
     from deepface import DeepFace
+    from deepface.modules import modeling
     from deepface.modules.exceptions import FaceNotDetected, ImgNotFound
 
+    modeling.cached_models = _opened.setdefault(home, {task: {} for task in modeling.AVAILABLE_MODELS})
     return DeepFace, (FaceNotDetected, ImgNotFound)
 
 

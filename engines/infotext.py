@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ _IN_OTHER_KEYS: Final = (  # parameters that have keys of other names
     "strength",
 )  # fmt: skip
 _PAIR: Final = re.compile(r'\s*([\w ./-]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_QUOTED: Final = re.compile(r'".*"', re.DOTALL)
+_MUST_BE_QUOTED: Final = re.compile(r'[,:\n]|^["\s]|\s$')
+_NOT_IN_NAMES: Final = re.compile(r'[:<>,"\n]')  # of LoRAs: they end a name in its tag or in the list of hashes
 _TAG: Final = re.compile(r"\s*<lora:([^:>]+)(?::(-?\d*\.?\d+))?[^>]*>")
 _NEGATIVE: Final = "Negative prompt:"
 
@@ -60,7 +63,7 @@ def read_parameters(text: str) -> Told:
     """Parses the text of a PNG's `parameters` chunk, as AUTOMATIC1111, Forge and this program write it, into a Told.
 
     The last line is read as `Key: value` pairs only if it has at least three; otherwise it belongs to the prompts. LoRA
-    tags are removed from the prompt and returned as `loras`.
+    tags are removed from the prompt and returned as `loras`, with the hashes of the pair `Lora hashes`.
     """
     lines = text.strip().split("\n")
     found = {key.strip(): _value(value) for key, value in _PAIR.findall(lines[-1])}
@@ -69,14 +72,17 @@ def read_parameters(text: str) -> Told:
         lines.pop()
     split = next((at for at, line in enumerate(lines) if line.strip().startswith(_NEGATIVE)), len(lines))
     words, negative = "\n".join(lines[:split]), "\n".join(lines[split:]).strip().removeprefix(_NEGATIVE)
-    loras = tuple(NamedLora(name, float(weight or 1)) for name, weight in _TAG.findall(words))
+    named = (each.partition(":") for each in pairs.get("Lora hashes", "").split(","))
+    hashes = {name.strip(): hash.strip() for name, _, hash in named}
+    loras = tuple(NamedLora(name, float(weight or 1), hashes.get(name, "")) for name, weight in _TAG.findall(words))
     return Told(_TAG.sub("", words).strip(), negative.strip(), loras, pairs)
 
 
 def _value(text: str) -> str:
     """Returns the value of a pair as text; a quoted value is JSON, as all writers of the chunk make it."""
-    if not text.startswith('"'):
-        return text.strip()
+    text = text.strip()
+    if not _QUOTED.fullmatch(text):
+        return text
     try:
         return str(json.loads(text, strict=False))
     except ValueError:
@@ -92,16 +98,15 @@ def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[i
     """
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()
-    loras = [NamedLora(**each) for each in provenance.get("loras", ())]
-    tags = "".join(
-        f" <lora:{re.sub('[:<>]', '_', lora.name)}:{Decimal(repr(lora.weight)).normalize():f}>" for lora in loras
-    )
+    stored = (NamedLora(**each) for each in provenance.get("loras", ()))
+    loras = [replace(lora, name=_NOT_IN_NAMES.sub("_", lora.name)) for lora in stored]
+    tags = "".join(f" <lora:{lora.name}:{Decimal(repr(lora.weight)).normalize():f}>" for lora in loras)
     negative = params.negative.strip()
     lines = [f"{params.headline()}{tags}", *([f"Negative prompt: {negative}"] if negative else [])]
     pairs = []
     for key, value in _pairs(provenance.get("model", ""), params, size, loras):
         text = str(value)
-        quoted = json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+        quoted = json.dumps(text, ensure_ascii=False) if _MUST_BE_QUOTED.search(text) else text
         pairs.append(f"{key}: {quoted}")
     return "\n".join((*lines, ", ".join(pairs)))
 
@@ -125,7 +130,7 @@ def _pairs(
     for knob, value in params.to_json().items():
         if knob not in _IN_OTHER_KEYS and value:
             yield knob.replace("_", " ").capitalize(), value
-    hashes = [(re.sub(r"[,:\"]", "_", lora.name), lora.hash) for lora in loras if lora.hash]
+    hashes = [f"{lora.name}: {lora.hash}" for lora in loras if lora.hash]
     if hashes:
-        yield "Lora hashes", ", ".join(f"{name}: {hash}" for name, hash in hashes)
+        yield "Lora hashes", ", ".join(hashes)
     yield "Version", "FLENwheel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -100,6 +101,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     plain = upright.convert("RGB") if upright.mode != "RGB" else upright.copy()
     plain.info.clear()
     return plain
+
+
+def pixel_hash(picture: Image.Image) -> str:
+    """Returns the SHA-256 hash, in hex, of a picture's size and pixels in the form that every model gets."""
+    pixels = to_rgb(picture)
+    return hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()
 
 
 def to_grey(mask: Image.Image) -> Image.Image:

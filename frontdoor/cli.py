@@ -25,6 +25,10 @@ COMMANDS = {
 
 
 _AS_BEFORE: Mapping[str, Any] = {"default": argparse.SUPPRESS}  # keeps what was given in front of the command
+_TAKEN_BY: Mapping[str, Sequence[str]] = {  # option that may be in front of the command -> the commands that take it
+    "home": ("studio", "doctor", "character", "pictures"),
+    **dict.fromkeys(("port", "no_open", "compile", "fake"), ("studio",)),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     character.add_argument("what", choices=("list", "export", "import"), help="what to do")
     character.add_argument("which", nargs="?", default="", help="export: the character's id; import: the zip file")
     character.add_argument("--out", type=Path, help="export: file or folder to write to (default: runs/exports)")
-    pictures.add_argument("--home", type=Path, help="folder of a finished demo (default: flenwheel-demo/home)")
+    pictures.add_argument(
+        "--home", type=Path, help="folder of a finished demo (default: flenwheel-demo/home)", **_AS_BEFORE
+    )
     pictures.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default: docs/pictures)")
     bench.add_argument("name", nargs="?", help="the bench to run (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: number of characters (default: 10)")
@@ -82,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the command line names, by default `studio`, and returns its exit code.
 
     `arguments` are the words of the command line; None takes those of this process. After an expected failure it prints
-    the cause and a hint, without a traceback, and returns 1; after Ctrl-C it returns 130.
+    the cause and a hint, without a traceback, and returns 1; after Ctrl-C it returns 130. An option that is unknown, or
+    that the command does not take, ends the process with the code 2.
     """
     from engines.api.errors import UserError, from_disk
 
@@ -91,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options_of_pytest and options.command != "test":
         top.error(f"unrecognized arguments: {' '.join(options_of_pytest)}")
     options.rest = options_of_pytest
+    for option, commands in _TAKEN_BY.items():
+        if getattr(options, option) and (options.command or "studio") not in commands:
+            top.error(f"{options.command} takes no --{option.replace('_', '-')}")
     use_expandable_segments(os.environ, sys.platform)
     command = import_module(f"frontdoor.{options.command or 'studio'}")
     try:

@@ -49,18 +49,15 @@ def _run_python(arguments: list[str]) -> int:
 def _ensure_chromium() -> None:
     """Installs Chromium for the browser tests where this user is root on Debian.
 
-    Elsewhere prints how to install it.
+    Where it cannot be installed, prints how to do it.
     """
     if shutil.which("chromium"):
         return
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
         print("── installing Chromium for the browser tests (apt-get install chromium)", flush=True)
-        subprocess.run(["apt-get", "-q", "update"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(
-            ["apt-get", "-q", "install", "-y", "--no-install-recommends", "chromium"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-        return
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run(["apt-get", "-q", *words], stdout=subprocess.DEVNULL, env=environment)
+        if shutil.which("chromium"):
+            return
     print("Chromium is not installed: the browser tests will fail. On Debian run: apt install chromium", flush=True)

@@ -42,9 +42,10 @@ FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the 
 class Build:
     """Trains all embedded toy models into the folder `out`; each stage is a method that returns its measured values.
 
-    `cache`: the folder of checkpoints and training pictures. `scale`: multiplies the steps of every stage. `compiled`:
-    use torch.compile. `schedules`: the training settings, by stage name, of the stages that train. `size`: the numbers
-    of pictures to train and to measure with. `device`: where the models are trained.
+    `cache`: the folder of training pictures, and of checkpoints in a folder of its own for each data set. `scale`:
+    multiplies the steps of every stage. `compiled`: use torch.compile. `schedules`: the training settings, by stage
+    name, of the stages that train. `size`: the numbers of pictures to train and to measure with. `device`: where the
+    models are trained.
     """
 
     out: Path
@@ -58,7 +59,12 @@ class Build:
     @cached_property
     def records(self) -> StageRecords:
         """Returns the store of the stages' records: measured values, and whether a stage must be trained anew."""
-        return StageRecords(self.cache, self.out / "manifest.json")
+        return StageRecords(self.work, self.out / "manifest.json")
+
+    @cached_property
+    def work(self) -> Path:
+        """Returns the folder of this data set's checkpoints and records, so that none of another data set is reused."""
+        return self.cache / self.data.key
 
     @cached_property
     def data(self) -> Dataset:
@@ -88,17 +94,15 @@ class Build:
     def done(self, stage: str) -> bool:
         """Returns whether a stage needs no training, that is, whether its record in the cache is up to date.
 
-        A record is up to date if it is not marked as stale and has the number of steps that the schedule has now.
+        A record is up to date if it is that of the models in the output folder, is not marked as stale, and has the
+        number of steps that the schedule has now.
         """
         record = self.records.read(stage) if self.records.has(stage) else {}
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the path of a cache file for tensors that were made from the training pictures.
-
-        Its name is `name` and the data set's hash, so that a file made from other pictures is not reused.
-        """
-        return self.cache / f"{name}-{self.data.key}.pt"
+        """Returns the path of a cache file for tensors that were made from the training pictures."""
+        return self.work / f"{name}.pt"
 
     def draw(self) -> Figures:
         """Draws the training pictures and the sample character, and writes the model files that need no training.
@@ -120,10 +124,10 @@ class Build:
     def _vae(self, kind: str, folder: Path) -> Figures:
         """Trains the autoencoder `kind` ("flux" or "qwen"), caches its latents, and returns its figures."""
         schedule, compiled = self.schedule(f"vae_{kind}"), self.compiled and kind == "qwen"
-        vae, info = train_vae.train_vae(kind, self.data.pictures, self.cache, schedule, compiled)
+        vae, info = train_vae.train_vae(kind, self.data.pictures, self.work, schedule, compiled)
         latents = self.encode(vae)
         export.set_latent_scale(vae, latents[::8])
-        torch.save(latents, self.cached(f"latents_{kind}"))
+        export.save_tensors(latents, self.cached(f"latents_{kind}"))
         export.save_model(vae, folder)
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
@@ -139,7 +143,7 @@ class Build:
     def _polish(self, kind: str, folder: Path) -> Figures:
         """Trains the decoder of the autoencoder `kind` ("flux" or "qwen") for longer, and returns its figures."""
         vae, raw, schedule = self.vae(kind), self.raw_latents(kind), self.schedule(f"polish_{kind}")
-        info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.cache, schedule)
+        info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.work, schedule)
         export.save_model(vae, folder)
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
@@ -149,7 +153,7 @@ class Build:
 
         Returns steps, loss and the accuracy for each attribute, for the manifest.
         """
-        net, info = train_reader(self.data, self.cache, self.schedule("reader"))
+        net, info = train_reader(self.data, self.work, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
         unseen = measure.Unseen.draw(self.size.reader_pictures)
@@ -160,7 +164,7 @@ class Build:
 
         Returns steps, loss, AUC, equal error rate and the cosine similarity that gives this rate, for the manifest.
         """
-        net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
+        net, info = train_identity("judge", self.data, self.work, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         self._save_net(net, "judge")
         export.write_whole(self.out / "oracle" / "oracle.json", json.dumps({"threshold": figures["threshold"]}))
@@ -171,22 +175,19 @@ class Build:
 
         Returns steps, loss, AUC, equal error rate and the cosine similarity that gives this rate, for the manifest.
         """
-        net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
+        net, info = train_identity("identity", self.data, self.work, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         export.save_identity(net, figures["threshold"], self.out / "identity")
         return info | figures
 
     def _save_net(self, net: torch.nn.Module, name: str) -> None:
         """Writes the weights of a net that measures results (reader, judge), completely or not at all."""
-        folder = self.out / "oracle"
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{name}.part"
-        safetensors.torch.save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part)
-        part.replace(folder / f"{name}.safetensors")
+        with export.whole(self.out / "oracle" / f"{name}.safetensors") as part:
+            safetensors.torch.save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part)
 
     def captioner(self) -> Figures:
         """Trains the captioner, which is also the editor's text encoder; returns steps, loss, accuracy by attribute."""
-        model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
+        model, info = train_captioner(self.data, self.work, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
@@ -203,7 +204,7 @@ class Build:
             instructions, count = [pair.instruction for pair in self.data.pairs], size.empty_prompts
             embeds, lengths = embed_edits(text, instructions, self.data.pictures[: size.scenes])
             negatives, short = embed_edits(text, [NEGATIVE] * count, self.data.pictures[:count])
-            torch.save({"told": embeds, "lengths": lengths, "untold": negatives, "short": short[:1]}, path)
+            export.save_tensors({"told": embeds, "lengths": lengths, "untold": negatives, "short": short[:1]}, path)
         kept = torch.load(path, weights_only=True)
         latents = self.latents("qwen")
         weights = torch.tensor([max(FOCUS.get(task, 1.0) for task in pair.tasks) for pair in self.data.pairs])
@@ -227,7 +228,7 @@ class Build:
         """
         path = self.cached(f"latents_{kind}")
         if not path.exists():
-            torch.save(self.encode(self.vae(kind)), path)
+            export.save_tensors(self.encode(self.vae(kind)), path)
         latents: Tensor = torch.load(path, weights_only=True)
         return latents
 
@@ -257,7 +258,7 @@ class Build:
 
     def edit(self) -> Figures:
         """Trains the editor's transformer; returns steps, loss and number of parameters for the manifest."""
-        model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
+        model, info = train_edit(self.edit_set(), self.work, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
         return info
 
@@ -267,9 +268,11 @@ class Build:
         data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
             teacher = model.to(self.device)
-            torch.save(teacher_paths(teacher, data, self.size.paths, seed=self.schedule("few_steps").seed), path)
+            export.save_tensors(
+                teacher_paths(teacher, data, self.size.paths, seed=self.schedule("few_steps").seed), path
+            )
         paths = torch.load(path, weights_only=True)
-        info = train_few_steps(model, data, paths, self.cache, self.schedule("few_steps"))
+        info = train_few_steps(model, data, paths, self.work, self.schedule("few_steps"))
         save_few_steps(model, folder / "few_steps" / "adapter.safetensors", self.schedule("few_steps").steps)
         return info
 
@@ -292,7 +295,7 @@ class Build:
         """Trains the generator on a lesson (which pictures, which stage), saves its parts, and returns its figures."""
         faces, schedule = torch.from_numpy(self.data.faces), self.schedule(lesson.stage)
         pictures = self.data.all_scenes, self.latents("flux"), faces
-        info = train_flux(flux, lesson, *pictures, self.cache, schedule, self.compiled)
+        info = train_flux(flux, lesson, *pictures, self.work, schedule, self.compiled)
         export.save_model(flux.transformer, self.out / "flux" / "transformer")
         export.save_model(flux.clip, self.out / "flux" / "text_encoder")
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")
@@ -310,23 +313,26 @@ class Build:
     def measure_flux(self) -> Figures:
         """Measures how often the generator's pictures show what their prompts say, as the reader net classifies them.
 
-        Returns the share for each attribute (angle, outfit…), and the number of training steps as `of_step`.
+        Returns the share for each attribute (angle, outfit…), and the number of training steps as `of_step`. Raises:
+        NotFound where a stage that it measures has no record.
         """
+        steps = sum(self.records.figures(stage)["steps"] for stage in ("flux", "flux_poses"))
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
-        return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
+        return figures | {"of_step": steps}
 
     def measure_edit(self) -> Figures:
         """Measures how often the editor makes the change asked for, keeps the person, and keeps all else.
 
         The judge net recognises the person, the reader net all other attributes. Returns these three shares for each
-        kind of edit, and the number of training steps as `of_step`, for the manifest.
+        kind of edit, and the number of training steps as `of_step`, for the manifest. Raises: NotFound where a stage
+        that it measures, or the judge's, has no record.
         """
+        steps, threshold = self.records.figures("edit")["steps"], self.records.figures("judge")["threshold"]
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
-        threshold = self.records.read("judge")["threshold"]
         figures = measure.editor_figures(editor, reader, judge, threshold, self.size.edits_a_task)
-        return figures | {"of_step": self.records.read("edit")["steps"]}
+        return figures | {"of_step": steps}
 
     def oracle(self, net: N, name: str) -> N:
         """Loads the weights of the net `name`, "reader" or "judge", from the output folder into `net`; returns it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +24,7 @@ from engines.wording import drawn as vocab
 Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3)
 
 PICTURES_PER_PERSON = 8
+_SAMPLED = 256  # scenes that are drawn to know whether drawing has changed; they have every value of every attribute
 _OTHER = dict(zip(EXPRESSIONS, (*EXPRESSIONS[1:], EXPRESSIONS[0]), strict=True))
 _TASK_WEIGHTS = {
     "background": 1,
@@ -99,12 +100,15 @@ def forgetful(pair: Pair, seed: str) -> Pair:
     return replace(pair, after=replace(pair.after, person=changed(rng, pair.after.person, _FORGOTTEN)))
 
 
-def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
-    """Returns a short hash of scenes and edits.
+def key_of(scenes: list[Scene], pairs: list[Pair], drawn: Iterable[Pictures]) -> str:
+    """Returns a short hash of scenes, edits and drawings of some scenes.
 
-    It becomes part of file names, so that files made from other scenes or edits are not reused.
+    It becomes part of file names, so that files made from other scenes or edits, or drawn otherwise, are not reused.
     """
-    return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
+    told = sha256(repr((scenes, pairs)).encode())
+    for picture in drawn:
+        told.update(picture.tobytes())
+    return told.hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,8 @@ class Dataset:
 
     @cached_property
     def key(self) -> str:
-        """Returns a short hash of the scenes and edits, which is part of the names of cached files."""
-        return key_of(self.scenes, self.pairs)
+        """Returns a short hash of the scenes, the edits and the way of drawing, part of the names of cached files."""
+        return key_of(self.scenes, self.pairs, draw_all(self.scenes[:_SAMPLED], self.size))
 
     @cached_property
     def pictures(self) -> Pictures:

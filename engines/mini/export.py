@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import diffusers
 import torch
@@ -37,12 +40,31 @@ QWEN_INDEX: dict[str, Any] = {
 }
 
 
-def write_whole(path: Path, data: str) -> None:
-    """Writes a text file completely or not at all: it is written under another name and then renamed."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields the path of a new file to write; at the end it is renamed to `path`, which so never is half a file.
+
+    The new file's name is random, so that two commands can write at once. If writing fails, the new file is deleted.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(data, encoding="utf-8")
-    part.replace(path)
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: str) -> None:
+    """Writes a text file completely or not at all."""
+    with whole(path) as part:
+        part.write_text(data, encoding="utf-8")
+
+
+def save_tensors(data: object, path: Path) -> None:
+    """Writes tensors, for `torch.load`, completely or not at all; `data`: a tensor, or containers of tensors."""
+    with whole(path) as part:
+        torch.save(data, part)
 
 
 def save_into(thing: Any, folder: Path) -> None:

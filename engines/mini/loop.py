@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engines.mini.export import save_tensors
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -36,7 +38,7 @@ class Schedule:
     def lr_at(self, step: int) -> float:
         """Returns the learning rate of a step; the first step is 0."""
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
+        return self.lr * min(1.0, (step + 1) / max(1, self.warmup), max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
         """Creates the optimisers of the modules' weights: AdamW, and Muon if any matrices match the setting `muon`.
@@ -72,6 +74,7 @@ def train(
 ) -> dict[str, float]:
     """Trains `modules` together until the schedule ends, from the last checkpoint if there is one.
 
+    A checkpoint that was trained for longer than the schedule is not used, and replaced.
     `stage`: the stage's name, also used for the checkpoint file. `loss_of(step, generator)`: returns the loss of a
     step; it draws its random numbers from `generator`, on the CPU, so that all devices get the same. `folder`: gets the
     checkpoint, every `save_every` seconds and at the end. The modules end on the CPU, with the moving average as their
@@ -86,7 +89,7 @@ def train(
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizers = schedule.optimizers(modules)
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
-    first, smooth = _resume(path, modules, optimizers, average)
+    first, smooth = _resume(path, modules, optimizers, average, schedule.steps)
     started = saved = time.monotonic()
 
     # 2. The steps.
@@ -137,18 +140,18 @@ def _save(
         "modules": {name: m.state_dict() for name, m in modules.items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
-    part = path.with_suffix(".part")
-    torch.save(state | {"average": average, "step": step, "smooth": smooth}, part)
-    part.replace(path)
+    save_tensors(state | {"average": average, "step": step, "smooth": smooth}, path)
 
 
 def _resume(
-    path: Path, modules: dict[str, nn.Module], optimizers: list[torch.optim.Optimizer], average: list[Tensor]
+    path: Path, modules: dict[str, nn.Module], optimizers: list[torch.optim.Optimizer], average: list[Tensor], most: int
 ) -> tuple[int, float]:
-    """Loads a checkpoint, if there is one; returns the next step and the smoothed loss."""
+    """Loads a checkpoint, if there is one of at most `most` steps; returns the next step and the smoothed loss."""
     if not path.exists():
         return 0, math.nan
     state = torch.load(path, weights_only=True, map_location=torch.get_default_device())  # optimisers move their own
+    if state["step"] > most:
+        return 0, math.nan
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):

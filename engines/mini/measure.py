@@ -96,9 +96,9 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
 def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
     """Captions the unseen pictures; returns for each attribute the share of the captions that name it correctly.
 
-    Attributes are `angle`, `outfit` and so on. The dictionary also has `all` (the share over all attributes), `leaks`
-    (the number of captions that name a trait of the person, which they must not) and `captions` (the number of all
-    captions). `model`: the captioner.
+    Attributes are `angle`, `outfit` and so on; one that no caption should name is left out. The dictionary also has
+    `all` (the share over all attributes), `leaks` (the number of captions that name a trait of the person, which they
+    must not) and `captions` (the number of all captions). `model`: the captioner.
     """
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
@@ -110,7 +110,7 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
                 right[name].append(vocab.CAPTION_WORDS.get(name, {}).get(value, value).lower() in parts)
     leaks = sum(bool(set(text.replace(",", " ").split()) & IDENTITY_WORDS) for text in texts)
     every = [hit for hits in right.values() for hit in hits]
-    figures = rounded({name: np.mean(hits) for name, hits in right.items()} | {"all": np.mean(every)})
+    figures = rounded({name: np.mean(hits) for name, hits in right.items() if hits} | {"all": np.mean(every)})
     return figures | {"leaks": leaks, "captions": len(texts)}
 
 
@@ -130,18 +130,17 @@ def generator_figures(
 ) -> dict[str, Any]:
     """Returns for each attribute (angle, outfit…) the share of generated pictures that show what their caption says.
 
-    The dictionary also has `expression_in_head_shots`, the share for the expression in pictures of heads alone, and
-    `captions`, the number of captions. `draw`: generates pictures from captions; `reader`: classifies them. The
-    captions describe `count` people whom no model was trained on, one scene of each; `first`: the number of the first
-    scene.
+    The dictionary also has `expression_in_head_shots`, the share for the expression in pictures of heads alone, where
+    there are any, and `captions`, the number of captions. `draw`: generates pictures from captions; `reader`:
+    classifies them. The captions describe `count` people whom no model was trained on, one scene of each; `first`: the
+    number of the first scene.
     """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
     hits = _hits(reader, pictures, scenes)
-    figures: dict[str, Any] = rounded({name: np.mean(hits[name]) for name in READ_OF_GENERATOR})
-    head = np.array([scene.framing == "head" for scene in scenes])
-    figures["expression_in_head_shots"] = round(float(np.mean(hits["expression"][head])), 4)
-    return figures | {"captions": count}
+    read = {name: hits[name] for name in READ_OF_GENERATOR}
+    read["expression_in_head_shots"] = hits["expression"][[scene.framing == "head" for scene in scenes]]
+    return rounded({name: np.mean(every) for name, every in read.items() if len(every)}) | {"captions": count}
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,6 @@ class Oracle:
         """
         import torch
 
-        if not images:
-            return []
         with torch.no_grad():
             scores = {name: torch.softmax(part.float(), dim=1) for name, part in self.reader(_pixels(images)).items()}
         best = {name: part.max(dim=1) for name, part in scores.items()}
@@ -78,6 +76,6 @@ def _pixels(images: list[Image.Image]) -> Tensor:
 
     size = (SIDE, SIDE)
     small = [to_rgb(i) if i.size == size else to_rgb(i).resize(size, Image.Resampling.BICUBIC) for i in images]
-    stack = np.stack([np.asarray(picture) for picture in small])
+    stack = np.array([np.asarray(picture) for picture in small], np.uint8).reshape(-1, SIDE, SIDE, 3)  # of none, too
     pixels: Tensor = torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 127.5 - 1
     return pixels

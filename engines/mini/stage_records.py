@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engines.api.errors import NotFound
 from engines.mini.export import write_whole
 from engines.mini.stages import CACHED_FROM, later_stages
 
@@ -15,7 +16,7 @@ from engines.mini.stages import CACHED_FROM, later_stages
 class StageRecords:
     """Stores the record of each training stage as a JSON file in the folder `cache`.
 
-    Where there is no such file, the record is read from the file `manifest`, which ships with the models. A record has
+    Where there is no such file, the record is read from the file `manifest`, which lies beside the models. A record has
     the stage's measured values, and `stale` where weights from which the stage learned have changed since.
     """
 
@@ -27,15 +28,25 @@ class StageRecords:
         return self.cache / f"{stage}.json"
 
     def has(self, stage: str) -> bool:
-        """Returns whether the cache has a record of a stage, even one that is marked as stale."""
-        return self._path(stage).exists()
+        """Returns whether the models beside the manifest are those of the cache's record of a stage, stale or not."""
+        return self._path(stage).exists() and self.read(stage) == self._beside_models(stage)
 
     def read(self, stage: str) -> dict[str, Any]:
         """Returns a stage's record, from the cache or else from the manifest; {} where neither has one."""
-        if self.has(stage):
+        if self._path(stage).exists():
             return dict(json.loads(self._path(stage).read_text(encoding="utf-8")))
-        shipped = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
-        return dict(shipped.get("stages", {}).get(stage, {}))
+        return self._beside_models(stage)
+
+    def figures(self, stage: str) -> dict[str, Any]:
+        """Returns the record of a stage that must have one. Raises: NotFound where it has none."""
+        if record := self.read(stage):
+            return record
+        raise NotFound(f"There is no record of the stage {stage}.", f"Train it first: --stage {stage}")
+
+    def _beside_models(self, stage: str) -> dict[str, Any]:
+        """Returns a stage's record in the manifest, {} where there is none."""
+        manifest = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
+        return dict(manifest.get("stages", {}).get(stage, {}))
 
     def write(self, stage: str, figures: dict[str, Any]) -> None:
         """Writes a stage's measured values (`figures`) as its record into the cache, in place of an earlier record."""
@@ -49,8 +60,7 @@ class StageRecords:
         """
         later = later_stages(stage)
         for maker in {stage, *later} & set(CACHED_FROM):
-            for path in self.cache.glob(f"{CACHED_FROM[maker]}-*.pt"):
-                path.unlink()
+            (self.cache / f"{CACHED_FROM[maker]}.pt").unlink(missing_ok=True)
         for other in later:
             (self.cache / f"{other}.pt").unlink(missing_ok=True)
             if figures := self.read(other):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from itertools import zip_longest
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
 from engines.api.protocols import Lease, OnStep, TrainRun
+from engines.pictures import pixel_hash
 from engines.training.data import Cache, Source, Tensors, key, seeded
 from engines.training.examples import Example, Examples
 from engines.training.family import Family, Parts, Preview
@@ -128,6 +128,5 @@ def _preview_key(encoders: str, preview: Preview) -> str:
     """Returns the cache key of an encoded preview, from its parameters and its pictures' pixels."""
     if isinstance(preview, GenerateParams):
         return key("preview", encoders, preview)
-    pictures = (preview.source, *preview.references)
-    pixels = [(image.size, hashlib.sha256(image.tobytes()).hexdigest()) for image in pictures]
+    pixels = [pixel_hash(image) for image in (preview.source, *preview.references)]
     return key("preview", encoders, preview.params, pixels)

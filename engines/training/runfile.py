@@ -6,7 +6,6 @@ Paths are stored relative to the run's folder where possible, so that a characte
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, GenerateParams, Json, Params, TrainParams
 from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
 from engines.catalogue.durable import write_file
-from engines.pictures import open_picture, to_rgb
+from engines.pictures import open_picture, pixel_hash, to_rgb
 
 RUN = "run.json"
 EVENTS = "told.jsonl"
@@ -139,13 +138,11 @@ def _from_json(value: Any, folder: Path) -> Any:
 
 def _keep_picture(image: Image.Image, folder: Path) -> str:
     """Saves a picture under the hash of its pixels; returns its path relative to the folder."""
-    pixels = to_rgb(image)
-    name = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()[:32]
-    file = folder / "previews" / f"{name}.png"
+    file = folder / "previews" / f"{pixel_hash(image)[:32]}.png"
     if not file.is_file():
         file.parent.mkdir(exist_ok=True)
         data = BytesIO()
-        pixels.save(data, "PNG")
+        to_rgb(image).save(data, "PNG")
         write_file(file, data.getvalue())
     return _relative(file, folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import psutil
@@ -93,16 +95,23 @@ def call(client: httpx.Client, name: str, *values: object) -> str:
 def served(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """Serves a studio in its own process while the context is open; yields (HTTP client for it, its process).
 
-    `home` is the studio's data folder. Raises: UserError when the studio does not start.
+    `home` is the studio's data folder. Its review links stay on this machine. Raises: UserError when the studio does
+    not start.
     """
     command = [sys.executable, "-u", "-m", "frontdoor.cli", "studio", "--fake", "--no-open", "--home", str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    environment = {**os.environ, "GRADIO_SHARE_SERVER_ADDRESS": "none"}  # no address, so that Gradio opens no tunnel
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+        assert process.stdout
+        rest = Thread(target=process.stdout.read)  # a server whose output nobody reads stops when the pipe is full
         try:
-            assert process.stdout
             found = next((at for line in process.stdout if (at := re.search(r"http://127\.0\.0\.1:\d+", line))), None)
             if found is None:
                 raise UserError("The studio did not start.", "To see the reason, run: python launch.py --fake")
+            rest.start()
             with httpx.Client(base_url=found.group(), trust_env=False, timeout=120) as client:
                 yield client, psutil.Process(process.pid)
         finally:
             process.terminate()
+            if rest.ident:
+                rest.join()

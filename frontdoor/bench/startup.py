@@ -60,7 +60,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
 def _seconds_to_page(code: str) -> float:
     """Runs an app on a free port in its own process; returns the seconds until its page has been read.
 
-    `code` is the app's source, with `{port}` where its port belongs. Raises: TimeoutError after a minute.
+    `code` is the app's source, with `{port}` where its port belongs. Raises: RuntimeError if the process ends before,
+    TimeoutError after a minute.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -76,6 +77,8 @@ def _seconds_to_page(code: str) -> float:
                         page.read()
                     return time.perf_counter() - started
                 except OSError:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"the app ended with the code {process.returncode}") from None
                     time.sleep(0.02)
         finally:
             process.kill()

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from engines.api.errors import UserError
+from engines.api.errors import BadInput, UserError
 from frontdoor.bench.rows import Row
+from frontdoor.machine import cores
 from frontdoor.report import Report
 from studio.judging.statistics import bootstrap, mean
 
@@ -30,10 +31,12 @@ def measure(options: argparse.Namespace) -> list[Row]:
     Each demo takes one character through all steps of the studio, with a program as the reviewer. The number of
     characters is `options.characters`; no model was trained on them. As many demos run at the same time as there are
     CPU cores. `options.out` is a folder that keeps the demos' reports; a demo whose report is in it is not run again.
-    None means a temporary folder. Raises: UserError when a demo fails.
+    None means a temporary folder. Raises: BadInput for no character, UserError when a demo fails.
     """
+    if options.characters < 1:
+        raise BadInput("No character is none to measure.", "Give --characters a number from 1 on.")
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores()) as pool:
         return list(compare(list(pool.map(partial(_run_demo, options.out or Path(folder)), seeds))))
 
 
@@ -76,7 +79,7 @@ def compare(turns: Sequence[Report]) -> Iterator[Row]:
         yield Row(name=f"likeness by the judge, {name}, {among}", value=likeness, unit="")
     asked = sum(turn.editor.base.n for turn in turns)
     new = sum(turn.editor.never_asked_before for turn in turns) / asked
-    yield Row(name="share of those edits that was never asked before", value=new, unit="", goal="= 1", ok=new == 1)
+    yield Row(name="share of the unseen edits that was never asked before", value=new, unit="", goal="= 1", ok=new == 1)
     for name, rates in editor.items():
         yield Row(name=f"unseen edits accepted, editor {name}, {among}", value=mean(rates), unit="")
     yield from difference("unseen edits accepted, refined − base", editor["base"], editor["v1"])

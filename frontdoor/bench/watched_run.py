@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+_PEAK = re.compile(r"VmHWM:\s+(\d+) kB")  # Linux's figure; wait4's is at least the peak of the parent process
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class WatchedRun:
     """Holds the measured figures of one training.
 
     `first` is the seconds until its first step was done, `step` the mean seconds of each step after it, `memory` the
-    peak host memory of its process in bytes.
+    peak host memory of its process in bytes, on Linux until its last output.
     """
 
     first: float
@@ -29,23 +32,30 @@ def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None
 
     `steps` is a pattern that finds the finished steps in what the process writes to its standard error; its group is
     the step's number. At step `until` the process is ended; None lets it finish. Raises: RuntimeError with the end of
-    the output when the training fails.
+    the output when the training fails. After any other exception, such as Ctrl-C's, the process does not go on.
     """
-    began, seen, said = time.perf_counter(), dict[int, float](), b""
+    began, seen, said, memory = time.perf_counter(), dict[int, float](), b"", 0
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    assert process.stderr is not None
-    while block := os.read(process.stderr.fileno(), 1 << 16):
-        said = (said + block)[-(1 << 16) :]
-        for found in steps.findall(said):
-            if int(found):
-                seen.setdefault(int(found), time.perf_counter() - began)
-        if until in seen:
-            os.kill(process.pid, signal.SIGTERM)  # not Popen's, which might wait for the process before we do
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        status = Path(f"/proc/{process.pid}/status")
+        try:
+            while block := os.read(process.stderr.fileno(), 1 << 16):
+                said = (said + block)[-(1 << 16) :]
+                for found in steps.findall(said):
+                    if int(found):
+                        seen.setdefault(int(found), time.perf_counter() - began)
+                if status.exists() and (peak := _PEAK.search(status.read_text(encoding="utf-8"))):
+                    memory = int(peak[1]) * 1024
+                if until in seen:
+                    os.kill(process.pid, signal.SIGTERM)  # not Popen's, which might wait for the process before we do
+            _, code, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        process.returncode = os.waitstatus_to_exitcode(code)
     if (process.returncode and until not in seen) or len(seen) < 2:
         raise RuntimeError(f"{' '.join(command[:4])} … failed:\n{said[-3000:].decode(errors='replace')}")
     first, last = min(seen), max(seen)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return WatchedRun(seen[first], (seen[last] - seen[first]) / (last - first), usage.ru_maxrss * unit)
+    memory = memory or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return WatchedRun(seen[first], (seen[last] - seen[first]) / (last - first), memory)

@@ -117,7 +117,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def _cropping_model() -> bytes:
+def _cropping_model(top: int = 40) -> bytes:
     """An ONNX graph (n, 160, 160, 3) → crop (n, 16, 32, 1) → (n, 512), field by field, so without an exporter."""
 
     def field(number: int, value: bytes | int | str) -> bytes:
@@ -141,8 +141,8 @@ def _cropping_model() -> bytes:
         node("Slice", ["face", "starts", "ends", "axes"], "crop")
         + node("Reshape", ["crop", "shape"], "embedding")
         + field(2, "cropping")
-        + constant("starts", [40, 40, 0])
-        + constant("ends", [56, 72, 1])
+        + constant("starts", [top, 40, 0])
+        + constant("ends", [top + 16, 72, 1])
         + constant("axes", [1, 2, 3])
         + constant("shape", [-1, 512])
         + field(11, tensor("face", "n", 160, 160, 3))
@@ -174,6 +174,17 @@ def test_no_face_is_an_outcome(weights) -> None:
     assert [type(one) for one in outcomes] == [NoFace, Embedding, NoFace]
     assert outcomes[1].kind == "face"
     assert np.linalg.norm(outcomes[1].vector) == pytest.approx(1)
+
+
+def test_each_folder_has_its_own_weights(weights, tmp_path) -> None:
+    """Two scorers of one process, whose files have the same name in two folders, compute with their own."""
+    from engines.identity import DeepFaceScorer
+
+    (tmp_path / ".deepface" / "weights").mkdir(parents=True)
+    (tmp_path / ".deepface" / "weights" / "facenet512_weights.onnx").write_bytes(_cropping_model(top=80))
+    first, other, again = (DeepFaceScorer(FACES, home).embed([_photo()])[0] for home in (weights, tmp_path, weights))
+
+    assert first == again != other
 
 
 def test_importing_deepface_keeps_warnings_on(weights) -> None:

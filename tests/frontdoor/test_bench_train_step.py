@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from frontdoor.bench.train_step import BEST, DEFAULT, rows
@@ -30,6 +33,23 @@ def test_a_run_may_be_ended_at_a_step() -> None:
     """At the given step the process is ended, and that is no failure."""
     run = watch([sys.executable, "-c", COUNT.replace("(1, 2, 3)", "range(1, 1000)")], STEPS, until=3)
     assert run.step > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells it of another process")
+def test_the_memory_is_the_runs_own() -> None:
+    """It has no floor in the memory of the process that measures."""
+    here = bytearray(os.urandom(1 << 20)) * 300
+    assert watch([sys.executable, "-c", COUNT], STEPS).memory < len(here) / 2
+
+
+def test_a_run_ends_with_the_one_who_watches(tmp_path: Path) -> None:
+    """After an exception, here of a step that is no number, its process is gone."""
+    file = tmp_path / "pid"
+    endless = f"import os, sys, time; open({str(file)!r}, 'w').write(str(os.getpid())); "
+    endless += "print('step one', file=sys.stderr, flush=True); time.sleep(600)"
+    with pytest.raises(ValueError, match="one"):
+        watch([sys.executable, "-c", endless], re.compile(rb"step (\w+)"))
+    assert not psutil.pid_exists(int(file.read_text()))
 
 
 def test_a_failed_run_is_an_error_with_its_output() -> None:

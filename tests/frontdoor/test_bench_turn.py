@@ -6,6 +6,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from engines.api.errors import BadInput
 from frontdoor.bench.turn import FIRST_SEED, compare, difference, measure
 from frontdoor.report import CardRates, EditRates, Report
 from tests.frontdoor.test_report import REPORT
@@ -63,6 +66,13 @@ def test_edits_that_were_asked_before_do_not_count_as_unseen() -> None:
     seen = replace(new, editor=replace(new.editor, never_asked_before=39))
     shares = [next(row for row in compare(turns) if "never asked before" in row.name) for turns in ([new], [new, seen])]
     assert [(share.value, share.ok) for share in shares] == [(1.0, True), (79 / 80, False)]
+
+
+@pytest.mark.parametrize("characters", [0, -1])
+def test_no_character_is_refused(characters: int) -> None:
+    """A turn of nobody has no figures."""
+    with pytest.raises(BadInput, match="No character"):
+        measure(argparse.Namespace(characters=characters, out=None))
 
 
 def test_what_was_run_once_is_not_run_again(tmp_path: Path) -> None:

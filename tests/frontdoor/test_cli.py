@@ -23,7 +23,7 @@ def test_no_command_means_the_studio() -> None:
     assert (options.command, options.port, options.no_open) == (None, 0, False)
 
 
-@pytest.mark.parametrize("command", ["studio", "doctor", "character"])
+@pytest.mark.parametrize("command", ["studio", "doctor", "character", "pictures"])
 def test_an_option_counts_in_front_of_the_command_too(command: str) -> None:
     """`--home X studio` is `studio --home X`; what follows the command wins."""
     further = ["list"] if command == "character" else []
@@ -31,6 +31,17 @@ def test_an_option_counts_in_front_of_the_command_too(command: str) -> None:
     assert parser().parse_args(["--home", "x", command, *further, "--home", "y"]).home == Path("y")
     asked = parser().parse_args(["--port", "99", "--fake", "studio"])
     assert (asked.port, asked.fake, asked.compile) == (99, True, False)
+
+
+@pytest.mark.parametrize("option", [["--home", "x"], ["--port", "99"], ["--fake"], ["--no-open"], ["--compile"]])
+@pytest.mark.parametrize("command", [["demo"], ["pull", "x"], ["test"], ["bench", "store"]])
+def test_an_option_that_the_command_does_not_take_is_refused(
+    option: list[str], command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run as if the option in front of the command had been heard."""
+    with pytest.raises(SystemExit, match="2"):
+        main([*option, *command])
+    assert f"{command[0]} takes no {option[0]}" in capsys.readouterr().err
 
 
 def test_the_demo_opens_no_studio_by_itself() -> None:

@@ -21,10 +21,9 @@ from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
 from engines.drawing.shortcuts import branch
 
 __all__ = [
-    "NO_WORDS", "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
+    "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
 ]  # fmt: skip
 
-NO_WORDS = ""  # what guidance points away from
 _LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states klein was trained with
 _LONG = 4300  # image tokens; above them the shift no longer depends on the number of steps
 

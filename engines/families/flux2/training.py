@@ -73,20 +73,19 @@ class Flux2Adapter(CaptionedFamily):
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes a preview's prompt; returns it as `prompt_embeds` and, for guidance, the empty prompt as `no_words`.
+        """Encodes a preview's prompt as `prompt_embeds` and, for guidance, its negative prompt as `no_words`.
 
-        A preview is a picture to generate during training; its own negative prompt is not used. `parts`: holds the text
-        encoder as `text_encoder`. Raises: BadInput for a preview that is an edit.
+        A preview is a picture to generate during training. `parts`: holds the text encoder as `text_encoder`. Raises:
+        BadInput for a preview that is an edit.
         """
-        prompt = narrowed(preview, GenerateParams).prompt
-        return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
+        item = narrowed(preview, GenerateParams)
+        return {"prompt_embeds": self._read(parts, item.prompt), "no_words": self._read(parts, item.negative)}
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """Generates a preview with the LoRA in training, as the engine would, but never with first-block caching.
 
-        The negative prompt is always empty, whatever the preview says. `parts`: the transformer and the VAE by
-        component name; `encoded`: what `encode_preview` returned; `tick`: called after each step. Raises: BadInput for
-        a preview that is an edit.
+        `parts`: the transformer and the VAE by component name; `encoded`: what `encode_preview` returned; `tick`:
+        called after each step. Raises: BadInput for a preview that is an edit.
         """
         latents = flux2.sample(
             parts["transformer"],

@@ -104,5 +104,5 @@ def _caption(trigger: str, words: str) -> Caption:
     if any(start == 0 for start, _ in spans(composed(words), trigger)):
         return Caption(words, read_tags(words))
     subject = re.match(r"(?:an? |the )?(person\b.*)", words, re.IGNORECASE)
-    text = f"{trigger} {subject.group(1)}" if subject else ", ".join(filter(None, (trigger, words)))
-    return Caption(text, read_tags(words))
+    between, rest = (" ", subject.group(1)) if subject else (", ", words)
+    return Caption(between.join(filter(None, (trigger, rest))), read_tags(words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from engines.drawing.lora_files import AdapterFiles, attached, stack_bytes, touc
 from engines.drawing.memo import Memo
 from engines.drawing.sampling import ENOUGH_STEPS, demand_steps, sigmas
 from engines.families.qwen_edit import maths as qwen
+from engines.pictures import pixel_hash
 from engines.weights import components, modulation
 
 Encoders = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
@@ -219,6 +219,8 @@ class QwenEdit:
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():
             raise BadInput("An edit has no instruction.", "Say what should change.")
+        for words in (params.instruction, params.negative):
+            qwen.demand_words(words)
         if params.steps < ENOUGH_STEPS:
             demand_steps(self._schedule_of(params), params.steps)
 
@@ -250,14 +252,14 @@ class _Encoder:
     def latents(self, parts: Encoders, picture: Image) -> Tensor:
         """Returns a picture's normalised latents (1, 16, h, w), from the cache if possible."""
         return self._latents.get(
-            _fingerprint(picture),
+            pixel_hash(picture),
             lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
         )
 
     def words(self, parts: Encoders, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
         """Returns an instruction encoded together with its pictures, from the cache if possible."""
         return self._words.get(
-            (text, *(_fingerprint(picture) for picture in pictures)),
+            (text, *(pixel_hash(picture) for picture in pictures)),
             lambda: qwen.conditioning(
                 parts()["text_encoder"],
                 self._processor,
@@ -266,8 +268,3 @@ class _Encoder:
                 picture_label=self._sizes.picture_label,
             ).to("cpu"),
         )
-
-
-def _fingerprint(picture: Image) -> str:
-    """Returns a hash of a picture's mode, size and pixels."""
-    return hashlib.sha256(f"{picture.mode}{picture.size}".encode() + picture.tobytes()).hexdigest()

@@ -17,16 +17,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
 from engines.drawing.latents import from_pixels, pack, resized, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, sigmas
 from engines.drawing.shortcuts import branch
-from engines.families.qwen_edit.processor import QwenEditProcessor
+from engines.families.qwen_edit.processor import IMAGE_PAD, QwenEditProcessor
 from engines.weights import modulation
 
 __all__ = [
-    "Conditioning", "Sizes", "conditioning", "guided", "latent_factor", "pack", "pad", "processor",
+    "Conditioning", "Sizes", "conditioning", "demand_words", "guided", "latent_factor", "pack", "pad", "processor",
     "reference_size", "sample", "to_images", "to_latents", "token_shape", "unpack", "velocity", "vision_inputs",
 ]  # fmt: skip
 
@@ -135,6 +136,12 @@ def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequ
     return {name: value.to(model.device) for name, value in inputs.items()}
 
 
+def demand_words(text: str) -> None:
+    """Raises BadInput for an instruction or a negative prompt with the model's own mark for a picture in it."""
+    if IMAGE_PAD in text:
+        raise BadInput(f"{IMAGE_PAD} stands for a picture to this model.", "Take it out of the words.")
+
+
 @torch.no_grad()
 def conditioning(
     text_encoder: Any,
@@ -147,8 +154,9 @@ def conditioning(
     """Encodes one instruction together with its pictures; returns a Conditioning of one row.
 
     The tokens of the system prompt are left out. `images`: scaled by `Sizes.vision`; `picture_label`: the text before
-    each picture, with {} for its number.
+    each picture, with {} for its number. Raises: BadInput for an instruction with the model's mark for a picture in it.
     """
+    demand_words(instruction)
     pictures = "".join(picture_label.format(index + 1) + PICTURE for index in range(len(images)))
     inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)
     hidden = text_encoder(**inputs, output_hidden_states=True).hidden_states[-1]

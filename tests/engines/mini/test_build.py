@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from engines.api.errors import NotFound
 from engines.mini.build import Build, main, parser
 from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
@@ -40,8 +41,8 @@ def weights(out: Path) -> dict[str, bytes]:
 
 
 def manifest(out: Path) -> dict[str, Any]:
-    """Returns a build's manifest."""
-    return dict(json.loads((out / "manifest.json").read_text(encoding="utf-8")))
+    """Returns a build's manifest, which has no NaN and so is JSON."""
+    return dict(json.loads((out / "manifest.json").read_text(encoding="utf-8"), parse_constant=pytest.fail))
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,32 @@ def test_a_second_run_skips_what_is_done(built: Build) -> None:
     assert {file: file.stat().st_mtime_ns for file in built.out.rglob("*.safetensors")} == before
 
 
+def test_another_folder_gets_its_weights(built: Build, tmp_path: Path) -> None:
+    """With the cache of another folder's training nothing counts as done; a run writes the same weights there."""
+    cache = Path(shutil.copytree(built.cache, tmp_path / "cache"))
+    other = tiny(tmp_path / "mini", cache)
+    assert not any(other.done(stage) for stage in TRAINED)
+    other.run("reader")
+    assert other.done("reader") and weights(other.out) == {
+        name: data for name, data in weights(built.out).items() if name == "oracle/reader.safetensors"
+    }
+
+
+def test_another_number_of_scenes_makes_every_stage_undone(built: Build) -> None:
+    """Neither a record nor a checkpoint of other training pictures counts."""
+    more = replace(built, size=replace(SIZE, scenes=48))
+    assert all(built.done(stage) and not more.done(stage) for stage in TRAINED)
+    assert more.work != built.work
+
+
+@pytest.mark.parametrize("stage", ["measure_flux", "measure_edit"])
+def test_nothing_is_measured_without_a_record(stage: str, copied: Path, tmp_path: Path) -> None:
+    """Weights whose manifest is gone are not measured, and the missing stage is named."""
+    (copied / "manifest.json").unlink()
+    with pytest.raises(NotFound, match=r"the stage (flux|edit)\."):
+        tiny(copied, tmp_path / "cache").run(stage)
+
+
 def test_one_stage_is_learned_anew_beside_what_ships(built: Build, copied: Path, tmp_path: Path) -> None:
     """Without the other stages' cache only the editor is written; its adapter becomes stale, and the rest stays."""
     before, told, build = weights(copied), manifest(copied)["stages"], tiny(copied, tmp_path / "cache", scale=0.5)
@@ -118,10 +145,10 @@ def test_one_stage_is_learned_anew_beside_what_ships(built: Build, copied: Path,
 def test_another_captioner_makes_the_editor_stale(copied: Path, tmp_path: Path) -> None:
     """The editor and its adapter become stale, and the cached states of the old captioner are deleted."""
     build = tiny(copied, tmp_path / "cache")
-    build.cache.mkdir()
-    (build.cache / "edits-of-another-recipe.pt").touch()
+    build.work.mkdir(parents=True)
+    build.cached("edits").touch()
     build.run("captioner")
     stages = manifest(copied)["stages"]
     assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", "few_steps"}
-    assert not list(build.cache.glob("edits-*.pt"))
+    assert not build.cached("edits").exists()
     assert build.done("captioner") and not build.done("edit")

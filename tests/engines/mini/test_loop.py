@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,21 @@ def test_a_finished_stage_keeps_what_it_learned(tmp_path: Path) -> None:
     again = line(5)
     train("line", tmp_path, {"line": again}, stopping(again.loss, PLAN.steps - 1), PLAN)
     assert torch.equal(again.matrix.weight, model.matrix.weight)
+
+
+def test_a_longer_training_is_no_checkpoint_of_a_shorter(tmp_path: Path) -> None:
+    """A schedule with fewer steps than the checkpoint has trains from the start, as many steps as it says."""
+    longer, fresh, shorter = line(0), line(0), line(0)
+    plan = replace(PLAN, steps=10)
+    train("line", tmp_path / "a", {"line": longer}, longer.loss, PLAN)
+    whole = train("line", tmp_path / "b", {"line": fresh}, fresh.loss, plan)
+    assert train("line", tmp_path / "a", {"line": shorter}, shorter.loss, plan) == whole
+    assert torch.equal(shorter.matrix.weight, fresh.matrix.weight)
+
+
+def test_no_warmup_begins_with_the_full_rate() -> None:
+    """A warmup of 0 steps is one of 1: the first step has the schedule's own rate."""
+    assert replace(PLAN, warmup=0).lr_at(0) == replace(PLAN, warmup=1).lr_at(0) == PLAN.lr
 
 
 @pytest.mark.parametrize(("save_every", "saved"), [(0.0, 23), (60.0, None)])

@@ -28,7 +28,7 @@ def trainer(flux2_folder: Path) -> Any:
 
 @pytest.fixture
 def run(tmp_path: Path) -> TrainRun:
-    """Returns a run over four drawings of a figure, with a few steps and one preview."""
+    """Returns a run over four drawings of a figure, with a few steps and one preview that has a negative prompt."""
     items = []
     for index in range(4):
         image = Image.new("RGB", (64, 64), "white")
@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> TrainRun:
         rank=8, alpha=8.0, learning_rate=2e-2, steps=40, batch_size=4, resolution=64, caption_dropout=0.0,
         gradient_checkpointing=True, save_every=0, sample_every=0, timestep_density="resolution_shift", seed=5,
     )  # fmt: skip
-    return TrainRun(tmp_path / "run", tuple(items), params, (asked(1)[0],), trigger="ohwx")
+    return TrainRun(tmp_path / "run", tuple(items), params, (asked(1, guidance=4.0, negative=PROMPTS[1])[0],), "ohwx")
 
 
 def _loss(trainer: Any, run: TrainRun, lease: Any, loras: tuple[LoraUse, ...]) -> float:

@@ -73,6 +73,7 @@ def test_the_trigger_joins_the_subject() -> None:
     assert _caption("ohwx", "a person in a red shirt").text == "ohwx person in a red shirt"
     assert _caption("ohwx", "bust shot, front view").text == "ohwx, bust shot, front view"
     assert _caption("ohwx", "").text == "ohwx"
+    assert [_caption("", words).text for words in ("a person, sad", "front view")] == ["person, sad", "front view"]
 
 
 def test_a_word_that_begins_with_the_trigger_is_no_trigger() -> None:

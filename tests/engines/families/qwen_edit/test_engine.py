@@ -168,6 +168,32 @@ def test_refuses_an_empty_instruction(toy_qwen, qwen_folder, host_lease, steps) 
     assert steps.seen == []
 
 
+@pytest.mark.parametrize("field", ["instruction", "negative"])
+def test_the_mark_for_a_picture_is_no_word(field: str, toy_qwen, qwen_folder) -> None:
+    """Words that hold the model's own mark for a picture are refused before any weight is read."""
+    from engines.families.qwen_edit.engine import QwenEdit
+
+    item = EditItem(_picture(1), EditParams(instruction="smiling").replace(**{field: "a <|image_pad|> b"}))
+    with pytest.raises(BadInput, match="stands for a picture"):
+        QwenEdit(toy_qwen, qwen_folder).plan([item])
+
+
+def test_pictures_that_differ_in_their_palette_alone_are_two(toy_qwen, qwen_folder, host_lease, steps) -> None:
+    """A red and a blue picture of the same indices are encoded each for itself."""
+    from engines.families.qwen_edit.engine import QwenEdit
+
+    pictures = []
+    for colour in ((200, 30, 30), (30, 30, 200)):
+        picture = Image.new("P", (64, 64), 0)
+        picture.putpalette(colour)
+        pictures.append(picture)
+    engine, (plain,) = QwenEdit(toy_qwen, qwen_folder), _items(1)
+    items = [dataclasses.replace(plain, source=picture) for picture in pictures]
+    red, blue = (np.asarray(each).astype(int) for each in engine.edit(items, host_lease(engine.plan(items)), steps))
+
+    assert not np.array_equal(red, blue)
+
+
 def test_few_steps_take_the_adapter_and_its_schedule(
     toy_qwen, qwen_folder, host_lease, steps, save_lora, tmp_path
 ) -> None:
