@@ -147,12 +147,15 @@ def verdict_words(name: str) -> str:
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
-def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the records of the next pictures to review, at most about AHEAD of them, skipped ones last.
+def upcoming(
+    desk: Desk, skipped: tuple[str, ...], reviewer: str = review.OWNER, count: int = AHEAD + 1
+) -> list[ImageRecord]:
+    """Returns the records of the next pictures to review, skipped ones last.
 
-    `skipped` holds the ids of the skipped pictures, in the order in which they were skipped.
+    `skipped` holds the ids of the skipped pictures, in the order in which they were skipped. `reviewer` is the name of
+    the person who reviews. Of the pictures that are not skipped at least `count` are returned, where there are so many.
     """
-    found = review.next(desk, count=AHEAD + 1 + len(skipped))
+    found = review.next(desk, reviewer, count + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
     return fresh + later
