@@ -57,6 +57,16 @@ def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Workplac
     assert studio.jobs.get(second.id).state is JobState.CANCELLED
 
 
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.FAILED])
+def test_a_job_that_ended_before_the_click_is_not_called_cancelled(
+    studio: Workplace, anna: Character, state: JobState
+) -> None:
+    """The page may show it as running a moment longer."""
+    studio.jobs._jobs["j1"] = Job(id="j1", kind="generate", character=anna.id, state=state)
+    said = status.handle(studio, {"act": "cancel", "job": "j1"})
+    assert said and said.words == "It had ended already."
+
+
 def test_a_cancelled_job_that_still_runs_says_so_and_is_not_cancelled_twice(studio: Workplace) -> None:
     """Strip and tab show that it stops, instead of the time left, and no button to cancel it."""
     job = Job(id="j", kind="generate", character="anna", state=JobState.RUNNING, title="Draw 4", eta_s=12.0)
