@@ -89,6 +89,29 @@ def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Workplace, anna: 
     assert "was interrupted" not in status.strip(studio)
 
 
+def test_every_failure_can_be_dismissed(studio: Workplace, anna: Character) -> None:
+    """However many there are; what is kept of it goes with the jobs."""
+    for number in range(103):
+        made = Job(id=f"j{number}", kind="train", character=anna.id, state=JobState.FAILED, ended=f"2026-01-{number}")
+        studio.jobs._jobs[made.id] = made
+    studio.library.set_setting(status.DISMISSED, ["long-gone", "j0"])
+    for number in range(1, 103):
+        assert 'data-act="dismiss"' in status.strip(studio)
+        status.handle(studio, {"act": "dismiss", "job": f"j{number}"})
+    assert 'data-act="dismiss"' not in status.strip(studio)
+    assert len(studio.library.setting(status.DISMISSED, list) or ()) == 103
+
+
+def test_a_dismissed_job_that_fails_once_more_is_offered_again(studio: Workplace, anna: Character) -> None:
+    """What was dismissed is one end of it, not all that follow."""
+    failed = Job(id="j1", kind="train", character=anna.id, state=JobState.FAILED, ended="2026-01-01")
+    studio.jobs._jobs["j1"] = failed
+    status.handle(studio, {"act": "dismiss", "job": "j1"})
+    assert 'data-act="dismiss"' not in status.strip(studio)
+    studio.jobs._jobs["j1"] = failed.replace(ended="2026-01-02")
+    assert 'data-act="dismiss"' in status.strip(studio)
+
+
 def test_an_unknown_button_is_refused(studio: Workplace) -> None:
     """A forged act changes nothing."""
     with pytest.raises(UserError):
