@@ -37,6 +37,7 @@ SAID = (
 )
 HISTORY = 14
 PREFETCH = 5
+HEARD = 1000  # pages whose last messages are known
 AHEAD = 200  # pictures whose order the page holds, so that no key waits for the studio
 
 
@@ -284,11 +285,12 @@ State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 class Hearing:
     """Handles the messages in which browser pages send the keys pressed on the Review tab, each message once.
 
-    It keeps the number of each page's last message, so that a message that is sent again changes nothing.
+    It keeps the number of each page's last message, so that a message that is sent again changes nothing. Of more than
+    HEARD pages those that were heard longest ago are forgotten.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}  # token of a page -> number of its last message
+        self._last: dict[str, int] = {}  # token of a page -> number of its last message, the page heard last at the end
 
     def keys(
         self,
@@ -316,7 +318,10 @@ class Hearing:
                     hand = act(desk.workplace.desk(str(key.get("character") or desk.id)), key, *hand)
                 except UserError as error:
                     refused.append(f"{error.cause} {error.hint}")
+            self._last.pop(token, None)
             self._last[token] = number
+            if len(self._last) > HEARD:
+                self._last.pop(next(iter(self._last)), None)
         shown = str(data.get("shown", hand[0]))
         return shown, *hand[1:], (token, number), " ".join(dict.fromkeys(refused))
 
