@@ -8,6 +8,7 @@ from pathlib import Path
 
 import assets
 from engines.api.errors import UserError
+from studio.flywheel.curate.inbox import typed_path
 from studio.housekeeping import backup
 from studio.open import open_workplace
 from studio.records.job import Job, JobState
@@ -40,11 +41,11 @@ def export(workplace: Workplace, character_id: str, out: Path | None = None) -> 
     exports. Raises: NotFound, UserError.
     """
     desk = workplace.desk(character_id)
+    target = out and typed_path(str(out))
     job = _done(backup.submit_export(desk, here=True))
     written = backup.written_file(desk, job)
-    if out is None:
+    if target is None:
         return written
-    target = out.expanduser()
     target = target / written.name if target.is_dir() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(written, target)

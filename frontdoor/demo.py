@@ -25,7 +25,7 @@ from frontdoor.report import CardRates, Counts, EditorReport, EditRates, Identit
 from frontdoor.standin import Opinion, Original, StandIn, Truth
 from frontdoor.studio import open_studio, serve
 from studio.flywheel import card, generate
-from studio.flywheel.curate import captions, importing
+from studio.flywheel.curate import captions, importing, inbox
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice, repeats
 from studio.flywheel.refine import editor as refine
@@ -75,7 +75,7 @@ def main(options: argparse.Namespace) -> int:
 
     A program reviews in place of a human. `options` are those of the command line; with `--open` the studio then opens.
     """
-    out: Path = options.out.expanduser().resolve()
+    out = inbox.typed_path(str(options.out)).resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
     with closing(open_studio(home)) as workplace:

@@ -22,7 +22,7 @@ from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html
-from tabs.common.versions import version_id, versions
+from tabs.common.versions import version_id
 
 VIEW = "card"  # the id of its sub-tab
 _WORDS = {"right": True, "wrong": False}
@@ -92,8 +92,8 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 def card_name(store: Store, run: CardRun) -> str:
     """Returns a model card's label for the user: the version's name and the card's time, such as `v2, today 02:22`."""
-    named = {each.id: each.name for each in versions(store)}
-    return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
+    version = store.versions.peek(run.version)
+    return f"{version.name if version else 'base model'}, {when(datetime.fromisoformat(run.created))}"
 
 
 def when(moment: datetime) -> str:

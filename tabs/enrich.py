@@ -47,7 +47,7 @@ def build(page: Page) -> None:
             tasks = gr.CheckboxGroup(list(TASKS), value=list(TASKS), label="What to vary", elem_id="enrich-tasks")
             with gr.Row():
                 limit = gr.Number(24, label="Edits at most", precision=0, elem_id="enrich-limit")
-                seeds = gr.Number(1, label="Seeds each", precision=0)
+                seeds = gr.Number(1, label="Seeds each", precision=0, elem_id="enrich-seeds")
             aim = gr.Radio([GAPS, MISSED, VARIETY], value=GAPS, label="Aim at", elem_id="enrich-aim")
             editor = gr.Dropdown([(IN_USE, IN_USE)], value=IN_USE, label="Editor", elem_id="enrich-editor")
             sources = html(elem_id="enrich-sources")

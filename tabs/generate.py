@@ -37,7 +37,7 @@ from tabs.common.asking import (
     take_last_seed,
     take_new_seed,
 )
-from tabs.common.knobs import lay_out
+from tabs.common.knobs import Slider, lay_out
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, active_job, cancel, html, marking, progress_line
 from tabs.common.versions import (
@@ -135,7 +135,7 @@ def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
             add("version", gr.Dropdown, [("in use", IN_USE)], value=IN_USE, label="Version")
             add("against", gr.Dropdown, [("nothing", "")], value="", label="Compare with (same seeds)")
         with gr.Row():
-            add("strength", gr.Slider, 0, 2, value=1, step=0.05, label="LoRA strength")
+            add("strength", Slider, 0, 2, value=1, step=0.05, label="LoRA strength")
             add("count", gr.Number, 4, label="Pictures", precision=0)
         with gr.Row():
             add("size", gr.Dropdown, [], value="", label="Size (pick or type)", allow_custom_value=True)
@@ -159,7 +159,7 @@ def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
     return made, [words, unwanted, plan]
 
 
-def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
+def _lay_out_gallery() -> tuple[dict[str, Any], Slider]:
     """Lays out the gallery's order and filters.
 
     Returns their widgets by name, and the slider of the identity filter's threshold.
@@ -170,7 +170,7 @@ def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
             "only": gr.Dropdown([("every version", EVERY)], value=EVERY, label="Drawn by", elem_id="generate-only"),
             "starred": gr.Checkbox(False, label="Starred only", elem_id="generate-starred", min_width=130),
         }
-    floor = gr.Slider(0, 1, value=0.5, step=0.01, label="Set aside below this likeness", elem_id="floor")
+    floor = Slider(0, 1, value=0.5, step=0.01, label="Set aside below this likeness", elem_id="floor")
     return made, floor
 
 

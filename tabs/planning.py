@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -196,9 +197,10 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
         for each in planned[:PLAN_ROWS]
     ]
     absent = missing.card(desk.workplace, editor_of(desk, knobs[5])[0])
+    edited = Changes.from_json(json.loads(changes)) != Changes()
     return (
         absent + view("enrich", "cost", plan=plan, left_out=len(planned) - plan.count),
-        view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=changes != "{}"),
+        view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=edited),
     )
 
 
@@ -215,10 +217,11 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
         kept = [each for each in now.skipped if each != row]
         now = now.replace(skipped=tuple(kept if data.get("value") else [*kept, row]))
     elif act == "words":
-        now = now.replace(words={**now.words, row: str(data.get("value", ""))})
-    elif act == "remove" and row.removeprefix("own").isdecimal():
-        at = int(row.removeprefix("own"))
-        now = now.replace(own=tuple(each for index, each in enumerate(now.own) if index != at))
+        words = {**now.words, row: str(data.get("value", ""))}
+        now = now.replace(words={key: said for key, said in words.items() if said.strip()})
+    elif act == "remove":
+        kept = [each for each in now.skipped if each != row]
+        now = now.replace(skipped=tuple(kept), own=tuple(each for each in now.own if each.key != row))
     return json.dumps(now.to_json())
 
 
@@ -235,7 +238,7 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
     if not sources:
         raise BadInput("No source is chosen.", "Click the pictures on the left that these words are for.")
     now = Changes.from_json(json.loads(changes))
-    added = [Own(source=each, words=words.strip()) for each in sources]
+    added = [Own(key=secrets.token_hex(6), source=each, words=words.strip()) for each in sources]
     return "", json.dumps(now.replace(own=(*now.own, *added)).to_json())
 
 

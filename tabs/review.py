@@ -37,6 +37,7 @@ SAID = (
 )
 HISTORY = 14
 PREFETCH = 5
+HEARD = 1000  # pages whose last messages are known
 AHEAD = 200  # pictures whose order the page holds, so that no key waits for the studio
 
 
@@ -147,12 +148,15 @@ def verdict_words(name: str) -> str:
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
-def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the records of the next pictures to review, at most about AHEAD of them, skipped ones last.
+def upcoming(
+    desk: Desk, skipped: tuple[str, ...], reviewer: str = review.OWNER, count: int = AHEAD + 1
+) -> list[ImageRecord]:
+    """Returns the records of the next pictures to review, skipped ones last.
 
-    `skipped` holds the ids of the skipped pictures, in the order in which they were skipped.
+    `skipped` holds the ids of the skipped pictures, in the order in which they were skipped. `reviewer` is the name of
+    the person who reviews. Of the pictures that are not skipped at least `count` are returned, where there are so many.
     """
-    found = review.next(desk, count=AHEAD + 1 + len(skipped))
+    found = review.next(desk, reviewer, count + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
     return fresh + later
@@ -281,11 +285,12 @@ State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 class Hearing:
     """Handles the messages in which browser pages send the keys pressed on the Review tab, each message once.
 
-    It keeps the number of each page's last message, so that a message that is sent again changes nothing.
+    It keeps the number of each page's last message, so that a message that is sent again changes nothing. Of more than
+    HEARD pages those that were heard longest ago are forgotten.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}  # token of a page -> number of its last message
+        self._last: dict[str, int] = {}  # token of a page -> number of its last message, the page heard last at the end
 
     def keys(
         self,
@@ -313,7 +318,10 @@ class Hearing:
                     hand = act(desk.workplace.desk(str(key.get("character") or desk.id)), key, *hand)
                 except UserError as error:
                     refused.append(f"{error.cause} {error.hint}")
+            self._last.pop(token, None)
             self._last[token] = number
+            if len(self._last) > HEARD:
+                self._last.pop(next(iter(self._last)), None)
         shown = str(data.get("shown", hand[0]))
         return shown, *hand[1:], (token, number), " ".join(dict.fromkeys(refused))
 

@@ -22,7 +22,7 @@ from tabs.common import looks
 from tabs.common.looks import view
 from tabs.common.shell import html
 from tabs.entrance import Term
-from tabs.review import REASONS, nearest
+from tabs.review import REASONS, nearest, upcoming
 
 TITLE = "Review"
 SIDE = 1024
@@ -115,7 +115,7 @@ def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Marku
 
 def _queue(desk: Desk, reviewer: str, hand: Hand) -> Markup:
     store = desk.store
-    queue = waiting(desk, reviewer, hand.skipped)
+    queue = upcoming(desk, hand.skipped, reviewer, 1)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
     counts = {
         "name": reviewer.partition(" ")[2],
@@ -160,51 +160,31 @@ def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
     return view("reviewer", "known", pictures=found) if found else Markup()
 
 
-def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures for a guest to review; skipped ones only when no others are left.
-
-    `reviewer` is the guest's name in the records, `skipped` holds the ids of the skipped pictures.
-    """
-    found = review.next(desk, reviewer=reviewer, count=len(skipped) + 1)
-    return [each for each in found if each.id not in skipped] or found
-
-
 def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
     """Handles one key or button of a guest and returns the changed state of the guest's page.
 
-    `reviewer` is the guest's name in the records, `data` is what the key or button sends. A click on a reason adds it
-    to the reasons for the next vote or takes it back; every other key clears the reasons.
+    `reviewer` is the guest's name in the records, `data` holds the name of the action and the picture's id. A click on
+    a reason adds it to the reasons for the next vote or takes it back; every other key clears the reasons. A vote or
+    skip for a picture outside the queue stores nothing. Errors are not shown to a guest: where one occurs, `hand` is
+    returned.
     """
-    given = str(data.get("reason", ""))
-    if data.get("act") == "reason":
+    act, image, given = (str(data.get(name, "")) for name in ("act", "id", "reason"))
+    if act == "reason":
         kept = tuple(each for each in hand.reasons if each != given)
         wanted = given in REASONS.values() and given not in hand.reasons
         return replace(hand, reasons=(*kept, given) if wanted else kept)
-    return Hand(vote(desk, reviewer, data, hand.skipped, hand.reasons))
-
-
-def vote(
-    desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...], reasons: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """Stores or undoes a guest's vote, or skips a picture; returns the ids of the pictures that are skipped afterwards.
-
-    `reviewer` is the guest's name in the records. `data` holds the name of the action and the picture's id. A vote or
-    skip for a picture outside the queue changes nothing. Errors are not shown to a guest: where one occurs, `skipped`
-    is returned.
-    """
-    act, image = str(data.get("act")), str(data.get("id", ""))
     try:
         if act == "undo":
             review.undo(desk, reviewer=reviewer)
         elif image in {each.id for each in desk.store.pending()}:
             if act in VERDICTS:
-                review.decide(desk, image, VERDICTS[act][2], reviewer=reviewer, reasons=reasons)
+                review.decide(desk, image, VERDICTS[act][2], reviewer=reviewer, reasons=hand.reasons)
             elif act == "skip":
-                return (*(each for each in skipped if each != image), image)
+                return Hand((*(each for each in hand.skipped if each != image), image))
     except UserError:
-        # A reviewer sees no error of the studio; the page shows the pictures that are left.
-        return skipped
-    return skipped
+        # A reviewer sees no error of the studio; the page shows the picture and its reasons as before.
+        return hand
+    return Hand(hand.skipped)
 
 
 def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = False) -> Markup:

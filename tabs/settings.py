@@ -14,6 +14,7 @@ from studio.housekeeping import kept, machine
 from studio.workplace.desk import Desk
 from tabs import disk, models
 from tabs.common import looks
+from tabs.common.knobs import Slider
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html
 
@@ -35,7 +36,7 @@ def build(page: Page) -> None:
                     visible=not on_cpu,
                     elem_id="settings-budget",
                 )
-                floor = gr.Slider(
+                floor = Slider(
                     0,
                     1,
                     value=kept.identity_floor(workplace),

@@ -124,8 +124,9 @@ class ReviewLink:
         return {"live": False, "was_live": was_live}
 
     def live(self) -> bool:
-        """Returns whether a review link is open now."""
-        return self._open is not None
+        """Returns whether a review link is open now; after its time it is not, though its app may stand a while."""
+        # The timer that closes the app stands still while the machine sleeps; the term goes by the clock.
+        return (opened := self._open) is not None and opened.term()
 
     def state(self) -> Json:
         """Returns the state of the review link as JSON: addresses, user, password, expiry, and texts to show.
@@ -133,9 +134,8 @@ class ReviewLink:
         Without an open link it is `{"live": False}`.
         """
         with self._lock:
-            if self._open is None:
+            if (opened := self._open) is None or not opened.term():
                 return {"live": False}
-            opened = self._open
             url, until = opened.tunnel or opened.running.url, local_time(opened.expires)
             return {
                 "live": True,

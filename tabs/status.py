@@ -42,7 +42,7 @@ def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
     """
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())
-    lost = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
+    lost = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and not gone & set(marks(job))]
     return view(
         "frame",
         "strip",
@@ -113,6 +113,14 @@ def _offered(job: Job) -> Markup:
     )
 
 
+def marks(job: Job) -> tuple[str, str]:
+    """Returns the two texts of which one is stored where a job's end was dismissed; the first only in older data.
+
+    The second names the end too, so that a job that is resumed and fails again is offered again.
+    """
+    return job.id, f"{job.id} {job.ended}"
+
+
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """Handles a click in the status line: cancels, resumes or dismisses a job, or moves it up in the queue.
 
@@ -124,8 +132,9 @@ def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     if act == "cancel":
         return stop(workplace, job)
     elif act == "dismiss":
-        gone = workplace.library.setting(DISMISSED, list) or []
-        workplace.library.set_setting(DISMISSED, [*gone, job][-100:])
+        present = {mark for each in workplace.jobs.list() for mark in marks(each)}
+        gone = [each for each in workplace.library.setting(DISMISSED, list) or [] if each in present]
+        workplace.library.set_setting(DISMISSED, [*gone, marks(workplace.jobs.get(job))[-1]])
     elif act == "resume":
         workplace.jobs.resume(job)
         return Said("It is in the queue again and goes on with what is left.")

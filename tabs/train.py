@@ -256,10 +256,10 @@ def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Seque
     prompts = [prompt(store, next(each.image for each in drawn if each.index == column)) for column in columns]
     rows = []
     for step in sorted({*chosen, *(each.step for each in drawn)}):
-        images = [(column, found.get((step, column))) for column in columns]
+        images = [found.get((step, column)) for column in columns]
         shots = [
-            (image, looks.thumb(store, image) if image else None, f"sample {column} at step {step}")
-            for column, image in images
+            (image, looks.thumb(store, image) if image else None, f"sample {number} at step {step}")
+            for number, image in enumerate(images, 1)
         ]
         rows.append((_worth(store, job, step, chosen.get(step)), shots))
     return looks.panel("Checkpoints: same prompts, same seeds", view("train", "samples", prompts=prompts, rows=rows))

@@ -70,6 +70,7 @@
       const open = element.flenFolds && element.flenFolds[fold.dataset.fold];
       if (open !== undefined) fold.open = open;
     });
+    window.flenField.settle(element);
     window.flenDesk.settle(element, act);
     window.flenWords.settle(element, act);
     window.flenViewer.settle(element, act);

@@ -58,8 +58,9 @@
     box.className = `fl-say ${note.tone || "bad"}`;
     box.setAttribute("role", note.tone === "good" ? "status" : "alert");
     const words = document.createElement("p"), hint = document.createElement("small"), close = document.createElement("button");
-    words.textContent = note.words;
-    hint.textContent = note.hint || "";
+    const told = (text) => (note.tone === "good" ? text : window.flenField.named(text));
+    words.textContent = told(note.words);
+    hint.textContent = told(note.hint || "");
     close.type = "button";
     close.textContent = "×";
     close.setAttribute("aria-label", "close this message");

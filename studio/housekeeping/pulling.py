@@ -37,7 +37,7 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
         )
     file: Path | None = None
     if source is not None:
-        source = source.expanduser()
+        source = typed_path(str(source))
         if not source.exists():
             hint = "Give a folder in diffusers layout, or one safetensors file."
             raise NotFound(f"There is nothing at {source}.", hint)

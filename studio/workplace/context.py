@@ -100,7 +100,7 @@ class Context:
         """Records in the job's log and results that a picture cannot be used; `error` is the reason.
 
         `what` is the kind of omission: the picture was left out, or not compared with. `items` is the number of the
-        job's items that are not done because of it.
+        job's items that are not done because of it; those of several calls for one picture add up.
         """
         named = self._named(what, image_id, error.cause, items)
         self.warn(f"{named.name} was {WITHOUT_WORDS[what]}: {error}")
@@ -122,6 +122,8 @@ class Context:
         record = self.store.images.peek(image_id)
         name = (record and record.name) or image_id[:12]
         found = self._without[what]
+        if image_id in found and what is not Without.NOT_COMPARED:  # an original counts once, whoever compares
+            items += found[image_id].items
         found[image_id] = Omission(image=image_id, name=name, why=why, items=items)
         self.keep(**{what: tuple(found.values())})
         return found[image_id]

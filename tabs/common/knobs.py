@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,12 +10,32 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
 from engines.api.params import GenerateParams
 from engines.api.protocols import ModelSpec
 from studio.workplace.desk import Workplace
 
 MISSING = "not on this machine"
+
+
+class _Unwritten(ComponentMeta):
+    """Makes the class of a component without the file that Gradio's own metaclass writes beside its source."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> Any:
+        """Returns the class as Python makes it; it inherits Gradio's events from its base."""
+        return ABCMeta.__new__(cls, name, bases, attrs)
+
+
+class Slider(gr.Slider, metaclass=_Unwritten):
+    """Shows a slider, and takes every number typed into its field: one outside its range counts as the nearest end."""
+
+    is_template = True  # the browser shows Gradio's slider
+
+    def preprocess(self, payload: float | None) -> float:
+        """Returns the number for a handler, moved into the slider's range; None, an emptied field, is its least."""
+        typed = self.minimum if payload is None else payload
+        return super().preprocess(min(max(typed, self.minimum), self.maximum))
 
 
 @dataclass(frozen=True)
@@ -60,14 +81,14 @@ def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
     return {name: value for name, value in zip(names, values, strict=False) if value}
 
 
-def first_block_cache(elem_id: str) -> gr.Slider:
+def first_block_cache(elem_id: str) -> Slider:
     """Returns the slider that sets the threshold of the first-block cache; 0 switches the cache off.
 
     The cache saves time: if the result of the first transformer block differs from that in the last step by a smaller
     share than the threshold, the other blocks of the step are not computed.
     """
     least, most = GenerateParams.bounds("first_block_cache")
-    return gr.Slider(
+    return Slider(
         least,
         most,
         value=0,

@@ -197,19 +197,23 @@ def longer(page: Page, kind: str) -> Render:
             elem_id=f"{kind}-more",
         )
         extend = gr.Button("Train longer", size="sm", elem_id=f"{kind}-extend")
+        whose = gr.State("")
     page.on(extend.click, partial(train_longer, kind=kind), [more])
-    return partial(fill_more, kind=kind), [more], [row, more]
+    return partial(fill_more, kind=kind), [more, whose], [row, more, whose]
 
 
-def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Returns two updates: one shows or hides the widgets that train a run for longer, one sets their number of steps.
+def fill_more(desk: Desk, more: float | None, whose: str, *, kind: str) -> tuple[Any, Any, str]:
+    """Returns two updates, and the id of the run that the number of steps is for.
 
-    They are visible while the newest job of `kind` is a finished training. `more` is the present number, which stays;
-    an empty field gets half of the run's steps.
+    One update shows or hides the widgets that train a run for longer, one sets their number of steps. They are visible
+    while the newest job of `kind` is a finished training. `more` is the present number and `whose` the id of the run
+    that it was for; for the same run it stays. For another one, and in an empty field, it is half of the run's steps.
     """
     job = finished_run(desk, kind)
-    half = max(1, runs.asked_steps(job) // 2) if job else 0
-    return gr.update(visible=job is not None), half if job and not more else gr.skip()
+    if job is None:
+        return gr.update(visible=False), gr.skip(), whose
+    stays = more and whose == job.id
+    return gr.update(visible=True), gr.skip() if stays else max(1, runs.asked_steps(job) // 2), job.id
 
 
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:

@@ -87,9 +87,11 @@ def active_job(desk: Desk, *kinds: str) -> Job | None:
 
 
 def stop(workplace: Workplace, job: str) -> Said:
-    """Cancels a job by its id, and returns a notice of when it stops. Raises: NotFound."""
-    stopping = workplace.jobs.cancel(job).stopping
-    return Said("It stops after its present step; what is finished stays." if stopping else "It is cancelled.")
+    """Cancels a job by its id, and returns a notice of when it stops, or that it had ended. Raises: NotFound."""
+    found = workplace.jobs.cancel(job)
+    if found.stopping:
+        return Said("It stops after its present step; what is finished stays.")
+    return Said("It is cancelled." if found.state is JobState.CANCELLED else "It had ended already.")
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> Said:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 _SCRIPTS = (
+    "field.js",
     "place.js",
     "dialog.js",
     "desk.js",

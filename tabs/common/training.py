@@ -13,6 +13,7 @@ from markupsafe import Markup
 from engines.api.errors import BadInput
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
+from tabs.common.knobs import Slider
 from tabs.common.looks import view
 
 OPTIMIZERS = [
@@ -89,7 +90,7 @@ def _menu(choices: Sequence[tuple[str, str]], label: str) -> Callable[..., Any]:
 
 
 def _slider(most: float, step: float, label: str, info: str) -> Callable[..., Any]:
-    return partial(gr.Slider, 0, most, step=step, label=label, info=info)
+    return partial(Slider, 0, most, step=step, label=label, info=info)
 
 
 def _words(form: str) -> Callable[[Any], str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from engines.api.errors import NotFound
 from engines.api.params import LoraUse
+from studio.flywheel.curate.inbox import typed_path
 from studio.records.dataset import Role
 from studio.records.version import Version
 from studio.store import Store
@@ -86,12 +85,12 @@ def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]
     """Returns the second LoRA that was chosen, with its weight, as a tuple of one; empty for a `choice` of "".
 
     `choice` is the id of a version, or the path of a LoRA file, which need not exist yet. Raises: NotFound where the
-    LoRA file of a version is missing.
+    LoRA file of a version is missing, BadInput for what cannot be a path.
     """
     if not choice.strip():
         return ()
     version = store.versions.peek(choice)
-    file = store.adapter_path(choice) if version else Path(choice.strip().strip('"')).expanduser()
+    file = store.adapter_path(choice) if version else typed_path(choice)
     return (LoraUse(file=str(file), weight=weight),)
 
 

@@ -75,6 +75,13 @@ def test_an_expected_failure_is_two_lines(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.strip().splitlines()[0] == "There is no bench named nonsense."
 
 
+@pytest.mark.parametrize("command", [["demo", "--out"], ["pull", "FLUX.2-klein-base-4B", "--from"]])
+def test_a_path_of_no_user_is_two_lines(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A `~` that leads nowhere is told, before anything is done."""
+    assert main([*command, "~nobody-here/x"]) == 1
+    assert capsys.readouterr().err.strip().startswith("~nobody-here/x cannot be found")
+
+
 def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
     """The environment's fingerprint changes with pyproject.toml."""
     pyproject = tmp_path / "pyproject.toml"

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from engines.wording.cells import CARD_CELLS
+from studio.flywheel.train import keeping
 from studio.records.card import CardRun, Cell
 from studio.records.character import Character
+from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
 from studio.records.outcome import Outcome
+from studio.records.version import Version
 from studio.workplace.desk import Workplace
 from tabs import card
 from tests.tabs.waiting import ended
@@ -147,3 +150,13 @@ def test_moments_are_told_as_people_do() -> None:
 def test_without_a_card_the_tab_says_what_it_is_for(studio: Workplace, anna: Character) -> None:
     """One sentence."""
     assert "23 standard pictures" in card.draw_card(studio.desk(anna.id), None, None)
+
+
+def test_a_card_keeps_its_versions_name(studio: Workplace, anna: Character) -> None:
+    """Also while the version is in the trash; only a card without a version is the base model's."""
+    store = studio.store(anna.id)
+    store.versions.put(Version(id="c1", name="v1", role=Role.CHARACTER, model=anna.generator, adapter="a"))
+    of_version, of_base = (CardRun(id=each, version=each, job="j", seeds=(0,), cells=()) for each in ("c1", ""))
+    keeping.trash(studio.desk(anna.id), "c1")
+    assert card.card_name(store, of_version).startswith("v1, today")
+    assert card.card_name(store, of_base).startswith("base model, today")

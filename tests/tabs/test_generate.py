@@ -109,6 +109,13 @@ def test_the_cost_is_told_before_anything_starts(studio: Workplace, anna: Charac
     assert studio.jobs.list() == []
 
 
+@pytest.mark.parametrize("typed", ["~nobody-here/film.safetensors", "~nobody-here", '""'])
+def test_a_lora_that_cannot_be_a_path_is_refused(studio: Workplace, anna: Character, typed: str) -> None:
+    """Also while it is being typed: the cost says so."""
+    with pytest.raises(UserError):
+        asking.drawings(studio.desk(anna.id), Asked(prompt="ohwx", extra=typed))
+
+
 def test_a_lora_that_does_not_fit_is_told_before_the_click(studio: Workplace, anna: Character, tmp_path: Path) -> None:
     """By the words with which the click is refused."""
     desk, file = studio.desk(anna.id), tmp_path / "film.safetensors"

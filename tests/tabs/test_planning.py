@@ -71,6 +71,44 @@ def test_words_of_ones_own_are_drawn_for_the_chosen_sources(
     assert not any(each.own for each in planning.changed_plan(desk, removed, *KNOBS))
 
 
+def test_a_row_of_ones_own_keeps_its_tick_when_another_is_removed(
+    studio: Workplace, anna: Character, source: ImageRecord
+) -> None:
+    """Removing one leaves out no other, and the words that are added next start ticked."""
+    desk, changes, picked = studio.desk(anna.id), "{}", json.dumps([source.id])
+    for words in ("make her laugh", "make her cry", "make her sleep"):
+        _, changes = planning.add_own(desk, words, changes, picked)
+    first, second, _ = (each.key for each in planning.changed_plan(desk, changes, *KNOBS) if each.own)
+    changes = planning.plan_act(desk, {"act": "tick", "row": second, "value": False}, changes, *KNOBS)
+    changes = planning.plan_act(desk, {"act": "remove", "row": first}, changes, *KNOBS)
+    _, changes = planning.add_own(desk, "make her wink", changes, picked)
+    own = [each for each in planning.changed_plan(desk, changes, *KNOBS) if each.own]
+    assert [(each.row.params["instruction"], each.kept) for each in own] == [
+        ("make her cry", False),
+        ("make her sleep", True),
+        ("make her wink", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        ({"act": "tick", "value": False}, {"act": "tick", "value": True}),
+        ({"act": "words", "value": "make her laugh"}, {"act": "words", "value": " "}),
+    ],
+)
+def test_changes_that_are_taken_back_are_none(
+    studio: Workplace, anna: Character, source: ImageRecord, there: dict[str, Any], back: dict[str, Any]
+) -> None:
+    """The button that undoes all changes stands under a changed plan alone."""
+    desk = studio.desk(anna.id)
+    row = planning.changed_plan(desk, "{}", *KNOBS)[0].key
+    changed = planning.plan_act(desk, {**there, "row": row}, "{}", *KNOBS)
+    assert "As planned" in planning.draw_plan(desk, changed, *KNOBS)[1]
+    restored = planning.plan_act(desk, {**back, "row": row}, changed, *KNOBS)
+    assert "As planned" not in planning.draw_plan(desk, restored, *KNOBS)[1]
+
+
 def test_all_rows_left_out_is_refused(studio: Workplace, anna: Character, source: ImageRecord) -> None:
     """Nothing is queued, and the words say what to do."""
     desk = studio.desk(anna.id)

@@ -89,7 +89,7 @@ def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
     ended(studio, job)
     assert "8 of 8 steps" in refine.draw_live(studio.desk(anna.id))
 
-    row, more = run.fill_more(studio.desk(anna.id), None, kind="refine")
+    row, more, _ = run.fill_more(studio.desk(anna.id), None, "", kind="refine")
     assert (row["visible"], more) == (True, 4)
     run.train_longer(studio.desk(anna.id), more, kind="refine")
     ended(studio, job)

@@ -79,6 +79,17 @@ def test_keys_of_one_message_count_once_and_one_that_fails_stops_no_other(
     assert "gone" in review.draw(studio.desk(anna.id), "", (), (), heard, said)
 
 
+def test_the_pages_heard_longest_ago_are_forgotten(studio: Workplace, anna: Character) -> None:
+    """What is kept of them is bounded, however often a page is loaded; a page in use stays known."""
+    hearing, desk = review.Hearing(), studio.desk(anna.id)
+    for number in range(1, review.HEARD + 2):
+        for token in ("in use", f"page {number}"):
+            data = {"token": token, "n": number, "keys": [], "shown": ""}
+            hearing.keys(desk, data, *NOTHING, ("", 0), "")
+    assert len(hearing._last) == review.HEARD
+    assert hearing._last["in use"] == review.HEARD + 1
+
+
 def test_undo_takes_back_only_what_it_was_meant_for(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

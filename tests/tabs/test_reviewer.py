@@ -105,9 +105,9 @@ def test_a_reviewer_votes_in_their_own_name_and_only_on_the_queue(
     """A source, or a picture that is decided already, cannot be voted on."""
     source = add()
     edit = add(Kind.ENRICHED, parent=source.id)
-    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "good", "id": edit.id}, ())
-    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "reject", "id": source.id}, ())
-    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "trash", "id": edit.id}, ())
+    reviewer.press(studio.desk(anna.id), "guest:reviewer", {"act": "good", "id": edit.id}, reviewer.Hand())
+    reviewer.press(studio.desk(anna.id), "guest:reviewer", {"act": "reject", "id": source.id}, reviewer.Hand())
+    reviewer.press(studio.desk(anna.id), "guest:reviewer", {"act": "trash", "id": edit.id}, reviewer.Hand())
     store = studio.store(anna.id)
     assert store.images.get(edit.id).state is Verdict.GOOD
     assert store.images.get(edit.id).reviewer == "guest:reviewer"
@@ -120,7 +120,7 @@ def test_a_reviewer_undoes_only_their_own_votes(
     """The owner's verdict stays."""
     edit = add(Kind.ENRICHED, parent=add().id)
     studio.store(anna.id).decide(edit.id, Verdict.REJECT, reviewer="owner")
-    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "undo"}, ())
+    reviewer.press(studio.desk(anna.id), "guest:reviewer", {"act": "undo"}, reviewer.Hand())
     assert studio.store(anna.id).images.get(edit.id).state is Verdict.REJECT
 
 
@@ -139,6 +139,17 @@ def test_reasons_go_with_a_guests_next_vote_and_no_other(
     assert [desk.store.images.get(each.id).reasons for each in (first, second)] == [("identity",), ()]
 
 
+def test_reasons_stay_where_nothing_could_be_stored(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A key that the studio refuses changes nothing; reasons for a picture that another person decided go with it."""
+    first, _ = (add(Kind.ENRICHED, parent=add().id) for _ in range(2))
+    desk, hand, name = studio.desk(anna.id), reviewer.Hand((first.id,), ("identity",)), "guest:a.1 Lena"
+    assert reviewer.press(desk, name, {"act": "undo"}, hand) == hand
+    desk.store.decide(first.id, Verdict.GOOD)
+    assert reviewer.press(desk, name, {"act": "reject", "id": first.id}, hand) == reviewer.Hand((first.id,))
+
+
 def test_the_page_says_how_far_a_guest_is_and_who(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
@@ -149,6 +160,18 @@ def test_the_page_says_how_far_a_guest_is_and_who(
     shown = reviewer.page(desk, "guest:a.1 Lena", hand)
     assert "1 of 3" in shown
     assert "Lena" in shown
+
+
+def test_a_guest_who_skips_all_goes_round(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Once every picture is skipped, they come again in the order in which they were skipped, each Skip to the next."""
+    edits = {add(Kind.ENRICHED, parent=add().id).id for _ in range(3)}
+    desk, hand, seen = studio.desk(anna.id), reviewer.Hand(), list[str]()
+    for _ in range(7):
+        shown = reviewer.page(desk, "guest:a.1 Lena", hand)
+        seen += [each for each in edits if f'data-stage data-id="{each}"' in shown]
+        hand = reviewer.press(desk, "guest:a.1 Lena", {"act": "skip", "id": seen[-1]}, hand)
+    assert set(seen[:3]) == edits
+    assert seen == [*seen[:3], *seen[:3], seen[0]]
 
 
 @pytest.mark.parametrize(

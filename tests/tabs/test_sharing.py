@@ -183,6 +183,20 @@ def test_a_link_has_an_end(studio: Workplace, anna: Character) -> None:
             ReviewLink(studio).start(anna.id, hours)
 
 
+def test_a_link_whose_time_is_over_is_not_open(house: House, vera: Character) -> None:
+    """By the clock, also where the machine slept and the app still stands."""
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        opened.start(vera.id, 1.0)
+    assert opened._open and opened.live()
+    opened._open.term._expires = datetime.now(UTC)
+    try:
+        assert not opened.live()
+        assert opened.state() == {"live": False}
+    finally:
+        opened.stop()
+
+
 def test_each_app_keeps_to_its_own_cache(house: House, link: dict[str, Any]) -> None:
     """The two folders differ, and the variable is their parent for the upload check."""
     root = house.studio.settings.data_root / "cache" / "pages"

@@ -57,6 +57,16 @@ def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Workplac
     assert studio.jobs.get(second.id).state is JobState.CANCELLED
 
 
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.FAILED])
+def test_a_job_that_ended_before_the_click_is_not_called_cancelled(
+    studio: Workplace, anna: Character, state: JobState
+) -> None:
+    """The page may show it as running a moment longer."""
+    studio.jobs._jobs["j1"] = Job(id="j1", kind="generate", character=anna.id, state=state)
+    said = status.handle(studio, {"act": "cancel", "job": "j1"})
+    assert said and said.words == "It had ended already."
+
+
 def test_a_cancelled_job_that_still_runs_says_so_and_is_not_cancelled_twice(studio: Workplace) -> None:
     """Strip and tab show that it stops, instead of the time left, and no button to cancel it."""
     job = Job(id="j", kind="generate", character="anna", state=JobState.RUNNING, title="Draw 4", eta_s=12.0)
@@ -77,6 +87,29 @@ def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Workplace, anna: 
     assert "was interrupted" in status.strip(studio)
     status.handle(studio, {"act": "dismiss", "job": failed.id})
     assert "was interrupted" not in status.strip(studio)
+
+
+def test_every_failure_can_be_dismissed(studio: Workplace, anna: Character) -> None:
+    """However many there are; what is kept of it goes with the jobs."""
+    for number in range(103):
+        made = Job(id=f"j{number}", kind="train", character=anna.id, state=JobState.FAILED, ended=f"2026-01-{number}")
+        studio.jobs._jobs[made.id] = made
+    studio.library.set_setting(status.DISMISSED, ["long-gone", "j0"])
+    for number in range(1, 103):
+        assert 'data-act="dismiss"' in status.strip(studio)
+        status.handle(studio, {"act": "dismiss", "job": f"j{number}"})
+    assert 'data-act="dismiss"' not in status.strip(studio)
+    assert len(studio.library.setting(status.DISMISSED, list) or ()) == 103
+
+
+def test_a_dismissed_job_that_fails_once_more_is_offered_again(studio: Workplace, anna: Character) -> None:
+    """What was dismissed is one end of it, not all that follow."""
+    failed = Job(id="j1", kind="train", character=anna.id, state=JobState.FAILED, ended="2026-01-01")
+    studio.jobs._jobs["j1"] = failed
+    status.handle(studio, {"act": "dismiss", "job": "j1"})
+    assert 'data-act="dismiss"' not in status.strip(studio)
+    studio.jobs._jobs["j1"] = failed.replace(ended="2026-01-02")
+    assert 'data-act="dismiss"' in status.strip(studio)
 
 
 def test_an_unknown_button_is_refused(studio: Workplace) -> None:

@@ -1,5 +1,6 @@
 """The Train tab's handlers."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -164,17 +165,30 @@ def test_with_too_few_originals_a_checkpoint_says_that_identity_is_unknown(
     assert "★ proposed" not in shown
 
 
+def test_samples_are_numbered_from_one(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """As people count; the numbers are those of the prompts above them, from left to right."""
+    trained(studio, anna, add)
+    _, shown = train.draw_live(studio.desk(anna.id))
+    numbers = [int(each) for each in re.findall(r"sample (\d+) at step", shown)]
+    prompts = shown.count('class="fl-prompt"')
+    assert prompts and set(numbers) == set(range(1, prompts + 1))
+
+
 def test_a_finished_training_can_be_trained_longer(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Offered where the newest run has ended well, by half of it unless told otherwise; it ends as a second version."""
-    row, more = run.fill_more(studio.desk(anna.id), None, kind="train")
+    row, more, _ = run.fill_more(studio.desk(anna.id), None, "", kind="train")
     assert (row["visible"], more["__type__"]) == (False, "update")
     with pytest.raises(Busy):
         run.train_longer(studio.desk(anna.id), 10, kind="train")
     job = trained(studio, anna, add)
-    row, more = run.fill_more(studio.desk(anna.id), None, kind="train")
-    assert (row["visible"], more) == (True, 10)
+    row, more, whose = run.fill_more(studio.desk(anna.id), None, "", kind="train")
+    assert (row["visible"], more, whose) == (True, 10, job.id)
+    assert (
+        run.fill_more(studio.desk(anna.id), 700, job.id, kind="train")[1]["__type__"] == "update"
+    )  # typed for this run
+    assert run.fill_more(studio.desk(anna.id), 700, "another", kind="train")[1:] == (10, job.id)
     with pytest.raises(BadInput, match="20 steps are done"):
         run.train_longer(studio.desk(anna.id), None, kind="train")
 

@@ -4,14 +4,13 @@ from dataclasses import fields
 from functools import partial
 from typing import get_args
 
-import gradio as gr
 import pytest
 
 from engines.api.params import LEAST_RATES, GenerateParams, TrainParams, kinds
 from engines.fake import FAKE_MODELS
 from tabs import refine, train
 from tabs.common import training
-from tabs.common.knobs import first_block_cache
+from tabs.common.knobs import Slider, first_block_cache
 from tabs.common.training import Form
 
 
@@ -37,7 +36,7 @@ def test_no_slider_goes_beyond_what_is_taken() -> None:
     """The bounds of a widget are within its field's, so that nothing can be chosen that a submit refuses."""
     widgets = {knob.name: knob.widget for knob in train.FORM.knobs}
     assert all(isinstance(widget, partial) for widget in widgets.values())
-    sliders = {name: made for name, made in widgets.items() if isinstance(made, partial) and made.func is gr.Slider}
+    sliders = {name: made for name, made in widgets.items() if isinstance(made, partial) and made.func is Slider}
     assert sliders
     for name, slider in sliders.items():
         low, high = TrainParams.bounds(name)

@@ -43,7 +43,7 @@ def typed_path(words: str) -> Path:
         plain = url2pathname(urlsplit(plain.replace("?", "%3F").replace("#", "%23")).path)
         demand_text("The path", plain)
     if not plain:
-        raise BadInput("The path is empty.", "Type the path of a picture, a folder or a zip.")
+        raise BadInput("The path is empty.", "Type the path of a file or folder.")
     try:
         return Path(plain).expanduser()
     except RuntimeError as error:

@@ -23,8 +23,12 @@ OWN = "own words"
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Part):
-    """Holds an edit that a person added to a plan: the id of the source picture, and the instruction."""
+    """Holds an edit that a person added to a plan: its key, the id of the source picture, and the instruction.
 
+    The key is unique for each added edit, so that a change of one never reaches another.
+    """
+
+    key: str
     source: str
     words: str
 
@@ -35,7 +39,7 @@ class Changes(Part):
 
     `skipped` are the keys of rows to leave out, `words` maps the key of a row to its new instruction, and `own` are
     added rows. The key of a planned row is what `row_key` returns, so that a change still applies when the plan is made
-    anew; the added rows have the keys `own0`, `own1` and so on.
+    anew.
     """
 
     skipped: tuple[str, ...] = ()
@@ -80,8 +84,7 @@ def changed(
             continue
         ask = Ask(own.source, EditTask(OWN, "", own.words.strip()))
         row = repeats.new_row(spec, ask, at, knobs, known)
-        key = f"own{at}"
-        found.append(Planned(key, row, key not in changes.skipped, own=True))
+        found.append(Planned(own.key, row, own.key not in changes.skipped, own=True))
     for row in rows:
         key, words = row_key(row), changes.words.get(row_key(row), "").strip()
         if words:

@@ -17,7 +17,7 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.judging import gallery as scoring
 from studio.records.image import Kind
-from studio.records.job import JobState
+from studio.records.job import JobState, Without
 from tests.studio.conftest import World, present
 
 
@@ -206,3 +206,15 @@ def test_a_picture_that_is_drawn_again_is_said_to_be(world: World) -> None:
     assert tuple(each.image for each in present(second.artifacts.again)) == first.artifacts.images
     assert [each.why for each in present(second.artifacts.again)] == ["it is in the trash", "it was there before"]
     assert second.message.startswith("done, 2 of 2 drawn again: ")
+
+
+def test_what_one_picture_costs_adds_up(world: World) -> None:
+    """Edits of two crops of one source are all counted; an original that nothing is compared with is one."""
+    job = enrich.submit(world.desk, enrich.plan(world.desk, limit=8).rows)
+    ctx, error = world.context(job), NotFound("It is gone.", "Put it back.")
+
+    for items in (2, 3):
+        ctx.leave_out(world.sources[1], error, items=items)
+        ctx.leave_out(world.sources[1], error, what=Without.NOT_COMPARED)
+
+    assert ctx.job.summary() == "done, 5 of 8 left out: 1.png: It is gone.. 1 not compared with: 1.png: It is gone."
