@@ -128,9 +128,7 @@ def test_a_model_that_is_here_needs_no_card(place: Workplace) -> None:
     assert missing.card(place, *(spec.name for spec in FAKE_MODELS)) == ""
 
 
-def test_a_version_goes_into_another_program_and_out_again(
-    studio: Workplace, anna: Character, tmp_path: Path
-) -> None:
+def test_a_version_goes_into_another_program_and_out_again(studio: Workplace, anna: Character, tmp_path: Path) -> None:
     """The folder is named in Settings; then every version has a button for it, which turns round once it is there."""
     studio.jobs.start()
     desk = studio.desk(anna.id)
