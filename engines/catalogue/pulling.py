@@ -146,7 +146,10 @@ class Pull:
             files={each.path: each.file.size for each in survey.files},
             made_from={held: mark for held, mark in made_from.items() if held not in renewed.values()},
         )
-        strange = self._strange(note)
+        parts = {(self._home / path).parent for path in note.files if self._given and not self._transformer}
+        weights = (file for part in parts for file in part.glob("*.safetensors*"))  # a given folder's stand alone here
+        plain = (file for file in weights if not is_variant(file.name))
+        strange = [file for file in plain if file.relative_to(self._home).as_posix() not in note.files]
         changed = (
             *(self._home / each.path for each in survey.missing),
             *(self._home / held for held in renewed.values()),
@@ -216,14 +219,6 @@ class Pull:
     def _mark(self, name: str) -> str:
         """Returns the mark of the weights that a user gives for a component; "" for those of the hub."""
         return self._given if name == "transformer" or not self._transformer else ""
-
-    def _strange(self, note: PullRecord) -> list[Path]:
-        """Returns the weights here that a given folder lacks: they would be read together with its own."""
-        if not self._given or self._transformer:
-            return []
-        parts = {(self._home / path).parent for path in note.files}
-        files = [file for part in parts for file in part.glob("*.safetensors*")]
-        return [file for file in files if file.relative_to(self._home).as_posix() not in note.files]
 
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
 

@@ -100,7 +100,8 @@ def is_whole(folder: Path) -> bool:
     """Returns whether a model's folder is complete: no component and no shard of the weights is missing.
 
     model_index.json lists the components, and a component's index file its shards. A component without an index file
-    must hold a safetensors file, or be here quantised, if it has a config.json; else it has no weights. A folder without a model_index.json is complete where it holds a safetensors file.
+    must hold a safetensors file, or be here quantised, if it has a config.json; else it has no weights. A folder
+    without a model_index.json is complete where it holds a safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():

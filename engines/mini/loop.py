@@ -74,15 +74,14 @@ def train(
 ) -> dict[str, float]:
     """Trains `modules` together until the schedule ends, from the last checkpoint if there is one.
 
-    A checkpoint that was trained for longer than the schedule is not used, and replaced.
-    `stage`: the stage's name, also used for the checkpoint file. `loss_of(step, generator)`: returns the loss of a
-    step; it draws its random numbers from `generator`, on the CPU, so that all devices get the same. `folder`: gets the
-    checkpoint, every `save_every` seconds and at the end. The modules end on the CPU, with the moving average as their
-    weights if the schedule has one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters`
+    A checkpoint that was trained for longer than the schedule is replaced and not used. `stage`: the stage's name, also
+    used for the checkpoint file. `loss_of(step, generator)`: returns the loss of a step; it draws its random numbers
+    from `generator`, on the CPU, so that all devices get the same. `folder`: gets the checkpoint, every `save_every`
+    seconds and at the end. The modules end on the CPU, with the moving average as their weights if the schedule has
+    one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters`
     (their number).
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stage}.pt"
     for m in modules.values():
         m.to(schedule.device)
@@ -139,8 +138,11 @@ def _save(
     state = {
         "modules": {name: m.state_dict() for name, m in modules.items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "average": average,
+        "step": step,
+        "smooth": smooth,
     }
-    save_tensors(state | {"average": average, "step": step, "smooth": smooth}, path)
+    save_tensors(state, path)
 
 
 def _resume(

@@ -50,10 +50,9 @@ def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None
                 if until in seen:
                     os.kill(process.pid, signal.SIGTERM)  # not Popen's, which might wait for the process before we do
             _, code, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(code)
+            process.returncode = os.waitstatus_to_exitcode(code)
+        finally:
+            process.kill()  # one that has ended is let alone
     if (process.returncode and until not in seen) or len(seen) < 2:
         raise RuntimeError(f"{' '.join(command[:4])} … failed:\n{said[-3000:].decode(errors='replace')}")
     first, last = min(seen), max(seen)

@@ -101,7 +101,7 @@ def test_another_file_is_refused_by_what_it_is(what: str, tmp_path: Path) -> Non
 )
 def test_a_lora_is_called_one_under_every_name(row: str, tensor: str, tmp_path: Path) -> None:
     """A LoRA whose tensors carry the names of a transformer's blocks is refused as a LoRA, for every family."""
-    with pytest.raises(BadInput, match="given.safetensors holds a LoRA, not the transformer"):
+    with pytest.raises(BadInput, match=r"given\.safetensors holds a LoRA, not the transformer"):
         demand_readable(spec(row), write(tmp_path / "given.safetensors", {tensor: (16, 3072)}))
 
 

@@ -219,6 +219,7 @@ def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_p
     home = old.run(old.survey("nf4"), _quiet)
     (repository / SHARD).rename(repository / "transformer" / "rest.safetensors")
     (repository / "transformer" / "model-00001-of-00002.safetensors").write_bytes(b"z" * 4000)
+    (home / "transformer" / "model.fp16.safetensors").write_bytes(b"a variant, which nothing reads")
     work = pull(FolderHub(repository), given="mark of the folder")
     survey = work.survey("nf4")
     paths = {each.path for each in survey.missing}
@@ -226,7 +227,7 @@ def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_p
     assert survey.to_quantise == ("transformer",)
     work.run(survey, _quiet)
     assert (home / "transformer" / "model-00001-of-00002.safetensors").read_bytes() == b"z" * 4000
-    assert not (home / SHARD).exists()
+    assert not (home / SHARD).exists() and (home / "transformer" / "model.fp16.safetensors").exists()
     assert work.survey("nf4").nothing_to_do
 
 
