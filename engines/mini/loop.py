@@ -78,8 +78,7 @@ def train(
     used for the checkpoint file. `loss_of(step, generator)`: returns the loss of a step; it draws its random numbers
     from `generator`, on the CPU, so that all devices get the same. `folder`: gets the checkpoint, every `save_every`
     seconds and at the end. The modules end on the CPU, with the moving average as their weights if the schedule has
-    one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters`
-    (their number).
+    one. Returns a dictionary: `steps`, `loss` (smoothed, at the end) and `parameters` (their number).
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     path = folder / f"{stage}.pt"

@@ -193,11 +193,10 @@ def longer(page: Page, kind: str) -> Render:
             label="Steps more",
             info="the newest run goes on from where it ended, and makes a further version",
             precision=0,
-            minimum=1,
             elem_id=f"{kind}-more",
         )
         extend = gr.Button("Train longer", size="sm", elem_id=f"{kind}-extend")
-        whose = gr.State("")
+        whose = gr.Textbox(visible="hidden")
     page.on(extend.click, partial(train_longer, kind=kind), [more])
     return partial(fill_more, kind=kind), [more, whose], [row, more, whose]
 

@@ -14,12 +14,14 @@ from studio.housekeeping import kept, machine
 from studio.housekeeping import models as known
 from studio.housekeeping.machine import Finding
 from studio.records.character import Character
+from studio.records.image import Kind
 from studio.records.job import JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs import models, settings
 from tabs.common import exports, missing
 from tabs.common.looks import view
 from tests.studio.housekeeping.conftest import FAR, hub, place
+from tests.tabs.colour_blocks import picture, png
 from tests.tabs.waiting import ended
 
 __all__ = ["hub", "place"]  # fixtures
@@ -132,6 +134,8 @@ def test_a_version_goes_into_another_program_and_out_again(studio: Workplace, an
     """The folder is named in Settings; then every version has a button for it, which turns round once it is there."""
     studio.jobs.start()
     desk = studio.desk(anna.id)
+    for n in range(2):
+        desk.store.add_image(png(picture(n)), kind=Kind.SOURCE, caption=f"ohwx person {n}")
     version = str(ended(studio, train.submit(desk)).artifacts.version)
     assert "InvokeAI" not in exports.buttons(desk, version)
     set_place = settings.set_program("invokeai")

@@ -19,7 +19,7 @@ from studio.records.review import Triplet
 from studio.records.version import Comparison, Pair, Version
 from studio.workplace.desk import Workplace
 from tabs import app, curate, enrich, generate, refine, review, reviewer, status, train, viewer
-from tabs.common import adding, curves, exports, looks, mending, shell, wording
+from tabs.common import adding, curves, looks, mending, shell, wording
 
 TABS = Path(app.__file__).parent
 TEMPLATES = sorted(looks.VIEWS.glob("*.html"))
@@ -128,7 +128,9 @@ VIEWS: dict[str, Callable[[], str]] = {
     "sign": lambda: wording.sign(BAD, BAD, BAD),
     "badges": lambda: curate.badges(a_record()) + generate._badges(a_record(), BAD),
     "commands": lambda: curves.elsewhere((BAD, BAD)),
-    "exports": lambda: exports.buttons(BAD),
+    "exports": lambda: looks.view(
+        "common", "forms", act=BAD, version=BAD, forms={BAD: BAD}, programs={BAD: (BAD, False)}
+    ),
     "compared": lambda: looks.view(
         "refine",
         "compared",
