@@ -29,8 +29,10 @@ def test_a_number_beside_a_slider_counts_as_the_nearest_in_its_range(house: Hous
 
 
 def test_every_slider_is_the_studios(house: House) -> None:
-    """Gradio's own end in an error where a number outside the range is typed; the browser draws both alike."""
+    """Gradio's own bounds, of a slider or a number, end in an error where a number outside them is typed."""
     sliders = [each for each in house.running.demo.blocks.values() if isinstance(each, gr.Slider)]
     assert len(sliders) > 5
     assert {type(each) for each in sliders} == {Slider}
     assert {each.get_block_name() for each in sliders} == {"slider"}
+    numbers = [each for each in house.running.demo.blocks.values() if isinstance(each, gr.Number)]
+    assert [each.label for each in numbers if each.minimum is not None or each.maximum is not None] == []

@@ -129,8 +129,9 @@ VIEWS: dict[str, Callable[[], str]] = {
     "badges": lambda: curate.badges(a_record()) + generate._badges(a_record(), BAD),
     "commands": lambda: curves.elsewhere((BAD, BAD)),
     "exports": lambda: looks.view(
-        "common", "forms", act=BAD, version=BAD, forms={BAD: BAD}, programs={BAD: (BAD, False)}
+        "common", "forms", act=BAD, version=BAD, forms={BAD: BAD}, programs={BAD: (BAD, False), "out": (BAD, True)}
     ),
+    "moved": lambda: looks.view("common", "moved", label=BAD, files=[BAD], is_out=True),
     "compared": lambda: looks.view(
         "refine",
         "compared",
