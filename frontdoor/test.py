@@ -34,13 +34,14 @@ def main(options: argparse.Namespace) -> int:
         _ensure_chromium()
     print("── tests", flush=True)
     chosen = ["-m", "not slow and not browser"] if options.fast else []
-    return _run_python(["-m", "pytest", "-n", str(cores()), "--dist", "worksteal", *chosen, *options.rest])
+    workers = cores() + 1  # browser tests wait most of their time
+    return _run_python(["-m", "pytest", "-n", str(workers), "--dist", "worksteal", *chosen, *options.rest])
 
 
 def _run_python(arguments: list[str]) -> int:
     """Runs this Python in the checkout, offline, and returns its exit code.
 
-    OpenMP gets one thread, because pytest starts one worker for each core.
+    OpenMP gets one thread, because pytest starts a worker for each core, and one more.
     """
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment).returncode
