@@ -60,7 +60,12 @@ def parser() -> argparse.ArgumentParser:
     pull.add_argument(
         "--to", choices=("nf4", "int8", "bf16"), default="nf4", help="form of the large parts (default: nf4)"
     )
-    pull.add_argument("--from", dest="source", type=Path, help="folder of the model, or its transformer as one file")
+    pull.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        help="folder of the model, or its transformer as one file (safetensors or GGUF)",
+    )
     pull.add_argument("--yes", action="store_true", help="accept the model's licence without being asked")
     pull.add_argument(
         "--lean", action="store_true", help="afterwards delete the full-width weights of the quantised parts"

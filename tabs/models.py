@@ -39,7 +39,7 @@ def lay_out(page: Page) -> list[Render]:
     with gr.Accordion("I have the files of a model already", open=False, elem_id="pull-given"):
         with gr.Row():
             which = gr.Dropdown([], label="Model", elem_id="pull-model")
-            told = "a folder in diffusers layout, or the transformer as one safetensors file"
+            told = "a folder in diffusers layout, or the transformer as one safetensors or GGUF file"
             place = gr.Textbox(label="Folder or file on this machine", info=told, elem_id="pull-path")
         take = gr.Button("Use these files", elem_id="pull-take")
     page.act(shown, models_act, [form], anywhere=True)

@@ -8,27 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from engines.api.errors import BadInput
 from engines.api.params import Json
 from engines.api.protocols import ModelSpec
+from engines.catalogue import formats
+from engines.catalogue.formats import demand_format
 from engines.catalogue.shapes import LAYOUTS, Config
 from engines.catalogue.weights import is_variant, parts_of
 
 PREFIX = "model.diffusion_model."  # of ComfyUI's names, and of those in whole checkpoints
 MARKERS = ("__index_timestep_zero__", "scaled_fp8")  # tiny tensors by which ComfyUI recognises a model; no weights
-READ = "Give a safetensors file in bfloat16, float16, float32 or plain 8-bit float, in its makers' or ComfyUI's names."
-_LARGEST_HEADER = 100_000_000  # safetensors' own limit
-_POINTER = b"version https://git-lfs"
-_QUANTISED = (  # endings of tensors' names -> the tool that writes them
-    (re.compile(r"\.(scale_weight|scale_input|weight_scale|weight_scale_2|input_scale|comfy_quant)$"), "scaled fp8"),
-    (re.compile(r"\.(absmax|quant_map|nested_absmax|quant_state\.\S+)$"), "bitsandbytes"),
-    (re.compile(r"\.(qweight|wscales|wcscales|smooth|smooth_factor|wzeros)$"), "Nunchaku"),
-)
-_WHOLE_NUMBERS = ("U8", "I8", "I32", "F4")
 _BLOCKS = {  # class of a transformer -> its blocks' names, its makers' and diffusers'
     "FluxTransformer2DModel": ("double_blocks.", "single_transformer_blocks."),
     "QwenImageTransformer2DModel": (".img_mod.",),
@@ -43,8 +35,6 @@ _OTHER_PARTS = (
 )
 _FIRST_LAYER = ("img_in.weight", "x_embedder.weight")
 _OTHER_WIDTHS = {384: "FLUX.1 Fill", 128: "FLUX.1 Canny or Depth, or FLUX.2"}
-
-Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data_offsets; and __metadata__
 
 
 def demand_readable(spec: ModelSpec, source: Path) -> None:
@@ -72,13 +62,8 @@ def mark(source: Path) -> str:
 
 
 def _demand_readable_file(spec: ModelSpec, file: Path) -> None:
-    if file.suffix != ".safetensors":
-        kind = "a GGUF file, which is not read here" if file.suffix.lower() == ".gguf" else "not a safetensors file"
-        raise BadInput(f"{file.name} is {kind}.", READ)
-    found = header(file)
-    if trouble := quantised(found):
-        raise BadInput(f"{file.name} is quantised in a way that is not read here ({trouble}).", READ)
-    shapes = {key.removeprefix(PREFIX): entry["shape"] for key, entry in found.items() if key != "__metadata__"}
+    demand_format(file)
+    shapes = {key.removeprefix(PREFIX): shape for key, shape in formats.shapes(file).items()}
     known = LAYOUTS.get(spec.name, {}).get("transformer")
     blocks = _BLOCKS.get(known.class_name if known else "", ("blocks.",))
     what = next((words for pattern, words in _OTHER_PARTS if any(map(pattern.search, shapes))), "something else")
@@ -91,47 +76,6 @@ def _demand_readable_file(spec: ModelSpec, file: Path) -> None:
     width = next((shapes[name][1] for name in _FIRST_LAYER if len(shapes.get(name, ())) == 2), None)
     if known:
         _demand_same_model(spec, file.name, known.config, width, any("guidance" in key for key in shapes))
-
-
-def header(file: Path) -> Header:
-    """Reads a safetensors file's header, and checks that it fits the file's length. Raises: BadInput.
-
-    Returns tensor name -> its dtype, shape and data_offsets, and the file's own metadata under `__metadata__`.
-    """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(len(_POINTER))
-        if start == _POINTER:
-            hint = "Run `git lfs pull` in its folder, then pull again."
-            raise BadInput(f"{file} is only a pointer to the weights.", hint)
-        length = int.from_bytes(start[:8], "little")
-        stream.seek(8)
-        text = stream.read(length) if 2 <= length <= min(size - 8, _LARGEST_HEADER) else b""
-    try:
-        found = json.loads(text)
-        end = max((entry["data_offsets"][1] for key, entry in found.items() if key != "__metadata__"), default=0)
-        whole = 8 + length + end == size and all("shape" in found[key] for key in found if key != "__metadata__")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        whole = False
-    if not whole:
-        raise BadInput(f"{file} is damaged, or is not a safetensors file.", "Delete that file and download it again.")
-    return dict(found)
-
-
-def quantised(found: Header) -> str:
-    """Returns a description of the first sign in a safetensors header that the weights are quantised.
-
-    The text names the tool or the kind of number, and the tensor. Returns "" where there is no such sign.
-    """
-    named = ((pattern.search(key), key, whose) for key in found for pattern, whose in _QUANTISED)
-    told = next((f"{whose}: {key}" for match, key, whose in named if match), "")
-    packed = (
-        f"whole numbers: {key}"
-        for key, entry in found.items()
-        if key.endswith(".weight") and entry["dtype"] in _WHOLE_NUMBERS
-    )
-    mixed = "_quantization_metadata" if "_quantization_metadata" in found.get("__metadata__", {}) else ""
-    return told or next(packed, "") or mixed
 
 
 def _demand_same_model(spec: ModelSpec, name: str, config: Config, width: int | None, guided: bool) -> None:
@@ -172,8 +116,7 @@ def _demand_readable_folder(spec: ModelSpec, folder: Path) -> None:
                 "Give the folder of the model at full width; it is quantised here.",
             )
         for file in _weights(part):
-            if trouble := quantised(header(file)):
-                raise BadInput(f"{file} is quantised in a way that is not read here ({trouble}).", READ)
+            demand_format(file)
     own, wanted = _json(folder / "transformer" / "config.json"), LAYOUTS.get(spec.name, {}).get("transformer")
     if wanted and own:
         _demand_same_model(spec, str(folder), wanted.config, own.get("in_channels"), own.get("guidance_embeds", True))

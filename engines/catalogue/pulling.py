@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing
 from engines.api.protocols import ModelSpec
-from engines.catalogue.given import header
+from engines.catalogue.formats import header
 from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.catalogue.registry import load_class
 from engines.catalogue.weights import (

@@ -18,7 +18,7 @@ from engines.catalogue.registry import declared_family, is_strange
 from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
 from engines.drawing.memo import Memo
 from engines.weights import modulation
-from engines.weights.originals import Mapped
+from engines.weights.published import Mapped
 
 Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family to read it for -> tensors, metadata
 

@@ -18,11 +18,12 @@ from accelerate import init_empty_weights
 from engines.api.errors import ModelMissing
 from engines.api.params import Json
 from engines.api.protocols import Component, Loaded, ModelSpec
-from engines.catalogue.given import header
+from engines.catalogue.formats import header
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.weights import FULL_WIDTH, held_name, pulled_form
 from engines.weights import originals, store
-from engines.weights.originals import opened, read_json, shards, tensors
+from engines.weights.originals import read_json, shards, tensors
+from engines.weights.published import opened
 from engines.weights.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
 
 LibraryClass: TypeAlias = Any  # a class of diffusers or transformers, by its name in model_index.json

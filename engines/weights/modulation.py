@@ -21,7 +21,8 @@ from engines.api.protocols import Component, Loaded, ModelSpec
 from engines.catalogue.shapes import Config
 from engines.weights import components, store
 from engines.weights.aligned import straight
-from engines.weights.originals import opened, shards
+from engines.weights.originals import shards
+from engines.weights.published import opened
 from engines.weights.quantise import model_bytes, place, skeleton, stored
 
 Call = tuple[int, float]  # pictures in a forward pass, noise level

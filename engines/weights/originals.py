@@ -7,31 +7,28 @@ tensor.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.api.params import Json
 from engines.catalogue import given
+from engines.catalogue.formats import READ, demand_format
 from engines.catalogue.weights import is_variant
+from engines.weights.published import Published, published
 
-_TYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
 _DIFFUSERS_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.0\.")
 _TINY = 8  # numbers in a marker, at most
-Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
-Read = Callable[[Mapped, str], Tensor]
+Read = Callable[[Published, str], Tensor]
 
 
 def read_json(file: Path) -> Json:
@@ -66,7 +63,7 @@ def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     ModelMissing for a missing or damaged file; BadInput for a weight of another shape, or for a single file in a format
     that is not supported.
     """
-    yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
+    yield from _fitting(source, model, lambda held, key: held.tensor(key))
 
 
 def demand_fitting(source: Path, model: nn.Module) -> None:
@@ -76,10 +73,9 @@ def demand_fitting(source: Path, model: nn.Module) -> None:
     for a missing or damaged file.
     """
 
-    def outline(mapped: Mapped, key: str) -> Tensor:
-        """Returns a tensor of a weight's shape and type without its numbers."""
-        part = mapped.get_slice(key)
-        return torch.empty(part.get_shape(), dtype=_TYPES.get(part.get_dtype(), torch.uint8), device="meta")
+    def outline(held: Published, key: str) -> Tensor:
+        """Returns a tensor of a weight's shape without its numbers."""
+        return torch.empty(held.shape(key), device="meta")
 
     came = {name for name, _ in _fitting(source, model, outline)}
     weights = dict(model.named_parameters(remove_duplicate=False))
@@ -109,11 +105,11 @@ def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, 
 def _folder(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
     names = _Names(model)
     for file in shards(source):
-        with opened(file) as mapped:
-            for key in mapped.keys():  # noqa: SIM118  safe_open is no mapping
+        with published(file) as held:
+            for key in held.keys():  # noqa: SIM118  it is no mapping
                 name = names(key)
                 if name:
-                    yield name, read(mapped, key)
+                    yield name, read(held, key)
 
 
 class _Names:
@@ -150,25 +146,36 @@ def _renamings(model: nn.Module) -> list[Any]:
 def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
     """Yields the weights of a transformer's file, by Black Forest Labs, ComfyUI or diffusers, in diffusers' names."""
     kind = type(model).__name__
-    if file.suffix != ".safetensors":
-        raise BadInput(f"{file.name} is not a safetensors file.", given.READ)
-    if trouble := given.quantised(given.header(file)):
-        raise BadInput(f"{file.name} is quantised in a way that is not read here ({trouble}).", given.READ)
-    with opened(file) as mapped:
-        keys = mapped.keys()
-        state = {key.removeprefix(given.PREFIX): read(mapped, key) for key in keys}
+    demand_format(file)
+    with published(file) as held:
+        names = {key.removeprefix(given.PREFIX): key for key in held.keys()}  # noqa: SIM118  it is no mapping
         for marker in given.MARKERS:
-            if marker in state and state[marker].numel() <= _TINY:
-                del state[marker]
-        known = model.state_dict().keys()
-        for name, weight in state.items() if state.keys() <= known else converted(kind, state, file.name):
+            if marker in names and math.prod(held.shape(names[marker])) <= _TINY:
+                del names[marker]
+        state, known = _Unread(names, partial(read, held)), model.state_dict().keys()
+        for name, weight in state.items() if names.keys() <= known else converted(kind, state, file.name):
             if name not in known:
-                raise BadInput(f"{file.name} holds no {kind}: that model has no {name}.", given.READ)
-            is_8_bit = weight.dtype in (torch.float8_e4m3fn, torch.float8_e5m2)  # widened: nothing computes in them
-            yield name, weight.to(torch.bfloat16) if is_8_bit else weight
+                raise BadInput(f"{file.name} holds no {kind}: that model has no {name}.", READ)
+            yield name, weight
 
 
-def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
+class _Unread(Mapping[str, Tensor]):
+    """Maps names to tensors, each of which is read from its file whenever it is asked for."""
+
+    def __init__(self, keys: Mapping[str, str], read: Callable[[str], Tensor]) -> None:
+        self._keys, self._read = keys, read
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._read(self._keys[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def converted(kind: str, state: Mapping[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
     """Yields the weights of a checkpoint as pairs (diffusers' name, tensor), converted block by block to save memory.
 
     `kind`: the name of a model class of diffusers; diffusers' converter for this class is used. `state`: the
@@ -188,45 +195,31 @@ def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[
                 elif not block and index == 0:
                     yield name, weight
     except KeyError as error:
-        raise BadInput(f"{file} holds no {kind}: {error} is not in it.", given.READ) from error
+        raise BadInput(f"{file} holds no {kind}: {error} is not in it.", READ) from error
     except (IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         first = next(iter(state), "nothing")
         raise BadInput(
-            f"{file} holds no {kind}: its tensors have other names or shapes, the first is {first}.", given.READ
+            f"{file} holds no {kind}: its tensors have other names or shapes, the first is {first}.", READ
         ) from error
 
 
-def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], set[str]]]:
+def _block_by_block(state: Mapping[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], set[str]]]:
     """Yields, block by block, a checkpoint with Black Forest Labs' names that has one block of each kind.
 
     With each it yields the kinds (diffusers' names) whose block is new in it: a kind with fewer blocks repeats its
-    first.
+    first. The tensors of a block are taken from `state` when the block is yielded.
     """
-    blocks: dict[tuple[str, int], dict[str, Tensor]] = {}
-    around = {}
-    for key, weight in state.items():
+    blocks: dict[tuple[str, int], dict[str, str]] = {}
+    around = []
+    for key in state:
         if found := _BFL_BLOCK.match(key):
-            blocks.setdefault((found[1], int(found[2])), {})[f"{found[1]}.0.{key[found.end() :]}"] = weight
+            blocks.setdefault((found[1], int(found[2])), {})[f"{found[1]}.0.{key[found.end() :]}"] = key
         else:
-            around[key] = weight
+            around.append(key)
+    outside = {key: state[key] for key in around}
     counts = {kind: 1 + max(index for name, index in blocks if name == kind) for kind, _ in blocks}
     for index in range(max(counts.values(), default=1)):
-        part = dict(around)
+        part = dict(outside)
         for kind, count in counts.items():
-            part |= blocks[kind, index if index < count else 0]
+            part |= {name: state[key] for name, key in blocks[kind, index if index < count else 0].items()}
         yield part, {_BLOCK_NAMES[kind] for kind, count in counts.items() if index < count}
-
-
-@contextmanager
-def opened(file: Path) -> Iterator[Mapped]:
-    """Opens a safetensors file, memory-mapped, for the length of a `with` block; yields the open file.
-
-    Raises: ModelMissing if the file is missing or damaged.
-    """
-    if not file.is_file():
-        raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
-    try:
-        with safe_open(file, framework="pt") as mapped:
-            yield mapped
-    except SafetensorError as error:
-        raise ModelMissing(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error

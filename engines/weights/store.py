@@ -19,7 +19,8 @@ from engines.api.errors import ModelMissing
 from engines.api.protocols import Loaded
 from engines.catalogue.durable import flush
 from engines.weights.aligned import straight, write_aligned
-from engines.weights.originals import opened, read_json, shards
+from engines.weights.originals import read_json, shards
+from engines.weights.published import opened
 from engines.weights.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"

@@ -39,7 +39,7 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
     if source is not None:
         source = typed_path(str(source))
         if not source.exists():
-            hint = "Give a folder in diffusers layout, or one safetensors file."
+            hint = "Give a folder in diffusers layout, or one safetensors or GGUF file."
             raise NotFound(f"There is nothing at {source}.", hint)
         given.demand_readable(spec, source)
         hub, file = (hub, source) if source.is_file() else (FolderHub(source.resolve()), None)

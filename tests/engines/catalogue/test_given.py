@@ -49,9 +49,10 @@ def write(file: Path, shapes: Shapes, dtype: str = "BF16", told: Mapping[str, st
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3"])
 def test_a_transformers_own_file_is_taken(prefix: str, dtype: str, tmp_path: Path) -> None:
-    """Makers' names, with ComfyUI's prefix or not, in plain 8 bits too, its marker tensors beside it."""
+    """Makers' names, with ComfyUI's prefix or not, in 8 bits too, with scales and its marker tensors beside it."""
     markers = {"__index_timestep_zero__": (0,), "scaled_fp8": (2,)}
-    for row, shapes in (("FLUX.1-dev", FLUX), ("Qwen-Image-Edit-2511", {**QWEN, **markers})):
+    scales = {"double_blocks.0.img_attn.qkv.scale_weight": (), "double_blocks.0.img_attn.qkv.scale_input": ()}
+    for row, shapes in (("FLUX.1-dev", {**FLUX, **scales}), ("Qwen-Image-Edit-2511", {**QWEN, **markers})):
         file = write(tmp_path / f"{row}.safetensors", {f"{prefix}{key}": each for key, each in shapes.items()}, dtype)
         demand_readable(spec(row), file)
 
@@ -60,7 +61,7 @@ _FILES: Mapping[str, tuple[Shapes, str, str]] = {
     "Fill": ({**FLUX, "img_in.weight": (3072, 384)}, "BF16", "FLUX.1 Fill: its first layer takes 384 channels"),
     "Depth": ({**FLUX, "img_in.weight": (3072, 128)}, "BF16", "takes 128 channels, that of FLUX.1-dev 64"),
     "schnell": ({key: FLUX[key] for key in FLUX if "guidance" not in key}, "BF16", r"is FLUX.1 \[schnell\]"),
-    "scaled": ({**FLUX, "double_blocks.0.img_attn.qkv.scale_weight": ()}, "F8_E4M3", "scaled fp8: .*scale_weight"),
+    "NVFP4": ({**FLUX, "double_blocks.0.img_attn.qkv.weight_scale_2": ()}, "F8_E4M3", "NVFP4: .*weight_scale_2"),
     "mixed": ({**FLUX, "double_blocks.0.img_attn.qkv.comfy_quant": (9,)}, "U8", "comfy_quant"),
     "bitsandbytes": ({**FLUX, "double_blocks.0.img_attn.qkv.weight.absmax": (9,)}, "U8", "bitsandbytes: .*absmax"),
     "nf4 state": (
@@ -108,8 +109,8 @@ def test_a_lora_is_called_one_under_every_name(row: str, tensor: str, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("flux1-dev-Q8_0.gguf", b"GGUF", "is a GGUF file"),
-        ("flux1-dev.ckpt", b"PK", "not a safetensors file"),
+        ("flux1-dev-Q8_0.gguf", b"GGUF", "damaged"),
+        ("flux1-dev.ckpt", b"PK", "not a safetensors or GGUF file"),
         ("page.safetensors", b"<html>" * 99, "damaged"),
         ("empty.safetensors", b"", "damaged"),
         ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),

@@ -82,19 +82,6 @@ def test_plain_eight_bit_floats_are_widened(single_file, bare_copy, toy_qwen: Mo
     assert float(weight.abs().sum()) > 0
 
 
-def test_scaled_eight_bits_are_refused(single_file, bare_copy, toy_qwen: ModelSpec) -> None:
-    """A file with scales beside its 8-bit weights is refused, with what is read instead; nothing is left behind."""
-    import torch
-
-    from engines.weights import components
-
-    file = single_file(**{"model.diffusion_model.img_in.scale_weight": torch.ones(1)})
-    with pytest.raises(BadInput, match="scale_weight") as refused:
-        components.write(toy_qwen, bare_copy, "transformer", "nf4", file)
-    assert "bfloat16" in refused.value.hint
-    assert not (bare_copy / "transformer.nf4").exists()
-
-
 def test_comfyuis_markers_are_no_weights(single_file, bare_copy, qwen_folder, toy_qwen: ModelSpec) -> None:
     """The tiny tensors by which ComfyUI knows a model are left aside; large ones of such a name are not."""
     import torch

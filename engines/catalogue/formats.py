@@ -1,0 +1,168 @@
+"""Reads the headers of weights' files, and tells which formats can be read here; imports no torch, reads no weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from engines.api.errors import BadInput
+
+GGUF = ".gguf"
+READ = "Give a safetensors file in 8-bit floats or wider, or a GGUF file, with its makers' or ComfyUI's names."
+SCALE = re.compile(r"\.(scale_weight|weight_scale|scale_input|input_scale|comfy_quant)$")
+"""The endings of tensors that describe a weight in 8-bit floats: its scale, that of its inputs, and its format."""
+_OF_WEIGHT = ("scale_weight", "weight_scale")
+_LARGEST_HEADER = 100_000_000  # safetensors' own limit
+_POINTER = b"version https://git-lfs"
+_QUANTISED = (  # endings of tensors' names -> the tool that writes them
+    (re.compile(r"\.weight_scale_2$"), "NVFP4"),
+    (re.compile(r"\.(absmax|quant_map|nested_absmax|quant_state\.\S+)$"), "bitsandbytes"),
+    (re.compile(r"\.(qweight|wscales|wcscales|smooth|smooth_factor|wzeros)$"), "Nunchaku"),
+)
+_WHOLE_NUMBERS = ("U8", "I8", "I32", "F4")
+_METADATA = "__metadata__"
+_LAYERS = "_quantization_metadata"  # ComfyUI's metadata key: the format of each quantised layer, as JSON
+_GGUF_SHAPE = "comfy.gguf.orig_shape."  # ComfyUI-GGUF's key of a tensor's shape where GGUF's own cannot hold it
+
+Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data_offsets; and __metadata__
+GgufReader: TypeAlias = Any  # gguf has no types
+
+
+def demand_format(file: Path) -> None:
+    """Checks that the weights in a file are in a format that is read here. Raises: BadInput that names the format."""
+    if file.suffix.lower() == GGUF:
+        gguf_header(file)
+        return
+    if file.suffix != ".safetensors":
+        raise BadInput(f"{file.name} is not a safetensors or GGUF file.", READ)
+    if trouble := quantised(file):
+        raise BadInput(f"{file.name} is quantised in a way that is not read here ({trouble}).", READ)
+
+
+def shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the tensors in a safetensors or GGUF file, by their names. Raises: BadInput."""
+    found = gguf_header(file) if file.suffix.lower() == GGUF else header(file)
+    return {key: tuple(entry["shape"]) for key, entry in found.items() if key != _METADATA}
+
+
+def scales(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields for each weight with a scale its module's name and the ending of the scale's name."""
+    for name in names:
+        module, _, end = name.rpartition(".")
+        if end in _OF_WEIGHT:
+            yield module, end
+
+
+def header(file: Path) -> Header:
+    """Reads a safetensors file's header, and checks that it fits the file's length. Raises: BadInput.
+
+    Returns tensor name -> its dtype, shape and data_offsets, and the file's own metadata under `__metadata__`.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(len(_POINTER))
+        if start == _POINTER:
+            hint = "Run `git lfs pull` in its folder, then pull again."
+            raise BadInput(f"{file} is only a pointer to the weights.", hint)
+        length = int.from_bytes(start[:8], "little")
+        stream.seek(8)
+        text = stream.read(length) if 2 <= length <= min(size - 8, _LARGEST_HEADER) else b""
+    try:
+        found = json.loads(text)
+        end = max((entry["data_offsets"][1] for key, entry in found.items() if key != _METADATA), default=0)
+        whole = 8 + length + end == size and all("shape" in found[key] for key in found if key != _METADATA)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        whole = False
+    if not whole:
+        raise BadInput(f"{file} is damaged, or is not a safetensors file.", "Delete that file and download it again.")
+    return dict(found)
+
+
+def quantised(file: Path) -> str:
+    """Returns a description of the first sign that a safetensors file is quantised in a way that is not read here.
+
+    The text names the tool or the kind of number, and the tensor. Returns "" where there is no such sign: 8-bit floats
+    with one scale for each weight, or one for each of its rows, are read. Raises: BadInput for a damaged file.
+    """
+    found = header(file)
+    named = ((pattern.search(key), key, whose) for key in found for pattern, whose in _QUANTISED)
+    told = next((f"{whose}: {key}" for match, key, whose in named if match), "")
+    packed = (
+        f"whole numbers: {key}"
+        for key, entry in found.items()
+        if key.endswith(".weight") and entry["dtype"] in _WHOLE_NUMBERS
+    )
+    blocks = (
+        f"scales of blocks: {key}"
+        for key, entry in found.items()
+        if key.endswith(_OF_WEIGHT) and len(entry["shape"]) > 1 and entry["shape"][-1] > 1
+    )
+    others = (f"{form}: {layer}" for layer, form in _layers(file, found) if not form.startswith("float8"))
+    return told or next(others, "") or next(packed, "") or next(blocks, "")
+
+
+def _layers(file: Path, found: Header) -> Iterator[tuple[str, str]]:
+    """Yields the quantised layers that ComfyUI describes in a file, each with the name of its format.
+
+    They are described in the file's metadata, or each in a tensor of bytes. A text that is no description yields an
+    unknown format.
+    """
+    texts = {_LAYERS: found.get(_METADATA, {}).get(_LAYERS, "{}").encode()}
+    with file.open("rb") as stream:
+        start = 8 + int.from_bytes(stream.read(8), "little")
+        for key in (key for key in found if key.endswith(".comfy_quant")):
+            first, last = found[key]["data_offsets"]
+            stream.seek(start + first)
+            texts[key] = stream.read(last - first)
+    for key, text in texts.items():
+        try:
+            told = json.loads(text)
+            layers = told.get("layers", {}) if key == _LAYERS else {key: told}
+            yield from ((layer, str(how["format"])) for layer, how in layers.items())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            yield key, "unknown"
+
+
+def gguf_reader(file: Path) -> GgufReader:
+    """Opens a GGUF file, memory-mapped. Raises: BadInput for a damaged file."""
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(file)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise BadInput(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
+
+
+def gguf_header(file: Path) -> Header:
+    """Reads a GGUF file's header: tensor name -> its `dtype` (a name of GGUF's, such as Q4_K) and `shape`.
+
+    Raises: BadInput for a damaged file, and for a tensor of a type that cannot be read.
+    """
+    reader = gguf_reader(file)
+    found = {}
+    for tensor in reader.tensors:
+        kind = tensor.tensor_type.name
+        if not _is_read(kind):
+            raise BadInput(f"{file.name} is quantised in a way that is not read here ({kind}: {tensor.name}).", READ)
+        told = reader.get_field(f"{_GGUF_SHAPE}{tensor.name}")
+        shape = told.contents() if told else reversed(tensor.shape.tolist())
+        found[str(tensor.name)] = {"dtype": kind, "shape": [int(each) for each in shape]}
+    return found
+
+
+@cache
+def _is_read(kind: str) -> bool:
+    """Returns whether the library has code for a type of GGUF's, such as Q4_K: it is given one block of zeros."""
+    import numpy as np
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+
+    known = GGMLQuantizationType[kind]
+    try:
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[known][1]), np.uint8), known)
+    except NotImplementedError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""Opens files of weights as others publish them, and reads one tensor at a time at the width in which it computes.
+
+Formats: safetensors, also in 8-bit floats with or without scales; and GGUF.
+Sources: Comfy-Org/ComfyUI, comfy/ops.py and comfy/quant_ops.py (scales of 8-bit floats); city96/ComfyUI-GGUF, loader.py
+(names and shapes in GGUF files of diffusion models).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from engines.api.errors import ModelMissing
+from engines.catalogue import formats
+
+Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
+_EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class Published(Protocol):
+    """Represents an open file of weights: its tensors by name, their shapes, and their numbers."""
+
+    def keys(self) -> Iterable[str]:
+        """Returns the names of the weights, without those of scales that belong to a weight."""
+        ...
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Returns the shape of a weight, without reading its numbers."""
+        ...
+
+    def tensor(self, key: str) -> Tensor:
+        """Returns a weight; one that is stored in 8 bits or fewer comes as bfloat16, with its scale multiplied in."""
+        ...
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Mapped]:
+    """Opens a safetensors file, memory-mapped, for the length of a `with` block; yields the open file.
+
+    Raises: ModelMissing if the file is missing or damaged.
+    """
+    if not file.is_file():
+        raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
+    try:
+        with safe_open(file, framework="pt") as mapped:
+            yield mapped
+    except SafetensorError as error:
+        raise ModelMissing(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
+
+
+@contextmanager
+def published(file: Path) -> Iterator[Published]:
+    """Opens a file of weights, memory-mapped, for the length of a `with` block.
+
+    Yields its weights; they are read one by one when they are asked for. Raises: ModelMissing if the file is missing or
+    damaged.
+    """
+    if file.suffix.lower() == formats.GGUF:
+        yield _Gguf(file)
+    else:
+        with opened(file) as mapped:
+            yield _Safetensors(mapped)
+
+
+class _Safetensors:
+    """A safetensors file, whose 8-bit floats may have scales beside them."""
+
+    def __init__(self, mapped: Mapped) -> None:
+        self._mapped = mapped
+        names = set(mapped.keys())
+        self._scales = {f"{module}.weight": f"{module}.{end}" for module, end in formats.scales(names)}
+        self._keys = [key for key in mapped.keys() if not formats.SCALE.search(key)]  # noqa: SIM118  no mapping
+
+    def keys(self) -> Iterable[str]:
+        return self._keys
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self._mapped.get_slice(key).get_shape())
+
+    def tensor(self, key: str) -> Tensor:
+        weight: Tensor = self._mapped.get_tensor(key)
+        if weight.dtype not in _EIGHT_BIT:
+            return weight
+        if key not in self._scales:
+            return weight.to(torch.bfloat16)
+        scale: Tensor = self._mapped.get_tensor(self._scales[key]).float()
+        rows = scale.reshape(-1, *[1] * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
+        return (weight.float() * rows).to(torch.bfloat16)
+
+
+class _Gguf:
+    """A GGUF file; its shapes are written with the last dimension first."""
+
+    def __init__(self, file: Path) -> None:
+        self._shapes = {key: tuple(entry["shape"]) for key, entry in formats.gguf_header(file).items()}
+        self._tensors = {each.name: each for each in formats.gguf_reader(file).tensors}
+
+    def keys(self) -> Iterable[str]:
+        return self._tensors
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._shapes[key]
+
+    def tensor(self, key: str) -> Tensor:
+        from gguf import dequantize
+
+        held = self._tensors[key]
+        numbers = np.array(dequantize(held.data, held.tensor_type), dtype=np.float32)  # a copy: the file is read-only
+        weight = torch.from_numpy(numbers).reshape(self._shapes[key])
+        return weight if held.tensor_type.name in ("F32", "F16") else weight.to(torch.bfloat16)
