@@ -226,7 +226,7 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
 
 
 def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str]:
-    """Adds an instruction that a person wrote to the changes of the plan, once for each chosen source.
+    """Adds to the plan's changes an instruction in a person's own words, once for each chosen source.
 
     Returns "", which empties the text field, and all changes as JSON. `words` is the instruction, `changes` are the
     changes so far as JSON, and `picked` holds the sources' ids as a JSON list. Raises: BadInput without words, or

@@ -154,7 +154,7 @@ def upcoming(
     """Returns the records of the next pictures to review, skipped ones last.
 
     `skipped` holds the ids of the skipped pictures, in the order in which they were skipped. `reviewer` is the name of
-    the person who reviews. Of the pictures that are not skipped at least `count` are returned, where there are so many.
+    the person who reviews. At least `count` pictures come before the skipped ones, as far as there are so many.
     """
     found = review.next(desk, reviewer, count + len(skipped))
     fresh = [each for each in found if each.id not in skipped]

@@ -24,8 +24,8 @@ _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 def rail(desk: Desk, asked: str = "") -> Markup:
     """Returns as HTML the row of stages of the work on a character, with the next step marked and explained.
 
-    `asked` is the id of the character in the page's address, "" for none. The HTML repeats it, so that the browser can
-    correct the address where another character is shown.
+    `asked` is the id of the character in the page's address, "" for none. The HTML names it and the character shown.
+    They differ where the address names nobody or a deleted character; then the browser corrects the address.
     """
     if not desk.id:
         return looks.empty("Create your first character with the button above.")

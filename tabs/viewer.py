@@ -138,8 +138,8 @@ def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
     """Stores or removes the user's own verdict on one picture of a model card; returns a note.
 
     A model card is an evaluation grid: prompts, called cells, × seeds. `image` is the picture's id. `data` names the
-    card, the cell, the seed, and in `says` the verdict: right, wrong, or own. The last removes the user's verdict; then
-    the verdict of the automatic scorer holds again. The note has an undo where the verdict has changed.
+    card, the cell, the seed, and in `says` the verdict: right or wrong; or own, which removes the user's verdict, so
+    that the automatic scorer's own holds again. The note has an undo where the verdict has changed.
     """
     run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
     cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}

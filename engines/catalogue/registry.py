@@ -138,7 +138,7 @@ class Registry:
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns how other tools write a model family's LoRA files; a LoraFiles without values for an unknown family."""
+    """Returns the metadata and module names of a model family's LoRA files; without values for an unknown family."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 

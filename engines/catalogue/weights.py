@@ -56,9 +56,9 @@ def is_held(folder: Path, name: str, form: str) -> bool:
 
 
 def pulled_form(folder: Path) -> str:
-    """Returns the precision of the last finished pull into the folder (bf16, nf4 or int8); "" where it was not pulled.
+    """Returns the precision (bf16, nf4 or int8) in which a model was pulled into the folder; "" without any pull.
 
-    Before the first pull is finished it is that of the unfinished one.
+    The last finished pull counts; where none has finished yet, the unfinished one.
     """
     return record(folder, (PULLED, PULLING)).form
 

@@ -124,7 +124,7 @@ class Dataset:
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        """Returns the scenes before the edits; picture number i shows scene i."""
+        """Returns the descriptions of the pictures before the edits; picture number i shows scene i."""
         return [train_scene(i) for i in range(self.count)]
 
     @cached_property

@@ -40,9 +40,9 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
     """Returns the precision in which a component of a model is loaded: "bf16", "nf4" or "int8".
 
-    `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision set by `holding`
-    takes precedence. Without it, a component that the row does not quantise is "bf16"; any other has the precision
-    chosen when the model was downloaded, or else that of the row.
+    `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision that the function
+    `holding` has written into the row takes precedence. Without it, a component that the row does not quantise is
+    "bf16"; any other has the precision chosen when the model was downloaded, or else that of the row.
     """
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)

@@ -66,7 +66,7 @@ def rows(times: Sequence[float], pending: int) -> list[Row]:
 def waits(home: Path, pending: int, keys: int) -> list[float]:
     """Fills `home` with `pending` edits, presses `keys` keys in Review, and returns the milliseconds of each.
 
-    A key is pressed when the picture before it is on the screen. The time ends with the frame that shows the next one.
+    A key is pressed when the picture that it judges is on the screen. Its time ends with the frame that shows the next.
     """
     workplace = open_studio(home, fake=True)
     character = fill(workplace, pending)

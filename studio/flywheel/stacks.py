@@ -14,8 +14,8 @@ def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]])
     """Checks that each LoRA file exists, is complete and fits a model; returns notes on files with unused tensors.
 
     `model` is the model's name; `stacks` has one collection of LoRAs for each picture. Each note is a sentence for the
-    user. Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a weight out of
-    bounds; where files are given, also NotFound for an unknown model, ModelMissing for one without weights here.
+    user. Raises: NotFound for a missing file or an unknown model, LoraMismatch for a file that does not fit, BadInput
+    for a weight out of bounds, ModelMissing. Without any LoRA the model is not looked up.
     """
     uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
     return list(workplace.engine(model).check_loras(uses)) if uses else []

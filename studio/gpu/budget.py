@@ -159,9 +159,9 @@ class Arithmetic:
         return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}{how and f', {how}'}", stages)
 
     def words(self, stage: Stage, key: str) -> str:
-        """Returns as text the memory that a stage needs, term by term, and the least it would need by saving memory.
+        """Returns as text the memory that a stage needs, term by term, and what its leanest variant would need.
 
-        The job's measured memory peaks are stored under `key`; "" makes a key from the stage.
+        Peaks that earlier jobs measured under `key` count in the need; "" makes a key from the stage.
         """
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
@@ -174,8 +174,8 @@ class Arithmetic:
     def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
         """Returns the error to raise for a stage that exceeds the budget.
 
-        `held` are the bytes in use by the running stages that this one is nested in. The job's measured memory peaks
-        are stored under `key`; "" makes a key from the stage.
+        `held` are the bytes in use by the running stages that this one is nested in. Peaks that
+        earlier jobs measured under `key` count in its need; "" makes a key from the stage.
         """
         beside = f", beside {in_gib(held)} of the stage around it" if held else ""
         return OutOfMemory(

@@ -10,11 +10,11 @@ _RECENT = 20  # spans, the least over which a rate is averaged where there are a
 
 @dataclass(frozen=True)
 class Breaks:
-    """Represents regular interruptions of a job, such as the previews that a training draws between its steps.
+    """Describes regular interruptions of a job, such as a training's previews, so that its time left can be predicted.
 
-    There is one after every `every` steps, and one after the last step; with `every` 0 there is only the last one.
-    During an interruption the job reports its present step `reports` times again; with `reports` 0 there are no
-    interruptions.
+    There is one after every `every` steps, and one after the last step; with `every` 0 there is only the last one. Each
+    does `reports` pieces of work, such as pictures; with `reports` 0 there are no interruptions. After each piece the
+    job reports its present step once more.
     """
 
     every: int = 0

@@ -71,9 +71,9 @@ class Gallery:
 
 
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
-    """Returns the gallery of a character: the embeddings of its originals, with the limits that follow from them.
+    """Returns the identity embeddings of a character's originals, with the likeness above which a picture passes as it.
 
-    Generated pictures are never part of it, so that they are not judged by each other. Embeddings are cached in the
+    Generated pictures are never part of them, so that they are not judged by each other. Embeddings are cached in the
     store. An original that cannot be opened is left out, and `leave_out` is called with its id and the error. Raises:
     ModelMissing.
     """

@@ -53,7 +53,7 @@ def rate(outcomes: Sequence[Outcome]) -> Rate:
 
 
 def goal(found: Rate, target: float) -> Goal:
-    """Returns whether a rate meets or misses a target, or whether that is open because outcomes are unknown.
+    """Returns MET, MISSED, or OPEN where it depends on unknown outcomes whether a rate reaches a target.
 
     The target is met if the rate reaches it even when all unknown outcomes count as fails, and missed if the rate stays
     below it even when they count as passes.

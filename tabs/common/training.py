@@ -286,7 +286,7 @@ class Form:
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """Returns all settings in the order in which handlers get their values: the steps, then those of the groups."""
+        """Returns all settings in the order in which handlers get their values: first the number of steps."""
         return (STEPS, *(knob for group in self.groups for knob in group.knobs))
 
     @property

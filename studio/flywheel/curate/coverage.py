@@ -95,13 +95,16 @@ def _advised(desk: Desk, image: ImageRecord) -> ImageRecord:
 
 
 def coverage(desk: Desk) -> Coverage:
-    """Returns the coverage and the checklist of the character's pictures that may be trained on (see `usable`)."""
+    """Returns which angles, expressions, framings and poses the character's pictures show, and what they still lack.
+
+    Only pictures that may be trained on count (see `usable`).
+    """
     store = desk.store
     return cover(usable(store), store.character.trigger)
 
 
 def cover(images: list[ImageRecord], trigger: str) -> Coverage:
-    """Returns the coverage and the checklist of the given pictures.
+    """Returns which angles, expressions, framings and poses the given pictures show, and a checklist of what they lack.
 
     A pose counts only in a picture of the full body, or in one without a framing tag. `trigger` is the trigger word,
     which the checklist looks for in the captions.

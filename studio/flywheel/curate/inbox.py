@@ -69,9 +69,9 @@ def demand_outside(paths: Sequence[Path], home: Path) -> None:
 def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path) -> None:
     """Raises BadInput where an import exceeds the limits, or the disk has no room for its copy and its pictures.
 
-    A zip counts as what it unpacks to; a file or zip that is beyond the limits by itself does not count, because it is
-    refused alone. `home` is the studio's data folder, whose files do not count either. `folder` is any folder on the
-    disk to check.
+    A zip counts as what it unpacks to. A file or zip that is beyond the limits by itself does not count, because the
+    import leaves it out; neither do files in `home`, the studio's data folder, which are never imported. `folder` is
+    any folder on the disk to check.
     """
     total, need, count = 0, 0, 0
     for _, path in _outermost(paths):
