@@ -20,7 +20,7 @@ from studio.workplace.desk import Desk
 from tabs.common import adding, cropping, finding, looks, masking, picking, wording
 from tabs.common.finding import USABLE, find
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, active_job, cancel, html, progress_line
+from tabs.common.shell import Page, Render, Said, active_job, cancel, html, progress_line, queued
 from tabs.common.versions import version_name
 
 PAGE = 120
@@ -324,18 +324,18 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> li
     return [chosen, shown + PAGE if act == "more" else shown, gr.skip(), gr.skip()]
 
 
-def caption_missing(desk: Desk) -> None:
-    """Queues captions for all pictures without one, except rejected ones.
+def caption_missing(desk: Desk) -> Said:
+    """Queues captions for all pictures without one, except rejected ones, and returns a notice.
 
     If there is no such picture, new captions are queued for those whose caption was composed by a fixed rule, not
     written by a model or a human.
     """
-    captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None)
+    return queued(captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None))
 
 
-def caption_one(desk: Desk, chosen: str) -> None:
-    """Queues a new caption for the picture `chosen`, an id; it also replaces a human's caption."""
-    captions.submit_caption(desk, ids=[chosen], overwrite_human=True)
+def caption_one(desk: Desk, chosen: str) -> Said:
+    """Queues a new caption for the picture `chosen`, an id; it also replaces a human's caption. Returns a notice."""
+    return queued(captions.submit_caption(desk, ids=[chosen], overwrite_human=True))
 
 
 def toggle_star(desk: Desk, chosen: str) -> None:

@@ -39,7 +39,7 @@ from tabs.common.asking import (
 )
 from tabs.common.knobs import Slider, lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, active_job, cancel, html, marking, progress_line
+from tabs.common.shell import Page, Render, Said, active_job, cancel, html, marking, progress_line, queued
 from tabs.common.versions import (
     BASE,
     IN_USE,
@@ -274,16 +274,16 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
     )
 
 
-def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
+def draw_pictures(desk: Desk, *values: Any) -> Said:
     """Queues the pictures that the fields ask for; `values` are those of the fields in FIELDS.
 
-    Returns three updates: the seed for the next job, the sub-tab that will show the pictures, and an empty note.
-    Raises: BadInput for a value that cannot be used, NotFound for a missing LoRA.
+    Returns a notice with three updates: the seed for the next job, the sub-tab that will show the pictures, and an
+    empty note. Raises: BadInput for a value that cannot be used, NotFound for a missing LoRA.
     """
     asked = Asked(*values)
-    generate.submit_all(desk, drawings(desk, asked))
+    (job, *_) = generate.submit_all(desk, drawings(desk, asked))
     seed = gr.skip() if asked.keep_seed else generate.random_seed()
-    return [seed, gr.Tabs(selected=PAIRS if asked.against else PICTURES), Markup()]
+    return queued(job, [seed, gr.Tabs(selected=PAIRS if asked.against else PICTURES), Markup()])
 
 
 def draw_results(

@@ -22,7 +22,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, Said, html, jobs_of
+from tabs.common.shell import Page, Render, Said, html, jobs_of, queued
 
 FORM = training.Form("refine", training.EDITOR)
 SHOWN = {"All": None, "Golden": True, "Positive": False}
@@ -236,13 +236,13 @@ def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, An
     return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.EDITOR, "refine")
 
 
-def start_training(desk: Desk, *values: Any) -> None:
-    """Queues the editor's training with the fields' values.
+def start_training(desk: Desk, *values: Any) -> Said:
+    """Queues the editor's training with the fields' values, and returns a notice.
 
     `values` as in `settle`. Raises: BadInput.
     """
     name, params = settle(desk, *values)
-    refine.submit(desk, params, name)
+    return queued(refine.submit(desk, params, name))
 
 
 def draw_live(desk: Desk) -> str:

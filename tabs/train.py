@@ -22,7 +22,7 @@ from studio.workplace.desk import Desk
 from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.knobs import models
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, Said, html, jobs_of
+from tabs.common.shell import Page, Render, Said, html, jobs_of, queued
 
 FORM = training.Form("train", training.CHARACTER)
 KNOBS = FORM.names
@@ -189,15 +189,14 @@ def draw_preflight(
     return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.CHARACTER, "train")
 
 
-def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
-    """Queues the training; returns "" as the id of the training to show, which selects the newest.
+def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> Said:
+    """Queues the training; returns a notice, and "" as the id of the training to show, which selects the newest.
 
     Arguments as in `draw_preflight`. Raises: BadInput, NotFound.
     """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
-    train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes)
-    return ""
+    return queued(train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes), "")
 
 
 def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> str:

@@ -25,8 +25,9 @@ from engines.catalogue.models import MODELS
 from engines.training import runfile
 from engines.training.runfile import RunFile
 
-# Nothing of a training is compiled; bitsandbytes would import torch's whole compiler in case it were.
-os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+if __name__ == "__main__":
+    # Nothing of a training is compiled; bitsandbytes would import torch's whole compiler in case it were.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 with bringing_in():
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs

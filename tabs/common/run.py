@@ -20,7 +20,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, Said, jobs_of, progress_line, stop
+from tabs.common.shell import Page, Render, Said, jobs_of, progress_line, queued, stop
 
 STATES: Mapping[VersionState, tuple[str, str]] = {  # a version's state in words, and the tone of its chip
     VersionState.ADOPTED: ("in use", "good"),
@@ -215,15 +215,15 @@ def fill_more(desk: Desk, more: float | None, whose: str, *, kind: str) -> tuple
     return gr.update(visible=True), gr.skip() if stays else max(1, runs.asked_steps(job) // 2), job.id
 
 
-def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
-    """Queues the newest training of a job kind again, for `more` further steps; `kind` is the job kind.
+def train_longer(desk: Desk, more: float | None, *, kind: str) -> Said:
+    """Queues the newest training of a job kind again, for `more` further steps, and returns a notice.
 
     Raises: Busy where that training has not finished, BadInput where `more` adds no step.
     """
     job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
-    runs.extend(desk.workplace, job.id, runs.asked_steps(job) + int(more or 0))
+    return queued(runs.extend(desk.workplace, job.id, runs.asked_steps(job) + int(more or 0)))
 
 
 def finished_run(desk: Desk, kind: str) -> Job | None:

@@ -19,6 +19,7 @@ from engines.api.errors import NotFound, UserError
 from studio.flywheel.next_step import is_next
 from studio.records.character import CHARACTER_SETTING
 from studio.records.job import Job, JobState
+from studio.records.settings import DEPLOYED_SETTING
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 from tabs.common.looks import view
@@ -58,19 +59,24 @@ def current(workplace: Workplace, asked: str) -> str:
 def fingerprint(desk: Desk) -> str:
     """Returns a text that changes whenever the character's page has to be rendered again.
 
-    It depends on the character's store, on all jobs, and on the names of all characters.
+    It depends on the character's store, on all jobs, on the names of all characters, and on what is in other programs.
     """
     library = desk.workplace.library
     jobs = ",".join(f"{job.id}{job.state}" for job in desk.workplace.jobs.list())
     names = ",".join(f"{each.id}{each.name}" for each in library.characters())
     revision = desk.store.revision if desk.id and library.trouble(desk.id) is None else 0
-    return f"{desk.id}|{revision}|{hash(jobs)}|{hash(names)}"
+    return f"{desk.id}|{revision}|{hash(jobs)}|{hash(names)}|{library.setting(DEPLOYED_SETTING, str)}"
 
 
 def heartbeat(workplace: Workplace) -> str:
     """Returns a text that names the running job and its step, so that it changes with every step; "" without a job."""
     job = workplace.jobs.running()
     return f"{job.id}|{job.step}" if job else ""
+
+
+def queued(job: Job, values: Any = None) -> Said:
+    """Returns the notice that a job is in the queue, with the values of the handler's outputs."""
+    return Said(f"{job.title}: in the queue." if job.state is JobState.QUEUED else f"{job.title} has begun.", values)
 
 
 def jobs_of(desk: Desk, *kinds: str) -> list[Job]:

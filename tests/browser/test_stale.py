@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.tabs.telling import tell
 
 pytestmark = pytest.mark.browser
 PLACES = ("Curate", "Enrich", "Review", "Train", "Generate", "Editor Refinement", "Character", "Settings")
+QUEUE = ("Enrich", "Train", "Generate", "Editor Refinement", "Character")  # where jobs begin
 # The checks for changes, by their number: every call that sends character and tab.
 CHECKS = "() => gradio_config.dependencies.filter((each) => `${each.js}`.includes('flen.whole')).map((each) => each.id)"
 
@@ -81,10 +82,10 @@ def hold_checks(page: Page) -> None:
     page.route("**/gradio_api/run/**", hold)
 
 
-def open_places(house: Gated, browser: Browser) -> dict[str, Page]:
-    """Every tab and page in a browser of its own, drawn whole, which from now on hears of no change."""
+def open_places(house: Gated, browser: Browser, places: Sequence[str]) -> dict[str, Page]:
+    """Some tabs and pages, each in a browser of its own, drawn whole, which from now on hears of no change."""
     opened = {}
-    for place in PLACES:
+    for place in places:
         page = opened[place] = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.goto(f"{house.url}/?character=anna&tab={place}")
         expect(page.locator('.fl-rail[data-character="anna"]')).to_be_visible()
@@ -98,13 +99,19 @@ def is_ours(said: ConsoleMessage) -> bool:
     return said.type == "error" and "Failed to load resource" not in said.text
 
 
-@pytest.mark.parametrize("become", [nothing_left, character_gone, job_running, disk_full])
+@pytest.mark.parametrize(
+    ("become", "places"),
+    [(nothing_left, PLACES), (character_gone, PLACES), (job_running, QUEUE), (disk_full, PLACES)],
+)
 def test_whatever_has_happened_every_button_answers(
-    house: Gated, chromium: Browser, become: Callable[[Gated], AbstractContextManager[None]]
+    house: Gated,
+    chromium: Browser,
+    become: Callable[[Gated], AbstractContextManager[None]],
+    places: Sequence[str],
 ) -> None:
     """Every button of every page is pressed after something has happened that the page has not heard of."""
     expect.set_options(timeout=PATIENCE_MS)
-    windows = open_places(house, chromium)
+    windows = open_places(house, chromium, places)
     silent: dict[str, list[str]] = {}
     troubles: list[str] = []
     with become(house):

@@ -189,10 +189,10 @@ def test_the_seed_shown_is_drawn_and_another_comes_unless_it_is_kept(studio: Wor
     desk = studio.desk(anna.id)
     with pytest.raises(UserError, match="Nothing was drawn yet"):
         asking.take_last_seed(desk)
-    new, views, _ = generate.draw_pictures(desk, *Asked(prompt="ohwx", seed=7).values())
+    new, views, _ = generate.draw_pictures(desk, *Asked(prompt="ohwx", seed=7).values()).values
     assert isinstance(new, int) and new != 7
     assert views.selected == generate.PICTURES
-    kept, *_ = generate.draw_pictures(desk, *Asked(prompt="ohwx", seed=8, keep_seed=True).values())
+    kept, *_ = generate.draw_pictures(desk, *Asked(prompt="ohwx", seed=8, keep_seed=True).values()).values
     assert not isinstance(kept, int)
     seeds = {item["seed"] for job in studio.jobs.list() for item in job.payload["items"]}
     assert seeds == {7, 8, 9, 10, 11}
@@ -210,7 +210,7 @@ def test_two_versions_draw_the_same_and_stand_side_by_side(
         generate.draw_pictures(desk, *dataclasses.replace(asked, against=trained.id).values())
     assert studio.jobs.list() == before
 
-    _, views, _ = generate.draw_pictures(desk, *asked.values())
+    _, views, _ = generate.draw_pictures(desk, *asked.values()).values
     assert views.selected == generate.PAIRS
     for job in studio.jobs.list():
         ended(studio, job)

@@ -286,7 +286,7 @@ def test_an_earlier_run_can_be_opened_also_one_that_was_stopped(
     desk = studio.desk(anna.id)
     assert train.draw_runs(desk, "") == ""
     studio.jobs.close()
-    assert train.start_training(desk, "all", "best", None, None, 30) == ""
+    assert train.start_training(desk, "all", "best", None, None, 30).values == ""
     (second,) = [job for job in studio.jobs.list() if job.id != first.id]
     studio.jobs.cancel(second.id)
 

@@ -16,9 +16,10 @@ from engines.catalogue.workflows import WORKFLOWS, workflow
 from studio.flywheel import card
 from studio.flywheel.curate.inbox import typed_path
 from studio.flywheel.export.export import export_version, previews
-from studio.records.base import Part
+from studio.records.base import Part, now
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord
+from studio.records.settings import DEPLOYED_SETTING
 from studio.records.version import Version
 from studio.store import durable
 from studio.store.lora_names import as_it_leaves, version_lora_name
@@ -67,6 +68,7 @@ def set_folder(workplace: Workplace, program: str, folder: str) -> str:
     if path is not None:
         _loras(known, path)
     workplace.library.set_setting(f"folder of {program}", str(path or ""))
+    workplace.library.set_setting(DEPLOYED_SETTING, now())
     return str(path or "")
 
 
@@ -216,3 +218,4 @@ def _deployed(desk: Desk, version_id: str, program: str) -> Deployed:
 def _keep(desk: Desk, version_id: str, program: str, found: Deployed) -> None:
     text = json.dumps(found.to_json()) if found.files else None
     desk.workplace.library.set_setting(f"deployed {program} {desk.id} {version_id}", text)
+    desk.workplace.library.set_setting(DEPLOYED_SETTING, now())
