@@ -37,7 +37,11 @@
     // The refusals that are drawn inside a block.
     settle: (element) => {
       settle();
-      element.querySelectorAll(".fl-trouble > *").forEach((node) => { node.textContent = named(node.textContent); });
+      const said = [...element.querySelectorAll(".fl-trouble > *")].flatMap((node) => [...node.childNodes]);
+      said.filter((node) => node.nodeType === Node.TEXT_NODE).forEach((node) => {
+        const words = named(node.data);
+        if (words !== node.data) node.data = words;
+      });
     },
   };
 })();

@@ -29,9 +29,9 @@ _WATCH = """
   };
   document.addEventListener("keydown", (event) => {
     const before = shown();
-    const look = () => requestAnimationFrame((now) => {
+    const look = () => requestAnimationFrame(() => {
       const after = shown();
-      if (after && after !== before) window.waits.push(now - event.timeStamp); else look();
+      if (after && after !== before) window.waits.push(performance.now() - event.timeStamp); else look();
     });
     look();
   }, true);

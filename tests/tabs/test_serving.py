@@ -56,14 +56,18 @@ def test_a_port_that_does_not_exist_is_told(port: int) -> None:
 
 @pytest.mark.slow
 def test_an_open_page_does_not_hold_up_the_end(studio: Workplace) -> None:
-    """Closing takes about a second, though pages beat and one request is only half sent; then the port is silent."""
+    """Closing takes about as long as without pages, though they beat and a request is half sent; the port is silent."""
+    idle = app.launch(studio)
+    started = time.monotonic()
+    idle.close()
+    usual = time.monotonic() - started
     served = app.launch(studio)
     client = httpx.Client(base_url=served.url, trust_env=False)
     with socket.create_connection((HERE, served.port)) as half, client.stream("GET", "/gradio_api/heartbeat/p"):
         half.sendall(b"POST /gradio_api/run/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{")
         started = time.monotonic()
         served.close()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 3 + 3 * usual
         assert half.recv(1000) == b""
     with pytest.raises(httpx.TransportError):
         client.get("/")
