@@ -15,11 +15,11 @@ from frontdoor.studio import open_studio
 PLACES = {
     "curate": "Curate",
     "enrich": "Enrich",
-    "studio": "Review",
+    "review": "Review",
     "train": "Train",
     "generate": "Generate",
     "editor": "Editor Refinement",
-    "versions": "Character",
+    "studio": "Character",
     "settings": "Settings",
 }
 """The names of the files without ending, and the tab or page that each shows."""

@@ -23,7 +23,7 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
     An encoder cuts a longer caption, and the rest is not learned. The check fails, too, where the limit cannot be found
     out, for example because the model's tokenizer is not on this machine; the hint says why.
     """
-    label = "every caption is short enough for the model"
+    label = "no caption is longer than the model reads"
     try:
         cut = set(desk.workplace.trainer(model).cut([entry.caption for entry in entries]))
     except UserError as error:

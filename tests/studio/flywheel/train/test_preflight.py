@@ -281,12 +281,12 @@ def test_what_training_cuts_off_is_named_with_its_share(world: World) -> None:
 
 def test_what_is_not_read_to_its_end_is_named(world: World) -> None:
     """A caption longer than the encoders read: the picture's name and what to do; not known where the model is not."""
-    assert _check(train.preflight(world.desk), "short enough").ok
+    assert _check(train.preflight(world.desk), "longer than the model reads").ok
     world.store.update_image(world.sources[2], caption="ohwx person, " + "smiling " * 100)
 
-    found = _check(train.preflight(world.desk), "short enough")
+    found = _check(train.preflight(world.desk), "longer than the model reads")
     assert not found.ok and "2.png" in found.hint and "1.png" not in found.hint
-    unknown = _check(train.preflight(world.desk, model="far-away"), "short enough")
+    unknown = _check(train.preflight(world.desk, model="far-away"), "longer than the model reads")
     assert not unknown.ok and "Not known yet" in unknown.hint and "pull far-away" in unknown.hint
 
 
