@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from engines.api.errors import BadInput
 
@@ -29,13 +30,20 @@ _LAYERS = "_quantization_metadata"  # ComfyUI's metadata key: the format of each
 _GGUF_SHAPE = "comfy.gguf.orig_shape."  # ComfyUI-GGUF's key of a tensor's shape where GGUF's own cannot hold it
 
 Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data_offsets; and __metadata__
-GgufReader: TypeAlias = Any  # gguf has no types
+
+
+@dataclass(frozen=True)
+class GgufTensor:
+    """Holds a tensor of an open GGUF file: its `shape`, and the library's own object `held` with type and bytes."""
+
+    shape: tuple[int, ...]
+    held: Any  # gguf has no types
 
 
 def demand_format(file: Path) -> None:
     """Checks that the weights in a file are in a format that is read here. Raises: BadInput that names the format."""
     if file.suffix.lower() == GGUF:
-        gguf_header(file)
+        gguf_tensors(file)
         return
     if file.suffix != ".safetensors":
         raise BadInput(f"{file.name} is not a safetensors or GGUF file.", READ)
@@ -45,8 +53,9 @@ def demand_format(file: Path) -> None:
 
 def shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the tensors in a safetensors or GGUF file, by their names. Raises: BadInput."""
-    found = gguf_header(file) if file.suffix.lower() == GGUF else header(file)
-    return {key: tuple(entry["shape"]) for key, entry in found.items() if key != _METADATA}
+    if file.suffix.lower() == GGUF:
+        return {name: tensor.shape for name, tensor in gguf_tensors(file).items()}
+    return {key: tuple(entry["shape"]) for key, entry in header(file).items() if key != _METADATA}
 
 
 def scales(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -127,22 +136,17 @@ def _layers(file: Path, found: Header) -> Iterator[tuple[str, str]]:
             yield key, "unknown"
 
 
-def gguf_reader(file: Path) -> GgufReader:
-    """Opens a GGUF file, memory-mapped. Raises: BadInput for a damaged file."""
-    from gguf import GGUFReader
-
-    try:
-        return GGUFReader(file)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise BadInput(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
-
-
-def gguf_header(file: Path) -> Header:
-    """Reads a GGUF file's header: tensor name -> its `dtype` (a name of GGUF's, such as Q4_K) and `shape`.
+def gguf_tensors(file: Path) -> dict[str, GgufTensor]:
+    """Opens a GGUF file, memory-mapped, and returns its tensors by name.
 
     Raises: BadInput for a damaged file, and for a tensor of a type that cannot be read.
     """
-    reader = gguf_reader(file)
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(file)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise BadInput(f"{file} is damaged ({error}).", "Delete that file and download it again.") from error
     found = {}
     for tensor in reader.tensors:
         kind = tensor.tensor_type.name
@@ -150,7 +154,7 @@ def gguf_header(file: Path) -> Header:
             raise BadInput(f"{file.name} is quantised in a way that is not read here ({kind}: {tensor.name}).", READ)
         told = reader.get_field(f"{_GGUF_SHAPE}{tensor.name}")
         shape = told.contents() if told else reversed(tensor.shape.tolist())
-        found[str(tensor.name)] = {"dtype": kind, "shape": [int(each) for each in shape]}
+        found[str(tensor.name)] = GgufTensor(tuple(int(each) for each in shape), tensor)
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing
 from engines.api.protocols import ModelSpec
-from engines.catalogue.formats import header
+from engines.catalogue.formats import shapes
 from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.catalogue.registry import load_class
 from engines.catalogue.weights import (
@@ -294,7 +294,7 @@ class Pull:
         total = 0  # where a header cannot be read; whoever reads the weights reports that
         with suppress(BadInput):
             files = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
-            total = sum(len(header(file).keys() - {"__metadata__"}) for file in files)
+            total = sum(len(shapes(file)) for file in files)
 
         def on_tensor(tensor: str) -> None:
             seen.append(tensor)

@@ -74,9 +74,9 @@ class _Safetensors:
 
     def __init__(self, mapped: Mapped) -> None:
         self._mapped = mapped
-        names = set(mapped.keys())
+        names = mapped.keys()
         self._scales = {f"{module}.weight": f"{module}.{end}" for module, end in formats.scales(names)}
-        self._keys = [key for key in mapped.keys() if not formats.SCALE.search(key)]  # noqa: SIM118  no mapping
+        self._keys = [name for name in names if not formats.SCALE.search(name)]
 
     def keys(self) -> Iterable[str]:
         return self._keys
@@ -99,19 +99,18 @@ class _Gguf:
     """A GGUF file; its shapes are written with the last dimension first."""
 
     def __init__(self, file: Path) -> None:
-        self._shapes = {key: tuple(entry["shape"]) for key, entry in formats.gguf_header(file).items()}
-        self._tensors = {each.name: each for each in formats.gguf_reader(file).tensors}
+        self._tensors = formats.gguf_tensors(file)
 
     def keys(self) -> Iterable[str]:
         return self._tensors
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return self._shapes[key]
+        return self._tensors[key].shape
 
     def tensor(self, key: str) -> Tensor:
         from gguf import dequantize
 
-        held = self._tensors[key]
+        held = self._tensors[key].held
         numbers = np.array(dequantize(held.data, held.tensor_type), dtype=np.float32)  # a copy: the file is read-only
-        weight = torch.from_numpy(numbers).reshape(self._shapes[key])
+        weight = torch.from_numpy(numbers).reshape(self._tensors[key].shape)
         return weight if held.tensor_type.name in ("F32", "F16") else weight.to(torch.bfloat16)
