@@ -16,6 +16,8 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.gate import Gated, gated
+
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--headless",
@@ -88,6 +90,13 @@ def page(chromium: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert troubles == []
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Gated]:
+    """A studio with Anna and her pictures, whose jobs stand still while a page is looked at."""
+    with gated(tmp_path) as made:
+        yield made
 
 
 def draw_pictures(folder: Path, count: int = 10) -> list[Path]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from studio.records.job import JobState
-from tests.browser.gate import Gated, gated
+from tests.browser.gate import Gated
 from tests.browser.pressing import is_answered, quiet, unfold
 
 pytestmark = pytest.mark.browser
@@ -24,13 +21,6 @@ FIELDS = """
     })
 """
 PATIENCE_MS = 30_000
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Gated]:
-    """A studio with Anna and her pictures; her jobs stand still."""
-    with gated(tmp_path) as made:
-        yield made
 
 
 def test_a_wrong_number_in_any_field_is_answered(house: Gated, page: Page) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from engines.api.params import GenerateParams
 from studio.records.payload import DrawPayload
 from tests.browser.conftest import number, open_tab
-from tests.browser.gate import Gated, gated
+from tests.browser.gate import Gated
 from tests.browser.pressing import quiet, unfold
 
 pytestmark = pytest.mark.browser
 FAR = 1_000_000_000_000
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Gated]:
-    """A studio with Anna, whose jobs stand still."""
-    with gated(tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

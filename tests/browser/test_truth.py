@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,10 @@ from studio.flywheel.train import character as train
 from studio.records.image import Kind
 from studio.records.job import Job
 from tests.browser.conftest import PATIENCE_MS, free_port, open_tab, serve
-from tests.browser.gate import Gated, gated
+from tests.browser.gate import Gated
 
 pytestmark = pytest.mark.browser
 RELOADS = 25
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Gated]:
-    """A studio whose jobs stand still while a page is looked at."""
-    with gated(tmp_path) as made:
-        yield made
 
 
 def expect_truth(page: Page, house: Gated, tab: str, job: Job) -> None:
