@@ -26,7 +26,7 @@ from tabs.review import VERDICTS, verdict_words
 from tabs.review import undo as undo_verdict
 
 REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-KEPT = (Kind.SOURCE, *REVIEWED)  # what can be starred and thrown away; the others belong to a card or a training
+KEPT = (Kind.SOURCE, *REVIEWED, Kind.PAIR)  # to star and throw away; the others belong to a card or a training
 SAYS: Mapping[str, bool | None] = {"right": True, "wrong": False, "own": None}
 FAMILY = 200  # thumbnails of children; their count is told in full
 BASE = "base model"

@@ -15,7 +15,8 @@ class Kind(StrEnum):
     """Names the origin of a picture.
 
     A source was imported; it is also called an original. An enriched picture was made from another one by the editor
-    model, a synthetic one was generated from a prompt. A correction was mended by a human. A card picture belongs to a
+    model, a synthetic one was generated from a prompt. A correction was mended by a human. A pair is the source or
+    the result of an imported edit, which the editor learns; it need not show the character. A card picture belongs to a
     model card (the evaluation of a LoRA version), a preview to a training.
     """
 
@@ -23,6 +24,7 @@ class Kind(StrEnum):
     ENRICHED = "enriched"
     SYNTHETIC = "synthetic"
     CORRECTION = "correction"
+    PAIR = "pair"
     CARD = "card"
     PREVIEW = "preview"
 

@@ -117,6 +117,7 @@ class Artifacts(Part):
     # of an import
     imported: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     masked: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    paired: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)  # results of edits, for the editor
     duplicates: tuple[Duplicate, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     refused: tuple[Refused, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     advice: tuple[Advised, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)

@@ -171,7 +171,7 @@ class Verdicts:
             golden=golden,
             wrong=image.parent if image.kind is Kind.CORRECTION else image.mends,
             task=next(iter(image.asked), ""),
-            held_out=not golden and crc32(image.id.encode()) % HOLD_OUT_EVERY == 0,
+            held_out=not golden and image.kind is not Kind.PAIR and crc32(image.id.encode()) % HOLD_OUT_EVERY == 0,
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
@@ -193,7 +193,7 @@ class Verdicts:
 
         For a correction it is the source of the wrong edit that it replaces.
         """
-        if image.kind is Kind.ENRICHED:
+        if image.kind in (Kind.ENRICHED, Kind.PAIR):
             return image.parent or None
         if image.kind is Kind.CORRECTION:
             wrong = self._images.peek(image.parent)

@@ -143,6 +143,7 @@ def import_report(job: Job, silent: str = "") -> Markup:
         done=len(made.imported or ()),
         silent=silent,
         masks=len(made.masked or ()),
+        edits=len(made.paired or ()),
         twins=len(twins),
         refused=[[looks.esc(each.file), looks.esc(each.reason), looks.esc(each.hint)] for each in made.refused or ()],
         notes=[[looks.esc(file), looks.esc(words)] for file, words in notes],

@@ -50,6 +50,7 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.ENRICHED: "enriched",
     Kind.SYNTHETIC: "generated",
     Kind.CORRECTION: "correction",
+    Kind.PAIR: "imported edit",
     Kind.CARD: "model card",
     Kind.PREVIEW: "training sample",
 }

@@ -12,14 +12,15 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput, NotFound
+from engines.api.params import EditParams
 from engines.pictures import open_picture, to_grey
 from engines.wording.reading import read_tags
-from studio.flywheel.curate import belonging, inbox, twins
+from studio.flywheel.curate import belonging, inbox, masking, twins
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
-from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal
+from studio.flywheel.curate.intake import Limits, Member, is_see_through, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
 from studio.judging import quality
-from studio.records.image import ImageRecord, Kind
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Advised, Duplicate, Job, Refused
 from studio.records.payload import ImportPayload
 from studio.records.words import demand_text, mended
@@ -27,6 +28,10 @@ from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
 _FIRST_REPORT = 25  # files before the first report; each later one comes at twice as many files
+_SEE_THROUGH = (
+    "Its transparent parts are shown as white, and are learned: they are no mask here. To leave them out, paint a mask "
+    "in Curate, or import one beside it, such as name-masklabel.png."
+)
 _PEERS = 200  # the latest pictures that a new one's sharpness is compared with
 _WHITE = 255
 _GREY_SPREAD = 16  # by how much channels of a grey picture may differ, as JPEG leaves them
@@ -36,7 +41,8 @@ _TWO_TONED = 0.8  # the least share of almost black and almost white pixels of a
 def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limits | None = None) -> Job:
     """Imports pictures, folders and zips at once, in the calling thread, and returns the ended job.
 
-    The job's artifacts report each file: `imported` and `masked` (ids of pictures), `duplicates` ({file, id, hint}),
+    The job's artifacts report each file: `imported` and `masked` (ids of pictures), `paired` (ids of
+    results of edits, examples for the editor), `duplicates` ({file, id, hint}),
     `refused` ({file, reason, hint}) and `advice` ({file, id, words}). `limits` None uses the default limits. A second
     call with the same `key` returns the first job.
 
@@ -87,12 +93,13 @@ class Wording:
 class Report:
     """Holds the results of an import so far, file by file.
 
-    `imported` are the ids of the new pictures, `masked` those of the pictures that got a mask. `duplicates` are files
-    whose picture the character has already, `refused` the files that were not imported, and `advice` warnings about
-    imported pictures.
+    `imported` are the ids of the new pictures, `paired` those of the results of new edits for the editor, `masked`
+    those of the pictures that got a mask. `duplicates` are files whose picture the character has already, `refused` the
+    files that were not imported, and `advice` warnings about imported pictures.
     """
 
     imported: list[str] = field(default_factory=list)
+    paired: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
     duplicates: list[Duplicate] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -102,6 +109,7 @@ class Report:
         """Writes the results so far to the job's artifacts, where the page reads them."""
         ctx.keep(
             imported=tuple(self.imported),
+            paired=tuple(self.paired),
             masked=tuple(self.masked),
             duplicates=tuple(self.duplicates),
             refused=tuple(self.refused),
@@ -118,17 +126,17 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
     A file that may be the mask of a picture is checked after that picture, and imported as a picture where it is no
     mask.
     """
-    found = belonging.families(files)
+    found = belonging.families(files, limits)
     report.refused += found.refused
     intake = Intake(ctx, limits, found, report)
-    todo, undecided, masks = deque(found.pictures), dict.fromkeys(found.candidates), set[Member]()
+    todo, undecided, masks = deque([*found.pictures, *found.edits]), dict.fromkeys(found.candidates), set[Member]()
     total, done, due = len(todo) + len(undecided), 0, _FIRST_REPORT
     try:
         while todo or undecided:
             file = todo.popleft() if todo else next(iter(undecided))
             undecided.pop(file, None)
             ctx.step(done, total, file.shown)
-            image = intake.take(file)
+            image = intake.take_edit(file) if file in found.edits else intake.take(file)
             for mask in found.masks.get(file, ()):
                 if image is None or (mask not in masks and mask not in undecided):
                     continue  # the file has been imported as a picture, or will be
@@ -142,6 +150,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
                 report.publish(ctx)
                 due *= 2
         intake.name_lost_words()
+        intake.name_notes()
         intake.name_twins()
     finally:
         report.publish(ctx)
@@ -155,7 +164,9 @@ class Intake:
         self._ctx = ctx
         self._store = ctx.store
         self._limits = limits
+        self._families = families
         self._words = families.words
+        self._came: dict[Member, str] = {}
         self._told_of: set[Member] = set()  # the caption files that were read or refused
         self._report = report
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
@@ -174,7 +185,7 @@ class Intake:
         """
         told: list[str] = []
         try:
-            data = _bytes_of(file)
+            data = file.data()
             pixels = read_picture(data, self._limits)
             _demand_no_mask(file, pixels)
             measures = quality.measure(pixels)
@@ -202,8 +213,53 @@ class Intake:
         is_ours = before is None or before.job == self._ctx.job.id  # this job's own, before it was interrupted
         if image.id not in self._seen and is_ours:
             self._remember(file, image, measures)
+            if is_see_through(data):
+                self._report.advice.append(Advised(file=file.shown, id=image.id, words=_SEE_THROUGH))
         else:
             self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
+        self._report.advice += [Advised(file=self._words[file].shown, id=image.id, words=each) for each in told]
+        return image
+
+    def take_edit(self, file: Member) -> ImageRecord | None:
+        """Imports the result of an edit and its source as an example for the editor; returns the result's record.
+
+        Neither becomes a picture of the character. Returns None where one of the two is refused, which is reported.
+        """
+        source, told, job = self._families.edits[file], list[str](), self._ctx.job.id
+        try:
+            data, given = file.data(), source.data()
+            for each in (data, given):
+                read_picture(each, self._limits)
+            if data == given:
+                raise BadInput("It is the very picture that it was made from, so it teaches nothing.", "Leave it out.")
+            words = self._read_words(file, told)
+            if words is None:
+                raise BadInput("Its instruction cannot be read, so it is no edit to learn from.", "Mend its words.")
+            editor = self._ctx.workplace.registry.spec(self._store.character.editor)
+            params = editor.worded(EditParams, words.caption).to_json()
+            start = self._store.add_image(given, kind=Kind.PAIR, name=mended(source.name), job=job)
+            image = self._store.add_image(
+                data,
+                kind=Kind.PAIR,
+                name=mended(file.name),
+                job=job,
+                parent=start.id,
+                params=params,
+                params_kind=EditParams.__name__,
+                caption=words.caption,
+                caption_by=SIDECAR,
+                state=Verdict.GOOD,
+            )
+        except BadInput as error:
+            self._refuse(file, error)
+            return None
+        if image.kind is Kind.PAIR and image.job == job and image.id not in self._seen:
+            self._seen.add(image.id)
+            self._known[image.id] = image
+            self._came[file] = image.id
+            self._report.paired.append(image.id)
+        else:
+            self._name_duplicate(file, image, "")
         self._report.advice += [Advised(file=self._words[file].shown, id=image.id, words=each) for each in told]
         return image
 
@@ -214,9 +270,9 @@ class Intake:
         almost only black and white. Returns True also for a mask that is not saved: a refused one, such as a second
         mask for a picture, and an entirely white one, which masks nothing.
         """
-        image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
+        image, certain = self._store.images.get(image_id), masking.can_only_be_mask(mask)
         try:
-            pixels = read_picture(_bytes_of(mask), self._limits)
+            pixels = read_picture(mask.data(), self._limits)
             grey = to_grey(pixels)
             if not _is_grey(pixels):
                 if not certain:
@@ -241,6 +297,12 @@ class Intake:
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
+    def name_notes(self) -> None:
+        """Adds the notes on folders and lists to the report, where one of their pictures was imported."""
+        for note in self._families.notes:
+            if came := [self._came[file] for file in note.pictures if file in self._came]:
+                self._report.advice.append(Advised(file=mended(note.file), id=came[0], words=note.words))
+
     def name_twins(self) -> None:
         """Recomputes the duplicate warnings that are stored with originals, and adds the changed ones to the report."""
         for image in twins.renew(self._store):
@@ -261,6 +323,7 @@ class Intake:
     def _remember(self, file: Member, image: ImageRecord, measures: quality.Measures) -> None:
         self._seen.add(image.id)
         self._known[image.id] = image
+        self._came[file] = image.id
         self._report.imported.append(image.id)
         if image.kind is Kind.SOURCE:
             self._peers.append(measures)
@@ -304,7 +367,7 @@ class Intake:
             return None
         self._told_of.add(sidecar)
         try:
-            caption = read_caption(_bytes_of(sidecar), self._limits, self._store.character.trigger, told)
+            caption = read_caption(sidecar.data(), self._limits, self._store.character.trigger, told)
         except BadInput as error:
             self._refuse(sidecar, error)
             return None
@@ -314,21 +377,13 @@ class Intake:
         self._report.refused.append(refusal(file.shown, error))
 
 
-def _bytes_of(file: Member) -> bytes:
-    """Returns a file's bytes. Raises: BadInput where the file cannot be read."""
-    try:
-        return file.read()
-    except OSError as error:
-        raise BadInput(f"It cannot be read ({error.strerror or error}).", "Copy it again and import it.") from error
-
-
 def _demand_no_mask(file: Member, pixels: Image.Image) -> None:
     """Refuses a file that is named like a mask and looks like one, when no picture of its name was imported.
 
     Raises: BadInput.
     """
-    called = belonging.is_called_mask(file) and _is_grey(pixels) and _is_two_toned(pixels.convert("L"))
-    if called or belonging.can_only_be_mask(file):
+    called = masking.is_called_mask(file) and _is_grey(pixels) and _is_two_toned(pixels.convert("L"))
+    if called or masking.can_only_be_mask(file):
         raise BadInput("It is a mask, and no picture of this name came in.", "Import it together with its picture.")
 
 

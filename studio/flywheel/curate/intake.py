@@ -32,6 +32,7 @@ _WORDS = (".txt", ".caption")  # the suffix that all trainers read, and kohya's 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DRIVE = re.compile("[A-Za-z]:")  # of Windows, at the start of a path; a time such as 12:30.png begins with a digit
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_OPAQUE = 255
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
@@ -42,8 +43,9 @@ class Limits:
     """Holds the limits of an import, so that no file can exhaust the memory or the disk.
 
     `pixels` limits a picture's area and `side` its longer side, in pixels; `files` is the most files of one import.
-    `file_bytes`, `total_bytes` and `caption_bytes` limit the sizes of one file, of all files and of a caption file. A
-    zipped file that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio` times its packed size.
+    `file_bytes`, `total_bytes`, `caption_bytes` and `list_bytes` limit the sizes of one file, of all files, of a
+    caption file and of a file that lists captions. A zipped file that unpacks to more than `zip_ratio_from` bytes may
+    be at most `zip_ratio` times its packed size.
     """
 
     pixels: int = MOST_PIXELS
@@ -52,6 +54,7 @@ class Limits:
     total_bytes: int = 16 * 1024 * _MIB
     files: int = 50_000
     caption_bytes: int = 64 * 1024
+    list_bytes: int = 32 * _MIB
     zip_ratio: int = 200
     zip_ratio_from: int = 4 * _MIB
 
@@ -69,7 +72,8 @@ class Member:
     """Holds one file of an import, from a folder or a zip.
 
     `label` is its path as users see it, `group` the folder that it came from, and `name` its name without the folder.
-    `read` returns its bytes. `loose` is true for a file that was uploaded by itself, whose folder is unknown.
+    `read` returns its bytes. `loose` is true for a file that was uploaded by itself, whose folder is unknown. `worded`
+    is true for a caption that stands in a file of another form.
     """
 
     label: str
@@ -77,11 +81,19 @@ class Member:
     name: str
     read: Callable[[], bytes]
     loose: bool = False
+    worded: bool = False
 
     @property
     def is_caption(self) -> bool:
-        """Returns whether the file is a caption file, by its suffix."""
-        return self.ending in _WORDS
+        """Returns whether the file is a caption file, by its suffix unless it is `worded`."""
+        return self.worded or self.ending in _WORDS
+
+    def data(self) -> bytes:
+        """Returns the file's bytes. Raises: BadInput where the file cannot be read."""
+        try:
+            return self.read()
+        except OSError as error:
+            raise BadInput(f"It cannot be read ({error.strerror or error}).", "Copy it again and import it.") from error
 
     @property
     def ending(self) -> str:
@@ -244,6 +256,14 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
         _check_pixels(*image.size, limits)
         _check_frames(image)
         return _decoded(image)
+
+
+def is_see_through(data: bytes) -> bool:
+    """Returns whether a picture in a file's bytes, which can be read, has transparent pixels."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if "transparency" not in image.info and "A" not in image.getbands():
+            return False
+        return image.convert("RGBA").getchannel("A").getextrema()[0] != _OPAQUE
 
 
 def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:

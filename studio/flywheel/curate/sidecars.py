@@ -103,7 +103,7 @@ def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
 
     A placeholder such as [trigger] is replaced by the trigger word. Where every line contains the trigger word, the
     lines are alternative captions, and the first one is kept; otherwise all lines are joined. A note is added to `told`
-    where a placeholder was replaced or lines were dropped.
+    where a placeholder was replaced, lines were dropped, or several were joined.
     """
     named, count = _PLACEHOLDER.subn(lambda _: trigger, text) if trigger else (text, 0)
     if count:
@@ -113,4 +113,6 @@ def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
     if trigger and len(lines) > 1 and all(map(says.search, lines)):
         told.append(f"It holds {len(lines)} captions, one a line; the first was kept, {len(lines) - 1} were left.")
         return lines[0]
+    if len(lines) > 1:
+        told.append(f"Its {len(lines)} lines were joined to one caption.")
     return " ".join(lines)

@@ -278,11 +278,11 @@ def test_folders_that_only_sound_alike_hold_pictures(world: World, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["a.json", "metadata.jsonl", "metadata.csv", "train.parquet", "meta_cap.json", "b/dataset.toml"]
+    "name", ["a.xmp", "train.arrow", "train.parquet", "other.json", "b/train.yaml", "b/train.toml"]
 )
 def test_words_in_other_forms_are_told(world: World, tmp_path: Path, name: str) -> None:
-    """A list of captions beside pictures is named for what it is, with the form that is read."""
-    folder = lay(tmp_path / "in", {"a.png": photo(1), name: '{"a.png": {"caption": "ohwx person"}}'})
+    """A file beside pictures that may hold words is named for what it is, with the form that is read."""
+    folder = lay(tmp_path / "in", {"a.png": photo(1), name: '{"x": {"words": "ohwx person"}}'})
     job = importing.submit_import(world.desk, [folder])
     (line,) = present(job.artifacts.refused)
     assert line.file == f"in/{name}"

@@ -88,9 +88,9 @@ def test_damaged_text_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "kept", "told"),
     [
-        ("ohwx person,\n smiling\n", "ohwx person, smiling", []),
+        ("ohwx person,\n smiling\n", "ohwx person, smiling", ["2 lines were joined"]),
         ("ohwx person, a\nohwx person, b\n\nOHWX person, c", "ohwx person, a", ["3 captions", "2 were left"]),
-        ("a photo of ohwx\nsmiling at ohwxes", "a photo of ohwx smiling at ohwxes", []),
+        ("a photo of ohwx\nsmiling at ohwxes", "a photo of ohwx smiling at ohwxes", ["2 lines were joined"]),
         ("[trigger] smiling", "ohwx smiling", ["placeholder"]),
         ("photo of [Name], {trigger}", "photo of ohwx, ohwx", ["placeholder"]),
         ("[trigger] a\n[trigger] b", "ohwx a", ["placeholder", "2 captions"]),
