@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 
 from engines.api.errors import BadInput, Busy, NotFound
+from studio.flywheel.curate import importing
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.housekeeping import backup
 from studio.records.job import JobState
-from studio.store import Library
+from studio.store import Library, Store
 from studio.store.library import DRAFT, IMPORTING
 from tests.studio.conftest import World
+from tests.studio.drops import photo
 
 
 @pytest.fixture
@@ -51,6 +55,37 @@ def test_a_character_comes_back_beside_itself(world: World, written: Path) -> No
     assert runs.losses(world.studio, copy.job) == runs.losses(world.studio, own.job)
     assert leftovers(world) == []
     world.finish(runs.extend(world.studio, copy.job, 5))
+
+
+def test_nothing_of_a_character_is_lost(world: World, tmp_path: Path) -> None:
+    """Of each table the records, and of each picture, mask and adapter the bytes, are counted there and back."""
+    (tmp_path / "in" / "control").mkdir(parents=True)
+    for n, name in enumerate(("edit.png", "control/edit.png")):
+        (tmp_path / "in" / name).write_bytes(photo(n + 1))
+    (tmp_path / "in" / "edit.txt").write_text("add a hat")
+    assert importing.submit_import(world.desk, [tmp_path / "in"]).artifacts.paired
+    edits = world.review(approved=2, corrected=1)
+    world.store.set_mask(edits[0], Image.linear_gradient("L").resize((64, 64)))
+    world.store.set_crop(edits[1], (0, 0, 0.5, 1))
+    world.store.trash([edits[2]])
+    world.finish(train.submit(world.desk, world.train_params(steps=2, save_every=1), model="fake-flux"))
+    job = backup.submit_export(world.desk, here=True)
+    done = backup.submit_import(world.studio, str(backup.written_file(world.desk, job)), here=True)
+    there = world.studio.store(done.artifacts.character or "")
+
+    def counted(store: Store) -> dict[str, int]:
+        tables = ("images", "decisions", "triplets", "datasets", "versions", "cards")
+        return {name: len(getattr(store, name)) for name in tables}
+
+    def files(store: Store) -> Counter[bytes]:
+        names = ("images", "masks", "adapters")
+        return Counter(path.read_bytes() for name in names for path in (store.folder / name).rglob("*.*"))
+
+    assert counted(there) == counted(world.store) and counted(there)["triplets"] == 4
+    assert files(there) == files(world.store)
+    told, mine = ([each.replace(job="") for each in store.images.all()] for store in (there, world.store))
+    assert told == mine  # a copy's jobs have ids of their own
+    assert there.triplets.all() == world.store.triplets.all()
 
 
 def test_a_character_comes_to_another_machine(world: World, written: Path, tmp_path: Path) -> None:
