@@ -27,7 +27,8 @@ PAGE = 120
 FAMILY = 12
 TAGS = wording.TAGS
 _FIRST = (
-    "Pictures, folders or a zip; different angles and moods help most. A .txt file beside a picture is its caption."
+    "Pictures, folders or a zip; different angles and moods help most. A .txt file beside a picture is its caption; "
+    "datasets of other trainers come in as they are."
 )
 
 

@@ -13,7 +13,7 @@ from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
 from studio.flywheel import next_step as flywheels
 from studio.flywheel.export import deploy as deploying
-from studio.flywheel.export.export import export_dataset, export_version
+from studio.flywheel.export.export import export_dataset, export_version, remarks
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
@@ -299,11 +299,11 @@ class Api(PictureApi):
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Writes a training set (`role`: character or editor) as a zip in `layout`, such as kohya; returns its path."""
+        """Writes a training set (`role`: character, editor) as a zip in `layout`, as kohya; returns path, remarks."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
-        return {"layout": layout, "pictures": len(entries), "file_path": str(path)}
+        return {"layout": layout, "pictures": len(entries), "file_path": str(path), "remarks": remarks(layout, entries)}
 
     @answers
     def program_list(self) -> Answer:

@@ -123,7 +123,7 @@ class PictureApi(Answering):
 
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
-        """Imports the pictures, folders and zips at paths `files`; returns new ids, and refused files with reasons."""
+        """Imports pictures, folders, zips, datasets at paths `files`; returns ids, `paired` edits, refused, reasons."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )

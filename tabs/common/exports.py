@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from studio.flywheel.export.deploy import PROGRAMS, deploy, programs, withdraw
-from studio.flywheel.export.export import HUB, export_dataset, export_version
+from studio.flywheel.export.export import HUB, export_dataset, export_version, remarks
 from studio.flywheel.export.layouts import LAYOUTS
 from studio.records.dataset import Entry, Role
 from studio.workplace.desk import Desk
@@ -67,7 +67,7 @@ def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Se
     tool, without examples, and for examples that the tool cannot take.
     """
     layout = str(data.get("layout", ""))
-    return written(layout, export_dataset(desk, layout, role, entries))
+    return written(layout, export_dataset(desk, layout, role, entries), " ".join(remarks(layout, entries)))
 
 
 def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
@@ -78,10 +78,12 @@ def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
     return Markup()
 
 
-def written(tool: str, file: Path) -> Markup:
+def written(tool: str, file: Path, said: str = "") -> Markup:
     """Returns as HTML the path and size of a written file, with a link to download it.
 
-    `tool` is the name of the program or format that it was written for.
+    `tool` is the name of the program or format that it was written for, `said` what is worth knowing about the file.
     """
     size = looks.amount(file.stat().st_size)
-    return view("common", "written", tool=tool, file=file, name=file.name, url=looks.file_url(file), size=size)
+    return view(
+        "common", "written", tool=tool, file=file, name=file.name, url=looks.file_url(file), size=size, said=said
+    )

@@ -27,6 +27,15 @@ def test_an_import_reports_what_came_in_and_what_did_not(studio: Workplace, anna
     assert len(studio.store(anna.id).select(Kind.SOURCE)) == 1
 
 
+def test_an_import_reports_edits_for_the_editor(studio: Workplace, anna: Character, tmp_path: Path) -> None:
+    """A result with its instruction and control picture is counted by itself, and no picture of the character."""
+    for n, name in enumerate(("edit.png", "edit_control.png")):
+        picture(n + 1).save(tmp_path / name)
+    (tmp_path / "edit.txt").write_text("add a hat")
+    report = adding.import_folder(studio.desk(anna.id), str(tmp_path))
+    assert "1 edit for the editor" in report and "0 pictures imported" in report
+
+
 def test_a_folder_that_is_not_there_is_refused(studio: Workplace, anna: Character) -> None:
     """The path is named."""
     with pytest.raises(UserError, match="/no/such"):

@@ -40,6 +40,10 @@ _UNREAD: Final[Mapping[str, str]] = {
     ".npy": "a trainer's cache of numbers",
     ".safetensors": "a file of weights",
 }
+# A reader of Parquet is too heavy for a rare form, or not safe: pyarrow takes 170 MB and duckdb 69 MB; fastparquet and
+# arro3-io, at 14 and 34 MB, end the process on damaged files.
+_TABLES: Final = (".parquet", ".arrow", ".xlsx")
+_TABLE_HINT = "Save it as metadata.csv with the columns file_name and text, as pandas' to_csv does, and import that."
 _WORDS_HINT = "If it holds captions, give each picture a .txt file with the picture's name."
 _RENAME = "Give each picture a name of its own, and its words the same name; or import one folder at a time."
 
@@ -253,7 +257,8 @@ def _without_unread(files: Iterable[Member], found: Families) -> list[Member]:
     for file in files:
         if file.ending in _UNREAD and not file.is_caption:
             reason = f"It is {_UNREAD[file.ending]}, which is not read here; any words in it were not taken."
-            found.refused.append(Refused(file.shown, reason, _WORDS_HINT))
+            hint = _TABLE_HINT if file.ending in _TABLES else _WORDS_HINT
+            found.refused.append(Refused(file.shown, reason, hint))
         else:
             left.append(file)
     return left

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
@@ -95,17 +96,17 @@ class Member:
         except OSError as error:
             raise BadInput(f"It cannot be read ({error.strerror or error}).", "Copy it again and import it.") from error
 
-    @property
+    @cached_property
     def ending(self) -> str:
         """Returns the suffix of the file's name in lower case, such as `.png`."""
         return PurePosixPath(self.name).suffix.lower()
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """Returns the file's name without its suffix."""
         return PurePosixPath(self.name).stem
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """Returns (folder, stem), both NFC and case-folded; a picture and its caption file have the same key."""
         return (alike(self.group), alike(self.stem))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
-from pathlib import PurePosixPath
 
 from studio.flywheel.curate.intake import Member, alike
 from studio.flywheel.curate.listings import Listing
@@ -36,28 +34,43 @@ class Places:
     """
 
     def __init__(self, pictures: Iterable[Member]) -> None:
-        self._named: dict[str, list[Member]] = defaultdict(list)
+        self._named: dict[tuple[str, ...], list[Member]] = defaultdict(list)
+        self._folders: dict[str, tuple[str, ...]] = {}
         for picture in pictures:
+            folders = self._folders.setdefault(picture.group, _folders(picture.group))
             for name in {alike(picture.name), alike(picture.stem)}:
-                self._named[name].append(picture)
+                self._named[name,].append(picture)
+                self._named[*folders[-1:], name].append(picture)
 
     def of(self, path: str, group: str) -> list[Member]:
         """Returns the pictures that a path in a list could mean, of a list in the folder `group`; [] for none."""
-        wanted = PurePosixPath(alike(path.strip().replace("\\", "/")))
-        found = self._named.get(wanted.name, ())
-        exact = [each for each in found if alike(each.name) == wanted.name] or list(found)
-        spelled = PurePosixPath(path.strip().replace("\\", "/")).name
-        exact = [each for each in exact if spelled in (each.name, each.stem)] or exact
-        below = PurePosixPath(alike(group))
-        near = [each for each in exact if below in (own := PurePosixPath(alike(each.group)), *own.parents)] or exact
-        lies = (below / wanted).parent.parts[::-1]
-        folders = {each: PurePosixPath(alike(each.group)).parts[::-1] for each in near}
-        shared = {
-            each: sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(own, lies, strict=False)))
-            for each, own in folders.items()
-        }
+        spelled = path.strip().replace("\\", "/")
+        *above, name = _folders(spelled) or ("",)
+        whole, below = spelled.startswith("/") or ":" in spelled, _folders(group)
+        lies = (*(() if whole else below), *above)
+        found = self._named.get((*lies[-1:], name)) or self._named.get((name,)) or []
+        found = [each for each in found if self._folders[each.group] == lies] or found
+        found = [each for each in found if alike(each.name) == name] or found
+        found = [each for each in found if spelled.endswith((each.name, each.stem))] or found
+        found = [each for each in found if self._folders[each.group][: len(below)] == below] or found
+        shared = {each: _shared(self._folders[each.group], lies) for each in found} if len(found) > 1 else {}
         most = max(shared.values(), default=0)
-        return [each for each, count in shared.items() if count == most]
+        return [each for each in found if shared.get(each, most) == most]
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    """Returns the parts of a path in the form in which names are compared."""
+    return tuple(part for part in alike(path).split("/") if part not in ("", "."))
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """Returns how many folders two paths have in common, from their ends on."""
+    count = 0
+    for mine, theirs in zip(reversed(one), reversed(other), strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count
 
 
 def sources(lists: Mapping[Member, Listing], pictures: Sequence[Member]) -> dict[Member, list[Member]]:
@@ -85,10 +98,8 @@ def placed(
     sources = Places([*pictures, *controls])
     for file, rows in lists.items():
         if _place(file, rows, places, sources, own, found):
-            below = PurePosixPath(file.group)
-            found.unlisted[file] = [
-                each for each in pictures if below in (group := PurePosixPath(each.group), *group.parents)
-            ]
+            below = f"{file.group}/" if file.group else ""
+            found.unlisted[file] = [each for each in pictures if f"{each.group}/".startswith(below)]
     for file, bare in found.unlisted.items():
         found.unlisted[file] = [each for each in bare if each not in found.words and each not in own]
     return found

@@ -18,7 +18,7 @@ from engines.api.errors import BadInput
 from engines.api.params import PIPELINE_ARGUMENTS, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import ModelSpec
 from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
-from studio.flywheel.export.layouts import LAYOUTS, Folder, Layout, plain_name
+from studio.flywheel.export.layouts import LAYOUTS, RELATIVE, Folder, Layout, plain_name
 from studio.flywheel.train import runs
 from studio.records.dataset import Entry, Role
 from studio.records.image import ImageRecord
@@ -112,6 +112,19 @@ def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]
         for name, text in form.describe(folders, spec.params(TrainParams, resolution=max(spec.size))).items():
             archive.writestr(name, text)
     return target
+
+
+def remarks(layout: str, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Returns sentences for the user about a training set that is exported in `layout`, a name in LAYOUTS.
+
+    They tell which pictures leave without words, and where the trainer has to be started.
+    """
+    bare, said = sum(not entry.worded for entry in entries), []
+    if bare:
+        said.append(f"{bare} of {len(entries)} pictures have no caption: their .txt files are empty.")
+    if layout in RELATIVE:
+        said.append(f"Paths in {RELATIVE[layout]} are relative: start the trainer in the unpacked folder.")
+    return tuple(said)
 
 
 def export_version(desk: Desk, version_id: str, form: str) -> Path:

@@ -162,3 +162,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "kohya": Layout(_kohya_name, _kohya),
     "onetrainer": Layout(_plain_name, _onetrainer, mask="{folder}/{stem}-masklabel.png"),
 }
+# The files in which a trainer that reads paths from its own working folder finds the dataset's folders.
+RELATIVE: Mapping[str, str] = {
+    "ai-toolkit": "datasets.yaml",
+    "musubi-tuner": "dataset.toml",
+    "onetrainer": "concepts.json",
+}

@@ -286,5 +286,9 @@ def test_words_in_other_forms_are_told(world: World, tmp_path: Path, name: str) 
     job = importing.submit_import(world.desk, [folder])
     (line,) = present(job.artifacts.refused)
     assert line.file == f"in/{name}"
-    assert "not read here" in line.reason and "words" in line.reason and ".txt" in line.hint
+    assert (
+        "not read here" in line.reason
+        and "words" in line.reason
+        and (".txt" in line.hint or "metadata.csv" in line.hint)
+    )
     assert world.store.select(Kind.SOURCE)[-1].caption == ""

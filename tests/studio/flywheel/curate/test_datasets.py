@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +186,11 @@ ROWS = {
     "a damaged list": Row(
         {"a.png": P, "meta_cap.json": '{"a": {"cap'}, {"a.png": ""}, refused={"in/meta_cap.json": "damaged"}
     ),
+    "HF: metadata.parquet": Row(
+        {"a.png": P, "metadata.parquet": b"PAR1" + bytes(40) + b"PAR1"},
+        {"a.png": ""},
+        refused={"in/metadata.parquet": "a table (Parquet)"},
+    ),
     "OneTrainer: -masklabel": Row({"a.png": P, "a-masklabel.png": mask()}, {"a.png": ""}, masks=1),
     "images and masks": Row({"images/a.png": P, "masks/a.png": mask()}, {"a.png": ""}, masks=1),
     "a_mask": Row({"a.png": P, "a_mask.png": mask()}, {"a.png": ""}, masks=1),
@@ -306,3 +312,24 @@ def test_an_edit_is_a_lesson_and_no_picture_of_the_character(world: World, tmp_p
     assert (again.artifacts.paired, "trash" in present(again.artifacts.duplicates)[0].hint) == ((), True)
     world.store.undo_trash()
     assert [each.id for each in world.store.triplets.all()] == [lesson.id]
+
+
+@pytest.mark.parametrize(
+    "name", ["kohya: meta_cap.json by stem", "HF: metadata.jsonl", "ai-toolkit: .json beside a picture"]
+)
+def test_words_find_their_pictures_among_uploads_and_in_zips(world: World, tmp_path: Path, name: str) -> None:
+    """Uploaded file by file, where folders are lost, or as a zip, a list's words come to the same pictures."""
+    row = ROWS[name]
+    cache = world.studio.settings.data_root / "cache" / "pages"
+    paths = [lay(cache / f"{n}", {Path(file).name: data}) / Path(file).name
+             for n, (file, data) in enumerate(row.files.items())]  # fmt: skip
+    job = importing.submit_import(world.desk, paths)
+    assert (words(world, job.artifacts.imported), job.artifacts.refused) == (row.pictures, ())
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file, data in row.files.items():
+            archive.writestr(f"set/{file}", data)
+    world.store.trash(present(job.artifacts.imported))
+    other = world.studio.library.create("Ada", editor="fake-edit")
+    job = importing.submit_import(world.studio.desk(other.id), [tmp_path / "set.zip"])
+    found = map(world.studio.store(other.id).images.get, present(job.artifacts.imported))
+    assert ({image.name: image.caption for image in found}, job.artifacts.refused) == (row.pictures, ())

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, UserError
 from studio.flywheel.curate.importing import submit_import
-from studio.flywheel.export.export import FORMS, HUB, export_dataset, export_hub, export_version
+from studio.flywheel.export.export import FORMS, HUB, export_dataset, export_hub, export_version, remarks
 from studio.flywheel.export.layouts import LAYOUTS
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -235,6 +235,14 @@ def test_nothing_to_save_and_no_such_layout_are_told(world: World) -> None:
         export_dataset(world.desk, "kohya", Role.CHARACTER, [])
     with pytest.raises(BadInput, match="no layout"):
         exported(world, "fluxgym")
+
+
+def test_pictures_without_words_and_relative_paths_are_told(world: World) -> None:
+    """How many texts are empty, and where to start a trainer that takes its file's paths from its working folder."""
+    world.store.update_image(world.sources[0], caption="")
+    entries = train.dataset(world.desk)
+    assert remarks("kohya", entries) == ("1 of 4 pictures have no caption: their .txt files are empty.",)
+    assert "concepts.json are relative" in remarks("onetrainer", entries[1:])[0]
 
 
 def as_stored(data: bytes) -> tuple[tuple[int, int], str, object]:
