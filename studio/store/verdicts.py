@@ -88,13 +88,18 @@ class Verdicts:
         """Raises BadInput when a correction teaches the editor model nothing.
 
         `wrong` is the record of the wrong edit, `was` its pixels, `mended` the corrected pixels; `params` are the new
-        parameters, None keeps those of the edit. The error is raised for a picture that no edit made, for pixels of
-        another size, and where neither pixels nor parameters change.
+        parameters, None keeps those of the edit. The error is raised for a picture that no edit made, for one of an
+        imported edit, for pixels of another size, and where neither pixels nor parameters change.
         """
         if self.source_of(wrong) is None:
             raise BadInput(
                 f"The picture {wrong.id} was not made by an edit: correcting it teaches nothing.",
                 "Reject it and make another one, or import the mended picture as a source.",
+            )
+        if wrong.kind is Kind.PAIR:
+            raise BadInput(
+                f"The picture {wrong.id} is of an imported edit, so its correction would count as the character's.",
+                "Mend it in its files, trash this edit, and import it anew.",
             )
         if mended.size != was.size:
             raise BadInput(

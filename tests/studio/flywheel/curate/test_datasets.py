@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.records.image import Kind
 from studio.records.job import Job
@@ -306,6 +307,8 @@ def test_an_edit_is_a_lesson_and_no_picture_of_the_character(world: World, tmp_p
     assert world.store.path(lesson.result).read_bytes() == files["images/a.png"]
     assert (lesson.golden, lesson.held_out) == (False, False)
     assert (len(world.store.select(Kind.SOURCE)), len(world.store.pending())) == (originals, pending)
+    with pytest.raises(BadInput, match="imported edit"):
+        world.store.correct(lesson.result, Image.new("RGB", (96, 72)), reviewer="owner")
     world.store.trash([lesson.result])
     assert len(world.store.triplets) == 0
     again = importing.submit_import(world.desk, [tmp_path / "in"])
