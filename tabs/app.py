@@ -67,7 +67,7 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     one. The page's own handlers are not published as endpoints.
     """
     link = sharing or ReviewLink(workplace)
-    demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
+    demo = scripted.Described(title="FLENwheel", analytics_enabled=False, fill_width=True)
     with demo:
         cid, tab, seen = (_hidden() for _ in range(3))
         places = (*TABS, *PAGES)

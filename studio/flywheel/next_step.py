@@ -29,9 +29,13 @@ class Stop(Part):
     """
 
     label: str
+    """The stage: the name of a tab."""
     figure: str
+    """How far it is, in short words."""
     done: bool = False
+    """Whether it is complete."""
     part: str = ""
+    """The part of the tab to open; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +48,15 @@ class NextStep(Part):
     """
 
     step: str
+    """What to do next, such as Train."""
     words: str
+    """Why."""
     at: int
+    """The place of its stage in `stops`."""
     stops: tuple[Stop, ...]
+    """All stages of the work."""
     version: str = ""
+    """The id of the version to run a model card of next; "" for none."""
 
 
 def next_step(desk: Desk) -> NextStep:

@@ -31,10 +31,15 @@ class StageFit:
     """
 
     name: str
+    """The stage's name."""
     needed: int
+    """The bytes that it takes in all."""
     weights: int
+    """The bytes of its models."""
     working: int
+    """The bytes that computing takes beside them."""
     how: str = ""
+    """How it saves memory; "" where it does not."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,19 @@ class Fit:
     """
 
     ok: bool
+    """Whether it fits."""
     needed: int
+    """The bytes that the largest stage takes."""
     budget: int
+    """The bytes that may be used."""
     words: str
+    """The result, in words."""
     stages: tuple[StageFit, ...] = ()
-    evicts: tuple[tuple[str, int], ...] = ()  # (key, bytes) of idle components to evict
-    missing: bool = False  # the model is not on this machine
+    """What each stage takes."""
+    evicts: tuple[tuple[str, int], ...] = ()
+    """The idle parts of models that would be unloaded, as (key, bytes)."""
+    missing: bool = False
+    """Whether the model is not on this machine."""
 
     @classmethod
     def refused(cls, error: UserError, budget: int) -> Fit:

@@ -18,12 +18,19 @@ class Cell(Part):
     """
 
     cell: str
+    """The name of the test prompt."""
     seed: int
+    """The seed that it was drawn with."""
     image: str
-    identity: float | None = None  # the similarity to the originals; None where it is unknown
+    """The id of the picture."""
+    identity: float | None = None
+    """Its similarity to the originals; null where that is unknown."""
     axes: Axes
-    verdict: Outcome  # the outcome of all axes together
+    """The outcome on each axis, such as identity or angle."""
+    verdict: Outcome
+    """The outcome of all axes together."""
     human: bool | None = None
+    """A human's verdict; null without one."""
 
     @property
     def headline(self) -> Outcome:
@@ -45,17 +52,29 @@ class Summary(Part):
     """
 
     first_try_rate: float | None
+    """The share of pictures of the first seed that passed, 0…1."""
     first_try: Rate
+    """The rate of the pictures of the first seed."""
     all_seeds: Rate
+    """The rate of the pictures of all seeds."""
     machine: Rate
+    """The rate of the first seed by the automatic verdicts alone."""
     axes: Mapping[str, Rate]
+    """The rate of each axis, by the automatic verdicts."""
     target: float
+    """The first-try rate to reach, 0…1."""
     goal: Goal
+    """Whether the target is reached: met, missed, or open where too much could not be judged."""
     met: bool
+    """Whether `goal` is met."""
     notes: tuple[str, ...]
+    """Remarks, in words."""
     identity_median: float | None
+    """The median similarity to the originals."""
     human: int
+    """The number of pictures that a human judged."""
     agreement: float | None
+    """The share of pictures on which human and machine agree; null where none was judged by both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +85,15 @@ class CardRun(Record):
     pictures that identity was compared with, None in older cards; `summary` holds the card's figures.
     """
 
-    version: str  # "" = the base model
+    version: str
+    """The id of the LoRA version that was judged; "" for the model without one."""
     job: str
+    """The id of the job that drew it."""
     seeds: tuple[int, ...]
+    """The seeds that each cell was drawn with."""
     cells: tuple[Cell, ...]
-    originals: int | None = None  # the number of originals compared with; None in older cards
-    summary: Json = field(default_factory=dict)  # the figures at the time of the run, for readers of the file
+    """Each picture with its outcomes."""
+    originals: int | None = None
+    """The number of originals that it was compared with; null in older cards."""
+    summary: Json = field(default_factory=dict)
+    """The card's figures."""

@@ -41,13 +41,21 @@ class Entry(Part):
     """
 
     image: str
+    """The id of the picture."""
     caption: str
+    """The caption that it is learned with."""
     kind: Kind | Lesson
+    """The origin of the picture, or golden or positive for an edit."""
     references: tuple[str, ...] = ()
+    """The ids of the pictures that an edit starts from."""
     repeats: int = 1
+    """How often an epoch has it."""
     mask: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The file of its mask, relative to the character's folder."""
     crop: tuple[float, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The part that is trained: left, top, right, bottom in 0…1; empty for all."""
     source_crop: tuple[float, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The same of the picture that an edit starts from."""
 
     @property
     def worded(self) -> bool:

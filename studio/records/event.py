@@ -17,6 +17,7 @@ class Event(Part):
     """
 
     at: str = field(default_factory=now)
+    """When it happened, in UTC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Warned(Event):
     """Holds a warning in a job's log; `warning` is the text for the user."""
 
     warning: str
+    """What to know, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class PictureKept(Event):
     """Holds the event that a job has stored a picture; `image` is the picture's id."""
 
     image: str
+    """The id of the picture that was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,11 @@ class PreviewKept(Event):
     """
 
     step: int
+    """The training step."""
     sample: int
+    """The place of the preview among those of its step."""
     image: str
+    """The id of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +62,23 @@ class StepTrained(Event):
     """
 
     step: int
+    """The number of the step."""
     total: int = 0
+    """The number of all steps."""
     loss: float
+    """The mean loss of the batch."""
     sigma: float
+    """The mean noise level of the batch."""
     learning_rate: float
+    """The learning rate."""
     grad_norm: float
+    """The norm of the gradients before clipping."""
     seconds: float
+    """How long it took."""
     bands: tuple[float | None, ...] = ()
+    """The mean loss at low, middle and high noise; null without an example."""
     memory: int = 0
+    """The bytes in use; 0 where that was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +89,9 @@ class RanShort(Event):
     """
 
     ran_out: str
+    """What ran out, in words."""
     remedy: str
+    """How it goes on, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +106,7 @@ class Unknown(Event):
         return dict(self.told)
 
 
+Told = StepTrained | PreviewKept | PictureKept | Warned | RanShort
 _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has -> that kind
     "loss": StepTrained,
     "sample": PreviewKept,

@@ -47,13 +47,21 @@ class Rate(Part):
     """
 
     k: int = 0
+    """The number of outcomes that passed."""
     n: int = 0
+    """The number of all outcomes."""
     judged: int = 0
+    """The number that could be judged."""
     fail: int = 0
+    """The number that failed."""
     unknown: int = 0
+    """The number that could not be judged."""
     rate: float | None = None
+    """k / judged; null where none could be judged."""
     low: float = 0.0
+    """The lower end of its 95 % interval."""
     high: float = 1.0
+    """The upper end of its 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +74,18 @@ class Paired(Part):
     """
 
     pairs: int
+    """The number of pairs."""
     judged: int
+    """The number of pairs in which both could be judged."""
     unknown: int
+    """The number of the other pairs."""
     rate_a: float | None
+    """The share that passed in a, of the judged pairs."""
     rate_b: float | None
+    """The share that passed in b, of the judged pairs."""
     only_a: int
+    """The number of pairs that passed in a alone."""
     only_b: int
+    """The number of pairs that passed in b alone."""
     p: float
+    """The p-value of McNemar's test."""

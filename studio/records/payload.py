@@ -101,11 +101,17 @@ class PlanRow(Part):
     """
 
     source: str
+    """The id of the picture to edit."""
     params: Json
+    """The parameters of the edit, with its words."""
     asked: Mapping[str, str] = field(default_factory=dict)
+    """The tags that the result shall have, by axis."""
     task: str = ""
+    """The kind of edit, such as background."""
     mends: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The id of the wrong result that this edit is a new try at."""
     area: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The file of a mask: only what is white in it is redone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,19 @@ class Triplet(Record):
     """
 
     source: str
-    result: str  # the approved or corrected picture, the training target
-    params: Json  # the edit's own parameters, verbatim
+    """The id of the picture that was edited."""
+    result: str
+    """The id of the approved or corrected picture: what the editor shall learn to make."""
+    params: Json
+    """The edit's own parameters."""
     golden: bool = False
-    wrong: str = ""  # the rejected result that a correction replaces
+    """Whether a human mended the pixels, marked an area or changed the words."""
+    wrong: str = ""
+    """The id of the rejected result that a correction replaces; "" for none."""
     task: str = ""
+    """The kind of edit, such as background."""
     held_out: bool = False
+    """Whether it is kept out of trainings, to measure them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +44,17 @@ class Before(Part):
     """
 
     state: Verdict = Verdict.PENDING
+    """The verdict before."""
     reasons: tuple[str, ...] = ()
+    """The reasons before."""
     reviewer: str = ""
+    """Who had given that verdict."""
     decided: str = ""
+    """When it had been given, in UTC."""
     triplet: Triplet | None = None
-    correction: str = ""  # the corrected picture that came with the decision
+    """The editor's example that was there before; null for none."""
+    correction: str = ""
+    """The id of the corrected picture that came with the decision; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +66,19 @@ class Decision(Record):
     """
 
     image: str
+    """The id of the picture."""
     verdict: Verdict
+    """The verdict: good, needs_correction or reject."""
     before: Verdict
+    """The verdict before."""
     reviewer: str = "owner"
+    """Who gave it."""
     reasons: tuple[str, ...] = ()
+    """Why."""
     undone: bool = False
+    """Whether it was taken back."""
     was: Before = field(default_factory=Before)
+    """All that it replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)

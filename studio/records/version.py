@@ -23,7 +23,9 @@ class Checkpoint(Part):
     """Holds a LoRA file saved after `step` training steps; `adapter` is its path within the character's folder."""
 
     step: int
+    """The number of steps that were done."""
     adapter: str
+    """The LoRA file, relative to the character's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +38,19 @@ class Side(Part):
     """
 
     identity_median: float | None = None
+    """The median similarity to the originals."""
     outcomes: tuple[Axes, ...] = ()
+    """For each edit, its outcome on each axis."""
     accepted: float | None = None
+    """The share that passed, of the judged edits."""
     judged: int = 0
+    """The number of edits that could be judged."""
     unknown: int = 0
+    """The number of the other edits."""
     low: float = 0.0
+    """The lower end of the share's 95 % interval."""
     high: float = 1.0
+    """The upper end of the share's 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +62,13 @@ class Pair(Part):
     """
 
     triplet: str
+    """The id of the held-out example."""
     task: str
+    """The kind of edit."""
     before: str
+    """The id of the result without the LoRA."""
     after: str
+    """The id of the result with the LoRA."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +82,25 @@ class Comparison(Part):
     """
 
     n: int = 0
+    """The number of held-out edits."""
     note: str = field(default="", metadata=UNLESS_DEFAULT)
+    """A remark, in words."""
     originals: int | None = None
+    """The number of originals that identity was judged by; null in older ones."""
     before: Side = field(default_factory=Side)
+    """The figures without the new LoRA."""
     after: Side = field(default_factory=Side)
+    """The figures with it."""
     judged: int = 0
+    """The number of edits of which both results could be judged."""
     better: int = 0
+    """The number of edits that passed only with the LoRA."""
     worse: int = 0
+    """The number of edits that passed only without it."""
     p: float = 1.0
+    """The p-value of McNemar's test."""
     pairs: tuple[Pair, ...] = ()
+    """The single edits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +112,17 @@ class Metrics(Part):
     """
 
     steps: int | None = None
+    """The number of steps."""
     loss: float | None = None
+    """The smoothed loss at the end."""
     seconds: float | None = None
+    """How long it took."""
     real_share: float | None = None
+    """The share of originals in an epoch, 0…1."""
     pictures: int | None = None
+    """The number of pictures that it learned from."""
     edits: Comparison | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """For an editor's LoRA: held-out edits without and with it; null otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +134,28 @@ class Version(Record):
     """
 
     role: Role
+    """What it is for: character (drawing) or editor (editing)."""
     name: str
+    """Its name, such as v1."""
     model: str
+    """The name of the model that it was trained for."""
     adapter: str
+    """Its LoRA file, relative to the character's folder."""
     parent: str = ""
+    """The id of the version that was in use when it was made; "" for the model alone."""
     dataset: str = ""
+    """The id of the dataset that it learned from."""
     job: str = ""
+    """The id of the job that trained it."""
     params: Json = field(default_factory=dict)
+    """The parameters of its training."""
     checkpoints: tuple[Checkpoint, ...] = ()
+    """The files that were saved in its training."""
     metrics: Metrics = field(default_factory=Metrics)
+    """The figures of its training."""
     state: VersionState = VersionState.CANDIDATE
+    """candidate (not decided on yet), adopted (in use) or retired."""
     notes: str = ""
-    trashed: str = field(default="", metadata=UNLESS_DEFAULT)  # the time it was moved into the trash; empty: not there
+    """The user's notes."""
+    trashed: str = field(default="", metadata=UNLESS_DEFAULT)
+    """When it was moved into the trash; "" or absent where it was not."""

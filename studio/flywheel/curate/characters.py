@@ -22,12 +22,19 @@ class NewCharacter:
     """
 
     name: Line
+    """The name, for people."""
     trigger: Line = "ohwx"
+    """The word that stands for the character in prompts."""
     subject: Line = "person"
+    """The word for its kind."""
     generator: Word = ""
+    """The name of the model that draws it."""
     editor: Word = ""
+    """The name of the model that edits its pictures and writes captions."""
     scorer: Word = ""
+    """The name of the model that recognises it."""
     notes: Words = ""
+    """Notes of your own on the character."""
 
 
 def create(workplace: Workplace, asked: NewCharacter) -> Character:

@@ -35,9 +35,13 @@ class Check:
     """
 
     label: str
+    """What is checked, in words."""
     ok: bool
+    """Whether it is met."""
     hint: str = ""
+    """How to meet it; "" where there is nothing to say."""
     tab: str = ""
+    """The tab of the page in which to do so; "" for none."""
 
 
 @dataclass(frozen=True)

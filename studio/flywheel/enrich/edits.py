@@ -60,11 +60,17 @@ class EnrichPlan(Part):
     """
 
     rows: tuple[PlanRow, ...]
+    """The edits, for enrich_submit."""
     count: int
+    """The number of rows."""
     seconds: float | None
+    """The predicted time; null while the model's speed is not known."""
     disk_bytes: int
+    """The predicted size of the results."""
     fit: Fit
+    """Whether it fits in memory."""
     model: str = ""
+    """The name of the model that edits."""
 
 
 def plan(

@@ -22,8 +22,11 @@ class Standing:
     """Holds the review results of one task, a type of edit such as angle: how many edits were reviewed and accepted."""
 
     task: str
+    """The kind of edit, such as angle."""
     accepted: int
+    """How many of the reviewed edits were accepted."""
     reviewed: int
+    """How many were reviewed."""
 
     @property
     def refused(self) -> float:

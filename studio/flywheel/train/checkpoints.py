@@ -32,15 +32,25 @@ class Choice(Part):
     """
 
     step: int
-    adapter: str  # relative to the character's folder
+    """The step of the checkpoint."""
+    adapter: str
+    """Its LoRA file, relative to the character's folder."""
     samples: tuple[str, ...]
+    """The ids of its previews."""
     identity: float | None = None
+    """Their median similarity to the originals; null where that is unknown."""
     obeyed: float | None = None
+    """The share of what the prompts asked for that they show; null where that is unknown."""
     copies: float | None = None
+    """The share of previews that are nearly a copy of an original; null where that is unknown."""
     unseen: int = 0
+    """The number of previews whose similarity could not be measured."""
     unread: int = 0
+    """The number of asked things that could not be read from a preview."""
     proposed: bool = False
-    version: str = ""  # the version that was made of it
+    """Whether it is the recommended one."""
+    version: str = ""
+    """The id of the version that was made of it; "" for none."""
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import computed_field
+
 from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, NotFound, UserError
@@ -45,15 +47,25 @@ class Preflight(Part):
     """
 
     checks: tuple[Check, ...]
+    """All checks, each with whether it is met and what to do."""
     fit: Fit
+    """Whether the training fits in memory."""
     seconds: float
+    """The predicted time of the steps; 0 while the model's speed is not known."""
     entries: tuple[Entry, ...]
+    """The pictures that will be learned."""
     real_share: float
+    """The share of originals in them, 0…1."""
     disk: int
+    """The bytes that are needed on the disk."""
     free: int
+    """The bytes that are free there."""
     timed_by: str = ""
+    """Where the model's speed was measured, in words."""
     musts: tuple[Check, ...] = ()
+    """Those of the checks that have to be met before the training may start."""
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def ok(self) -> bool:
         """Returns whether the training may start: whether all checks in `musts` pass."""

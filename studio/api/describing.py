@@ -1,0 +1,89 @@
+"""JSON schemas of records and parameters, with the docstrings that stand below their fields."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Hashable, Mapping
+from functools import cache
+from itertools import pairwise
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from engines.api.params import kinds
+from engines.api.values import allowed
+
+REF = "#/$defs/"
+
+
+class Described(GenerateJsonSchema):
+    """Generates JSON schemas in which a record's fields have the docstrings that stand below them in its source."""
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Returns the JSON schema of a dataclass, with its fields described; pydantic calls it."""
+        told, docs = super().dataclass_schema(schema), field_docs(cast(Hashable, schema["cls"]))
+        for name, inner in told["properties"].items():
+            inner.pop("title", None)
+            if name in docs:
+                inner["description"] = docs[name]
+        return told
+
+
+@cache
+def field_docs(owner: Any) -> Mapping[str, str]:
+    """Returns the docstrings that stand below the fields of a dataclass and of its bases, by the field's name."""
+    found: dict[str, str] = {}
+    for each in reversed(owner.__mro__):
+        if dataclasses.is_dataclass(each):
+            (made,) = ast.parse(textwrap.dedent(inspect.getsource(cast(type[Any], each)))).body
+            for first, second in pairwise(made.body if isinstance(made, ast.ClassDef) else ()):
+                match first, second:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[name] = " ".join(text.split())
+    return found
+
+
+@cache
+def schema_of(kind: Any) -> JsonSchemaValue:
+    """Returns the JSON schema of what a record or an annotation is as JSON; the records in it stand in its `$defs`."""
+    return TypeAdapter(kind).json_schema(schema_generator=Described, mode="serialization")
+
+
+def parameters_schema(owner: type[Any], without: tuple[str, ...] = ()) -> JsonSchemaValue:
+    """Returns the JSON schema of an object of parameters: of each field of `owner` what it is and what it may be.
+
+    It has no default values, because a parameter that is left out takes the model's own. `without` are names of fields
+    that it does not have.
+    """
+    docs, known = field_docs(cast(Hashable, owner)), kinds(owner)
+    return {
+        "type": "object",
+        "properties": {
+            name: {**_inlined(schema_of(kind)), "description": f"{docs[name]}{_bounds(kind)}"}
+            for name, kind in known.items()
+            if name not in without
+        },
+        "additionalProperties": False,
+    }
+
+
+def _bounds(kind: Any) -> str:
+    """Returns a sentence on the values that an annotation allows; "" for lists and objects, whose schema tells more."""
+    return "" if schema_of(kind).get("type") in ("array", "object") else f" It is {allowed(kind)}."
+
+
+def _inlined(schema: Any, defs: Mapping[str, Any] | None = None) -> Any:
+    """Returns a JSON schema with what its references stand for in their places."""
+    if isinstance(schema, list):
+        return [_inlined(each, defs) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    defs = schema.get("$defs", defs)
+    if "$ref" in schema and defs is not None:
+        return _inlined(defs[schema["$ref"].removeprefix(REF)], defs)
+    return {name: _inlined(inner, defs) for name, inner in schema.items() if name != "$defs"}
