@@ -60,21 +60,13 @@ def parameters_schema(owner: type[Any], without: tuple[str, ...] = ()) -> JsonSc
     It has no default values, because a parameter that is left out takes the model's own. `without` are names of fields
     that it does not have.
     """
-    docs, known = field_docs(cast(Hashable, owner)), kinds(owner)
-    return {
-        "type": "object",
-        "properties": {
-            name: {**_inlined(schema_of(kind)), "description": f"{docs[name]}{_bounds(kind)}"}
-            for name, kind in known.items()
-            if name not in without
-        },
-        "additionalProperties": False,
-    }
-
-
-def _bounds(kind: Any) -> str:
-    """Returns a sentence on the values that an annotation allows; "" for lists and objects, whose schema tells more."""
-    return "" if schema_of(kind).get("type") in ("array", "object") else f" It is {allowed(kind)}."
+    docs, found = field_docs(cast(Hashable, owner)), {}
+    for name, kind in kinds(owner).items():
+        schema = _inlined(schema_of(kind))
+        bounds = "" if schema.get("type") in ("array", "object") else f" It is {allowed(kind)}."
+        found[name] = {**schema, "description": f"{docs[name]}{bounds}"}
+    taken = {name: schema for name, schema in found.items() if name not in without}
+    return {"type": "object", "properties": taken, "additionalProperties": False}
 
 
 def _inlined(schema: Any, defs: Mapping[str, Any] | None = None) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic.json_schema import JsonSchemaValue
 
 import studio
-from studio.api.surface import Argument, Call, calls, definitions, in_words, records
+from studio.api.surface import Argument, calls, definitions, in_words, records
 
 PAGE = Path(studio.__file__).parent.parent / "docs" / "api.md"
 _OPENING = """# The scripted surface
@@ -32,28 +32,28 @@ answer, and `URL/gradio_api/openapi.json` describes the same calls for other lan
 
 def page() -> str:
     """Returns the reference as Markdown: every call with its arguments and its answer, then every record."""
-    told = ["## Calls\n", *(section for call in calls() for section in _call(call)), "## Records\n"]
+    told = [_OPENING, "## Calls\n"]
+    for call in calls():
+        told.append(f"### {call.name}\n\n{call.description}\n")
+        if call.arguments:
+            told.append("Takes:\n\n" + _list(_arguments(call.arguments)))
+        fields = {name: schema for name, schema in call.fields.items() if name != "ok"}
+        told.append("Returns:\n\n" + _list(_fields(fields)))
+    told.append("## Records\n")
     for name, schema in records().items():
-        told.append(f"### {name}\n\n{_opening(schema.get('description', ''))}\n")
-        told.append(_list(_fields(schema.get("properties", {}))))
-    return "\n".join([_OPENING, *told]).rstrip() + "\n"
+        about = "\n\n".join(" ".join(part.split()) for part in schema["description"].split("\n\n"))
+        told += [f"### {name}\n\n{about}\n", _list(_fields(schema.get("properties", {})))]
+    return "\n".join(told).rstrip() + "\n"
 
 
-def _call(call: Call) -> Iterator[str]:
-    yield f"### {call.name}\n\n{call.description}\n"
-    if call.arguments:
-        yield "Takes:\n\n" + _list(map(_argument, call.arguments))
-    answered = {name: schema for name, schema in call.fields.items() if name != "ok"}
-    if answered:
-        yield "Returns:\n\n" + _list(_fields(answered))
-
-
-def _argument(argument: Argument) -> str:
-    asked = "required" if argument.required else f"default {argument.default!r}"
-    named, *_ = argument.kind.split("(", 1)
-    inner = argument.schema.get("anyOf", [argument.schema])[0].get("properties", {})
-    told = f"`{argument.name}`: `{named if inner else argument.kind}`, {asked}. {argument.description}"
-    return told + "".join(f"\n  - {each}" for each in _fields(inner))
+def _arguments(found: Iterable[Argument]) -> Iterator[str]:
+    """Yields a line for each argument, with lines for the parameters in it."""
+    for argument in found:
+        asked = "required" if argument.required else f"default `{argument.default!r}`"
+        inner = argument.schema.get("anyOf", [argument.schema])[0].get("properties", {})
+        kind = "dict" if inner else argument.kind
+        told = "".join(f"\n  - {each}" for each in _fields(inner))
+        yield f"`{argument.name}`: `{kind}`, {asked}. {argument.description}{told}"
 
 
 def _fields(found: Mapping[str, JsonSchemaValue]) -> Iterator[str]:
@@ -64,11 +64,6 @@ def _fields(found: Mapping[str, JsonSchemaValue]) -> Iterator[str]:
 
 def _list(lines: Iterable[str]) -> str:
     return "".join(f"- {line}\n" for line in lines)
-
-
-def _opening(text: str) -> str:
-    """Returns a docstring with its lines joined, and its paragraphs apart."""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 if __name__ == "__main__":

@@ -112,18 +112,17 @@ def in_words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         case {"type": "array", "items": inner}:
             return f"list[{in_words(inner, defs)}]"
         case {"type": "object", "properties": inner}:
-            return f"dict({', '.join(_field(name, each, defs) for name, each in inner.items())})"
+            told = (
+                f"{name}: {in_words(each, defs)}" + (f" ({each['description']})" if "description" in each else "")
+                for name, each in inner.items()
+            )
+            return f"dict({', '.join(told)})"
         case {"type": "object", "additionalProperties": dict(inner)} if inner:
             return f"dict[str, {in_words(inner, defs)}]"
         case {"type": str(name)}:
             return _PLAIN[name]
         case _:
             return "Any"
-
-
-def _field(name: str, schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
-    told = f" ({schema['description']})" if "description" in schema else ""
-    return f"{name}: {in_words(schema, defs)}{told}"
 
 
 def _call(name: str) -> Call:
