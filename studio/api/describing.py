@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import textwrap
-from collections.abc import Hashable, Mapping
+import sys
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -26,7 +26,7 @@ class Described(GenerateJsonSchema):
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         """Returns the JSON schema of a dataclass, with its fields described; pydantic calls it."""
-        told, docs = super().dataclass_schema(schema), field_docs(cast(Hashable, schema["cls"]))
+        told, docs = super().dataclass_schema(schema), field_docs(schema["cls"])
         for name, inner in told["properties"].items():
             inner.pop("title", None)
             if name in docs:
@@ -34,17 +34,22 @@ class Described(GenerateJsonSchema):
         return told
 
 
-@cache
 def field_docs(owner: Any) -> Mapping[str, str]:
     """Returns the docstrings that stand below the fields of a dataclass and of its bases, by the field's name."""
-    found: dict[str, str] = {}
-    for each in reversed(owner.__mro__):
-        if dataclasses.is_dataclass(each):
-            (made,) = ast.parse(textwrap.dedent(inspect.getsource(cast(type[Any], each)))).body
-            for first, second in pairwise(made.body if isinstance(made, ast.ClassDef) else ()):
-                match first, second:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        found[name] = " ".join(text.split())
+    bases = [each for each in reversed(owner.__mro__) if dataclasses.is_dataclass(each)]
+    return {name: text for each in bases for name, text in docs_in(each.__module__).get(each.__name__, {}).items()}
+
+
+@cache
+def docs_in(module: str) -> Mapping[str, Mapping[str, str]]:
+    """Returns the docstrings that stand below fields in a loaded module, by the class's and the field's name."""
+    made = [each for each in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(each, ast.ClassDef)]
+    found: dict[str, dict[str, str]] = {each.name: {} for each in made}
+    for each in made:
+        for first, second in pairwise(each.body):
+            match first, second:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[each.name][name] = " ".join(text.split())
     return found
 
 
@@ -60,7 +65,7 @@ def parameters_schema(owner: type[Any], without: tuple[str, ...] = ()) -> JsonSc
     It has no default values, because a parameter that is left out takes the model's own. `without` are names of fields
     that it does not have.
     """
-    docs, found = field_docs(cast(Hashable, owner)), {}
+    docs, found = field_docs(owner), {}
     for name, kind in kinds(owner).items():
         schema = _inlined(schema_of(kind))
         bounds = "" if schema.get("type") in ("array", "object") else f" It is {allowed(kind)}."

@@ -117,12 +117,12 @@ def test_four_bits_and_scales_of_blocks_are_refused(state: State, tmp_path: Path
     assert "GGUF" in refused.value.hint
 
 
-def write_gguf(state: State, file: Path, kind: str, *, shapes: bool = False) -> Path:
+def write_gguf(state: State, file: Path, kind: str, *, shapes: bool = False, arch: str = "qwen_image") -> Path:
     """The weights as a GGUF file of one type; with `shapes`, flattened ones that say their shape beside them."""
     import gguf
     import numpy as np
 
-    writer = gguf.GGUFWriter(file, arch="qwen_image")
+    writer = gguf.GGUFWriter(file, arch=arch)
     known = gguf.GGMLQuantizationType[kind]
     for name, weight in state.items():
         numbers = weight.float().numpy()
