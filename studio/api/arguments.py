@@ -23,11 +23,35 @@ from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.payload import PlanRow
 
+
+@dataclass(frozen=True)
+class Uploadable:
+    """Marks a path on the studio's machine in whose place a client may send a file that it has uploaded."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Returns the JSON schema of a path or of an upload; pydantic calls it."""
+        path = handler(core)
+        told = {name: path.pop(name) for name in ("description", "examples") if name in path}
+        return {"anyOf": [path, UPLOAD], **told}
+
+
+UPLOAD: JsonSchemaValue = {
+    "type": "object",
+    "format": "filepath",
+    "description": "A file that was uploaded, as gradio_client.handle_file makes it.",
+    "properties": {
+        "path": {"type": "string", "description": "The path that the upload was answered with."},
+        "meta": {"type": "object", "description": 'Always {"_type": "gradio.FileData"}.'},
+    },
+    "required": ["path", "meta"],
+}
 Id = Annotated[str, MaxLen(200)]  # an id, or a name from a fixed list
-File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system allows a NUL
+File = Annotated[
+    str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$"), Uploadable()
+]  # no system allows a NUL
 Ids = Annotated[list[Id], MaxLen(100_000)]
 Lines = Annotated[list[Line], MaxLen(100)]
-Files = Annotated[list[Annotated[str, MaxLen(4096)]], MaxLen(100_000)]
+Files = Annotated[list[Annotated[str, MaxLen(4096), Uploadable()]], MaxLen(100_000)]
 Prompts = Annotated[list[Words], MaxLen(10_000)]
 Seeds = Annotated[list[Whole], MaxLen(100)]
 Knobs = dict[str, Any]  # a scripted call's parameters by name, which `Params.from_json` checks
@@ -97,15 +121,22 @@ NewTrigger = Annotated[
 ]
 Subject = Annotated[Line, told("The plain word for what the character is, such as person, woman or dog.")]
 NewSubject = Annotated[Line, told("The new plain word for what the character is; null keeps the present one.")]
-NewGenerator = Annotated[Id, told("The model that draws the character; null keeps the present one.")]
-NewEditor = Annotated[Id, told("The model that edits pictures and writes captions; null keeps the present one.")]
+NewGenerator = Annotated[
+    Id, told("The model that draws the character, such as FLUX.1-dev; null keeps the present one.")
+]
+NewEditor = Annotated[
+    Id, told("The model that edits and captions pictures, such as Qwen-Image-Edit-2511; null keeps the present one.")
+]
 NewScorer = Annotated[Id, told("The model that recognises the character; null keeps the present one.")]
 Notes = Annotated[Words, told("Notes of your own on the character; null keeps the present ones.")]
 InCaptions = Annotated[bool, told("Whether a new trigger or subject replaces the old one in all captions, too.")]
 CharacterKnobs = Annotated[
     Knobs,
     Of(NewCharacter, without=("name", "trigger", "subject")),
-    told("The names of the character's models, and notes; what is left out is the studio's default."),
+    told(
+        "The names of the character's models, and notes; what is left out is the studio's default. An "
+        "unknown name is answered with the known ones."
+    ),
 ]
 Backup = Annotated[File, told(f"The zip that character_export has made. {_UPLOAD}")]
 

@@ -68,7 +68,8 @@ def parameters_schema(owner: type[Any], without: tuple[str, ...] = ()) -> JsonSc
     docs, found = field_docs(owner), {}
     for name, kind in kinds(owner).items():
         schema = _inlined(schema_of(kind))
-        bounds = "" if schema.get("type") in ("array", "object") else f" It is {allowed(kind)}."
+        plain = len(schema) == 1 or schema["type"] in ("array", "object")
+        bounds = "" if plain else f" It is {allowed(kind)}."
         found[name] = {**schema, "description": f"{docs[name]}{bounds}"}
     taken = {name: schema for name, schema in found.items() if name not in without}
     return {"type": "object", "properties": taken, "additionalProperties": False}

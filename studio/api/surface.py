@@ -105,6 +105,8 @@ def in_words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
             return f"Literal[{', '.join(map(repr, map(str, values)))}]"
         case {"const": value}:
             return f"Literal[{value!r}]"
+        case {"format": "filepath"}:
+            return "filepath"
         case {"anyOf": kinds}:
             return " | ".join(in_words(each, defs) for each in kinds)
         case {"prefixItems": kinds}:
@@ -164,4 +166,5 @@ def _argument(found: Parameter, kind: Any) -> Argument:
 
 def _given(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the schema of an argument's value other than null."""
-    return next((each for each in schema.get("anyOf", ()) if each != _NULL), schema)
+    kinds = schema.get("anyOf", ())
+    return next(each for each in kinds if each != _NULL) if _NULL in kinds else schema

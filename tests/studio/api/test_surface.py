@@ -71,6 +71,17 @@ def test_community_loras_are_told_of_where_they_are_taken(name: str) -> None:
     assert "LoRA files" in params.description
 
 
+def test_an_upload_may_stand_for_a_path() -> None:
+    """Each argument that is a file takes a path as text, or what `handle_file` of gradio_client makes."""
+    uploaded = {"path": "/a.png", "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
+    found = {(call.name, each.name): each for call in calls() for each in call.arguments if "filepath" in each.kind}
+
+    assert {each for each, _ in found} == {"image_import", "correction_add", "mask_set", "character_import"}
+    for argument in found.values():
+        for given in ("/a.png", uploaded):
+            Draft202012Validator(argument.schema).validate([given] if "list" in argument.kind else given)
+
+
 def test_the_page_is_what_the_code_says() -> None:
     """docs/api.md is written anew by `python -m studio.api.reference` when the surface changes."""
     assert PAGE.read_text(encoding="utf-8") == page()
