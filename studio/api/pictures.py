@@ -55,7 +55,7 @@ class PictureApi(Answering):
 
     @answers
     def character_list(self) -> ListedCharacters:
-        """Returns every character outside the trash; `trouble` says why one cannot be opened, and is "" otherwise."""
+        """Returns every character outside the trash."""
         library = self._studio.library
         return ListedCharacters(
             characters=tuple(
@@ -272,7 +272,7 @@ class PictureApi(Answering):
 
     @answers
     def coverage(self, character_id: arg.CharacterId) -> CoverageReport:
-        """Returns picture counts per (angle, expression), framing and pose, what is missing, and a checklist."""
+        """Returns how many pictures show which angle, expression, framing and pose, and what is still missing."""
         seen = curate.coverage(self._studio.desk(character_id))
         cells = tuple(Covered(angle=a, expression=e, count=n) for (a, e), n in seen.cells.items())
         return CoverageReport(**{**vars(seen), "cells": cells})
@@ -307,7 +307,7 @@ class PictureApi(Answering):
 
     @answers
     def practice_plan(self, character_id: arg.CharacterId, limit: arg.PracticeLimit = practice.EDITS) -> PracticePlan:
-        """Returns how many edits of each type were accepted, and a plan of new edits of the types that were refused."""
+        """Returns a plan of edits of the kinds that were refused most, for the editor to learn from their review."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return PracticePlan(**vars(planned), standings=tuple(standings))
@@ -343,7 +343,7 @@ class PictureApi(Answering):
     def review_next(
         self, character_id: arg.CharacterId, reviewer: arg.Reviewer = "owner", count: arg.ReviewCount = 1
     ) -> ToReview:
-        """Returns `count` pictures to review, mostly those of least predictable verdict, and how many are left."""
+        """Returns pictures that wait for a verdict, mostly those whose verdict is least predictable."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return ToReview(images=tuple(picture(store, image) for image in images), left=len(store.pending()))

@@ -24,11 +24,7 @@ class Peaks(Protocol):
 
 @dataclass(frozen=True)
 class StageFit:
-    """Holds the GPU memory in bytes that one stage of a job needs, such as encoding the prompt.
-
-    `needed` is the total, `weights` the memory of the stage's models, `working` what computing takes beside them. `how`
-    says by what the stage saves memory, such as streaming its weights; it is empty where it saves none.
-    """
+    """Holds the GPU memory in bytes that one stage of a job needs, such as encoding the prompt."""
 
     name: str
     """The stage's name."""
@@ -44,11 +40,7 @@ class StageFit:
 
 @dataclass(frozen=True)
 class Fit:
-    """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user.
-
-    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text. `evicts` are the
-    idle components that would be unloaded, as (key, bytes); `missing` is true for a model that is not on this machine.
-    """
+    """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user."""
 
     ok: bool
     """Whether it fits."""

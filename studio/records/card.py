@@ -11,11 +11,7 @@ from studio.records.outcome import Axes, Goal, Outcome, Rate
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Part):
-    """Holds one picture of a model card, an evaluation grid of fixed prompts (cells) × seeds, and how it was judged.
-
-    `cell` names the prompt, `image` is the picture's id. `axes` has an outcome for each axis, such as identity or
-    angle, `verdict` their overall outcome. `human` is a human's verdict, None without one.
-    """
+    """Holds one picture of a model card, an evaluation grid of fixed prompts (cells) × seeds, and how it was judged."""
 
     cell: str
     """The name of the test prompt."""
@@ -44,11 +40,8 @@ class Cell(Part):
 class Summary(Part):
     """Holds the figures of a model card, the evaluation grid of a version.
 
-    `first_try`, `machine` and `axes` rate the pictures of the first seed alone, `all_seeds` those of every seed. A
-    human's verdict counts before the automatic one, but `machine` and `axes` (a rate for each axis, such as identity)
-    use automatic verdicts only. `human` is the number of pictures that a human judged; `agreement` is the share of
-    equal verdicts among the pictures that were judged both by a human and automatically. `goal` says whether the
-    first-try rate reaches `target`. A figure is None where nothing could be judged.
+    A human's verdict counts before the automatic one, but `machine` and `axes` use automatic verdicts only, and like
+    `first_try` the pictures of the first seed alone. A figure is None where nothing could be judged.
     """
 
     first_try_rate: float | None
@@ -79,11 +72,7 @@ class Summary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """Holds one model card: the version's id, the job's id, the seeds, and the judged picture of each cell and seed.
-
-    A cell is a fixed prompt. `version` is "" where the base model was judged. `originals` is the number of imported
-    pictures that identity was compared with, None in older cards; `summary` holds the card's figures.
-    """
+    """Holds one model card: the judged pictures of all cells, which are fixed prompts, and seeds."""
 
     version: str
     """The id of the LoRA version that was judged; "" for the model without one."""

@@ -11,11 +11,7 @@ CHARACTER_SETTING = "character"  # the library's setting that holds the id of th
 
 @dataclass(frozen=True, kw_only=True)
 class Character(Record):
-    """Holds a character that LoRAs are trained for.
-
-    `trigger` is the word that stands for it in prompts, `subject` the word for its kind, such as person. `scorer`,
-    `generator` and `editor` are names of models.
-    """
+    """Holds a character that LoRAs are trained for."""
 
     name: str
     """Its name, for people."""

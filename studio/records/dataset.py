@@ -32,13 +32,7 @@ class Lesson(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Part):
-    """Holds one picture to train on, by its id, with its caption.
-
-    `kind` is the picture's origin, or for an edit the kind of example; `references` are the ids of an edit's source
-    pictures. `repeats` is how often an epoch contains the entry. `mask` is the path of a mask file in the character's
-    folder, "" for none. `crop` is the part of the picture that is trained on, `source_crop` that of the first source
-    picture: (left, top, right, bottom) in 0…1, or () for the whole picture.
-    """
+    """Holds one picture to train on, by its id, with its caption."""
 
     image: str
     """The id of the picture."""

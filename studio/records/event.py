@@ -22,7 +22,7 @@ class Event(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Holds a warning in a job's log; `warning` is the text for the user."""
+    """Holds a warning in a job's log."""
 
     warning: str
     """What to know, in words."""
@@ -30,7 +30,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """Holds the event that a job has stored a picture; `image` is the picture's id."""
+    """Holds the event that a job has stored a picture."""
 
     image: str
     """The id of the picture that was made."""
@@ -38,28 +38,19 @@ class PictureKept(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """Holds the event that a training has stored a preview, which is a picture drawn with a fixed seed.
-
-    `step` is the training step, `sample` the index of the preview among those of the training, `image` the picture's
-    id.
-    """
+    """Holds the event that a training has stored a preview, which is a picture drawn with a fixed seed."""
 
     step: int
     """The training step."""
     sample: int
-    """The place of the preview among those of its step."""
+    """The index of the preview among those of the training."""
     image: str
     """The id of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """Holds the figures of one optimiser step of a training.
-
-    `step` is the step's number and `total` the number of all steps. `loss` and `sigma`, the noise level, are means over
-    the batch. `bands` are the mean losses at low, middle and high noise, None for a band without an example. `memory`
-    is in bytes, 0 where it was not measured.
-    """
+    """Holds the figures of one optimiser step of a training."""
 
     step: int
     """The number of the step."""
@@ -83,10 +74,7 @@ class StepTrained(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """Holds the event that a job ran out of GPU memory and goes on with another setting.
-
-    `ran_out` is the cause and `remedy` what was changed, both as text for the user.
-    """
+    """Holds the event that a job ran out of GPU memory and goes on with another setting."""
 
     ran_out: str
     """What ran out, in words."""

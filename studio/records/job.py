@@ -30,10 +30,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):
-    """Holds why a job failed: `code` names the kind of error, `message` is the cause, `hint` what to do about it.
-
-    All three are empty where there is no error; `bool` of the object is then False.
-    """
+    """Holds why a job failed; all fields are empty where it did not, and `bool` of the object is then False."""
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)
     """The kind of error, for programs."""
@@ -51,8 +48,6 @@ class Omission(Part):
     """Holds a picture that a job reports to the user, and the reason.
 
     The job could not use the picture, could not compare its results with it, or made it although it was stored already.
-    `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is how many of the
-    job's items, such as edits, are concerned.
     """
 
     image: str
@@ -67,7 +62,7 @@ class Omission(Part):
 
 @dataclass(frozen=True)
 class Refused(Part):
-    """Holds a file that an import refused: its name, the reason, and what to do."""
+    """Holds a file that an import refused."""
 
     file: str
     """The file's name."""
@@ -79,10 +74,7 @@ class Refused(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate(Part):
-    """Holds an imported file that was left out because the character has the same picture already.
-
-    `file` is the file's name, `id` the id of the stored picture, `hint` what the user can do.
-    """
+    """Holds an imported file that was left out because the character has the same picture already."""
 
     file: str
     """The file's name."""
@@ -94,10 +86,7 @@ class Duplicate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Advised(Part):
-    """Holds advice on an imported picture, such as that it is blurred; the picture was imported all the same.
-
-    `file` is the name of the imported file, `id` the picture's id, `words` the advice.
-    """
+    """Holds advice on an imported picture, such as that it is blurred; the picture was imported all the same."""
 
     file: str
     """The file's name."""

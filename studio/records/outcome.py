@@ -40,11 +40,7 @@ Axes = Mapping[str, Outcome]  # the name of an axis, such as identity or angle -
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Part):
-    """Holds how many of `n` outcomes passed (`k`), failed (`fail`) and could not be judged (`unknown`).
-
-    `judged` is `k` + `fail`. `rate` is `k` / `judged`, None where no outcome could be judged; `low` and `high` are its
-    95 % Wilson interval.
-    """
+    """Holds how many outcomes passed, failed and could not be judged; the interval of the rate is Wilson's."""
 
     k: int = 0
     """The number of outcomes that passed."""
@@ -66,12 +62,7 @@ class Rate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Part):
-    """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair.
-
-    `pairs` counts all pairs, `judged` those in which both outcomes could be judged, `unknown` the rest. The other
-    figures count only judged pairs: `rate_a` and `rate_b` are the pass rates of the two lists, None without a judged
-    pair; `only_a` pairs passed in list a alone, `only_b` in list b alone. `p` is the p-value of McNemar's test.
-    """
+    """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair."""
 
     pairs: int
     """The number of pairs."""

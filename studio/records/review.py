@@ -11,13 +11,7 @@ from studio.records.image import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Record):
-    """Holds a training example for the editor model: a source picture, the edit's parameters, and the accepted result.
-
-    `source`, `result` and `wrong` are ids of pictures; `wrong` is an earlier, wrong result of the edit, "" for none.
-    `params` are the edit's parameters as JSON, `task` is its kind, such as background.
-    `golden` is true where a human corrected the pixels, masked an area to redo or changed the words of the prompt. A
-    `held_out` triplet is not trained on: it measures the training.
-    """
+    """Holds a training example for the editor: a source picture, the edit's parameters, and the accepted result."""
 
     source: str
     """The id of the picture that was edited."""
@@ -37,11 +31,7 @@ class Triplet(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Before(Part):
-    """Holds the review of a picture as it was before a decision, from which an undo restores it exactly.
-
-    `triplet` is the editor's training example that was stored for the picture, None for none. `correction` is the id of
-    the corrected picture that came with the decision, "" for none.
-    """
+    """Holds the review of a picture as it was before a decision, from which an undo restores it exactly."""
 
     state: Verdict = Verdict.PENDING
     """The verdict before."""
@@ -59,11 +49,7 @@ class Before(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """Holds one verdict of a reviewer on a picture; `image` is the picture's id.
-
-    `before` is the earlier verdict, and `was` holds all values that the decision replaced. `undone` tells whether the
-    decision was undone.
-    """
+    """Holds one verdict of a reviewer on a picture."""
 
     image: str
     """The id of the picture."""

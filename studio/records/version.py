@@ -20,7 +20,7 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Part):
-    """Holds a LoRA file saved after `step` training steps; `adapter` is its path within the character's folder."""
+    """Holds a LoRA file that was saved in the course of a training."""
 
     step: int
     """The number of steps that were done."""
@@ -32,9 +32,7 @@ class Checkpoint(Part):
 class Side(Part):
     """Holds the figures of the test edits of an editor's training, all made either without or with its new LoRA.
 
-    The test edits were kept out of the training. `accepted` is the share that passed among the `judged` edits, with its
-    95 % interval from `low` to `high`; `unknown` edits could not be judged. `outcomes` holds one mapping for each edit,
-    from an axis, such as identity, to its outcome. `identity_median` is the median similarity to the imported pictures.
+    The test edits were kept out of the training.
     """
 
     identity_median: float | None = None
@@ -55,11 +53,7 @@ class Side(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
-    """Holds one edit that was kept out of an editor's training, and was made twice to measure the new LoRA.
-
-    `before` and `after` are the ids of the results without and with the LoRA. `triplet` is the id of the example that
-    was kept out, `task` its kind of edit.
-    """
+    """Holds one edit that was kept out of an editor's training, and was made twice to measure the new LoRA."""
 
     triplet: str
     """The id of the held-out example."""
@@ -73,12 +67,9 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """Holds how `n` edits that were kept out of an editor's training turned out without and with the new LoRA.
+    """Holds how edits that were kept out of an editor's training turned out without and with the new LoRA.
 
-    `before` and `after` are the figures without and with it, `pairs` the single edits. `judged` counts the edits of
-    which both results could be judged; of these, `better` were accepted only with the LoRA, `worse` only without it.
-    `p` is the p-value of McNemar's test. `originals` is the number of imported pictures that identity was judged by,
-    None in older comparisons. `note` is a text for the user.
+    `better`, `worse` and `p` count the judged edits.
     """
 
     n: int = 0
@@ -105,11 +96,7 @@ class Comparison(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Part):
-    """Holds the figures of a version's training: steps, final smoothed loss, seconds, and number of pictures.
-
-    `real_share` is the share of imported pictures in an epoch, 0…1; a repeated picture counts each time. `edits`
-    compares edits without and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
-    """
+    """Holds the figures of a version's training; a figure is None where it is unknown."""
 
     steps: int | None = None
     """The number of steps."""
@@ -127,11 +114,7 @@ class Metrics(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Version(Record):
-    """Holds a trained LoRA version: its role (character or editor), model, dataset, parameters, checkpoints and state.
-
-    `adapter` is the path of the LoRA file relative to the character's folder. `parent` is the id of the version that
-    was in use when this one was made, "" for the base model.
-    """
+    """Holds a trained LoRA version."""
 
     role: Role
     """What it is for: character (drawing) or editor (editing)."""

@@ -15,11 +15,7 @@ ROLES = ("generator", "editor", "scorer")
 
 @dataclass(frozen=True, kw_only=True)
 class NewCharacter:
-    """Holds the values of a character to create.
-
-    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind. `generator`,
-    `editor` and `scorer` are names of models; "" takes the first model of that role in the registry of models.
-    """
+    """Holds the values of a character to create; a model "" is the first of its role in the registry of models."""
 
     name: Line
     """The name, for people."""

@@ -29,10 +29,7 @@ _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 @dataclass(frozen=True)
 class Check:
-    """Holds one item of a checklist: its label, and whether it is met.
-
-    `hint` says how to meet it, and `tab` names the tab of the page in which to do so; either may be "".
-    """
+    """Holds one item of a checklist."""
 
     label: str
     """What is checked, in words."""

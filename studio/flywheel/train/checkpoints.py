@@ -24,11 +24,7 @@ SLACK = 0.03  # by how much an earlier checkpoint's identity may be lower than t
 class Choice(Part):
     """Holds one checkpoint of a training with figures of its fixed-seed previews, for choosing between checkpoints.
 
-    `samples` are the ids of the previews. `identity` is their median similarity to the originals, `obeyed` the share of
-    prompted attributes that they show, `copies` the share of previews that are closer to an original than the originals
-    are to each other; these three are None where nothing could be judged. `unseen` counts previews without a measured
-    similarity, `unread` attributes that could not be read from a preview. `proposed` is true for the recommended
-    checkpoint; `version` is the id of the LoRA version made of this checkpoint, "" for none.
+    A preview is nearly a copy where it is closer to an original than the originals are to each other.
     """
 
     step: int

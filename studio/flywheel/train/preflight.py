@@ -37,13 +37,9 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """Holds the report on whether a training can start: `checks`, the memory check `fit`, predicted time and disk use.
+    """Holds the report on whether a training can start.
 
-    `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
-    is the predicted time of the steps, without previews and class pictures, 0 while the model's speed is not known;
-    `timed_by` says whether the speed was measured in a training or in drawing. `entries` are the pictures to train on,
-    `real_share` is the share of originals in them, 0…1. `disk` and `free` are the bytes needed on the disk and free
-    there.
+    The checks that are not among the `musts` are advice. The predicted time is without previews and class pictures.
     """
 
     checks: tuple[Check, ...]
@@ -61,7 +57,7 @@ class Preflight(Part):
     free: int
     """The bytes that are free there."""
     timed_by: str = ""
-    """Where the model's speed was measured, in words."""
+    """Whether the model's speed was measured in a training or in drawing."""
     musts: tuple[Check, ...] = ()
     """Those of the checks that have to be met before the training may start."""
 
