@@ -31,7 +31,7 @@ class Uploadable:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Returns the JSON schema of a path or of an upload; pydantic calls it."""
         path = handler(core)
-        told = {name: path.pop(name) for name in ("description", "examples") if name in path}
+        told: JsonSchemaValue = {name: path.pop(name) for name in ("description", "examples") if name in path}
         return {"anyOf": [path, UPLOAD], **told}
 
 

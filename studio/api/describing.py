@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import sys
 from collections.abc import Mapping
@@ -36,8 +35,8 @@ class Described(GenerateJsonSchema):
 
 def field_docs(owner: Any) -> Mapping[str, str]:
     """Returns the docstrings that stand below the fields of a dataclass and of its bases, by the field's name."""
-    bases = [each for each in reversed(owner.__mro__) if dataclasses.is_dataclass(each)]
-    return {name: text for each in bases for name, text in docs_in(each.__module__).get(each.__name__, {}).items()}
+    bases = reversed(owner.__mro__[:-1])  # without `object`
+    return {name: text for each in bases for name, text in docs_in(each.__module__)[each.__name__].items()}
 
 
 @cache
