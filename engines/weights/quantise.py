@@ -64,7 +64,7 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
     """
     if form in FORMS:
         for path in quantisable(model, keep):
-            _replace(model, path, FORMS[form].empty(cast(nn.Linear, model.get_submodule(path)), dtype))
+            _replace(model, path, _empty(model, path, form, dtype))
     return model
 
 
@@ -126,7 +126,7 @@ def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[st
     """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
-        small: QuantisedLayer = FORMS[form].empty(layer, dtype)
+        small = _empty(model, path, form, dtype)
         FORMS[form].fill(small, FORMS[form].tensors(layer.weight.detach(), dtype))
         if layer.bias is not None:
             small.bias = nn.Parameter(layer.bias.detach().to(dtype), requires_grad=False)
@@ -205,7 +205,7 @@ class _Nf4:
 
     def fill(self, layer: QuantisedLayer, tensors: Mapping[str, Tensor]) -> None:
         stats = {name: tensor for name, tensor in tensors.items() if name.startswith("weight.")}
-        weight = tensors["weight"]
+        weight = tensors["weight"].reshape(-1).view(layer.quant_storage)[:, None]
         layer.weight = Params4bit.from_prequantized(weight, stats, device=weight.device, module=layer)
 
     def bytes(self, rows: int, columns: int, dtype: torch.dtype) -> int:
@@ -236,6 +236,19 @@ class _Int8:
 
 
 FORMS: Mapping[str, Form] = {"nf4": _Nf4(), "int8": _Int8()}
+
+
+def _empty(model: nn.Module, path: str, form: str, dtype: torch.dtype) -> QuantisedLayer:
+    """Returns the quantised layer, without weights, for a linear layer of a model.
+
+    T5 converts the input of the layers that it would keep in float32 to the type of their weights. For these, 4-bit
+    codes are held as numbers of the compute dtype, which changes no byte of them: whole numbers would be the input's
+    type otherwise.
+    """
+    layer: QuantisedLayer = FORMS[form].empty(cast(nn.Linear, model.get_submodule(path)), dtype)
+    if path.rpartition(".")[2] in (getattr(model, "_keep_in_fp32_modules", None) or ()):
+        layer.quant_storage = dtype
+    return layer
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:

@@ -134,3 +134,21 @@ def test_a_missing_weight_is_named(toy_flux, flux_folder, tmp_path) -> None:
     save_file(state, file)
     with pytest.raises(ModelMissing, match=r"x_embedder\.weight"):
         components.load(replace(toy_flux, options={"nf4": ("transformer",)}), tmp_path, "transformer")
+
+
+@pytest.mark.parametrize(("form", "most"), [("nf4", 0.3), ("int8", 0.03)])
+def test_t5_feeds_forward_the_same_in_every_form(form: str, most: float, toy_flux, flux_folder) -> None:
+    """T5 converts the input of a layer to the type of its weights; a quantised weight is none that it rounds to."""
+    import torch
+
+    from engines.weights import components
+
+    hidden = torch.randn(16, 48, generator=torch.Generator().manual_seed(0))
+
+    def told(spec: Any) -> Any:
+        model = components.load(spec, flux_folder, "text_encoder_2")
+        return model.encoder.block[0].layer[1].DenseReluDense(hidden)
+
+    whole = told(toy_flux)
+    small = told(replace(toy_flux, options={form: ("text_encoder_2",)}))
+    assert float((small - whole).norm() / whole.norm()) < most
