@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_type_hints
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from engines.api.errors import BadInput
+from engines.api.forms import Quantised
 from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]  # a JSON object
@@ -245,7 +246,7 @@ class TrainParams(Params):
     `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
     epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the installed model.
+    `base`: the precision of the transformer's frozen weights, such as `nf4`; "" takes that of the installed model.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
@@ -272,7 +273,7 @@ class TrainParams(Params):
     caption_dropout: Share = 0.05
     max_grad_norm: Annotated[float, Ge(0), Le(1e6)] = 1.0  # a negative one would reverse every gradient
     gradient_checkpointing: bool = True
-    base: Literal["", "nf4", "int8"] = ""
+    base: Literal["", Quantised] = ""
     ema_decay: Annotated[float, Ge(0), Le(0.9999)] = 0.0
     mask_outside: Share = 0.1
     flip: bool = False

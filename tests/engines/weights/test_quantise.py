@@ -136,7 +136,7 @@ def test_a_missing_weight_is_named(toy_flux, flux_folder, tmp_path) -> None:
         components.load(replace(toy_flux, options={"nf4": ("transformer",)}), tmp_path, "transformer")
 
 
-@pytest.mark.parametrize(("form", "most"), [("nf4", 0.3), ("int8", 0.03)])
+@pytest.mark.parametrize(("form", "most"), [("nf4", 0.3), ("int8", 0.03), ("fp8", 0.08)])
 def test_t5_feeds_forward_the_same_in_every_form(form: str, most: float, toy_flux, flux_folder) -> None:
     """T5 converts the input of a layer to the type of its weights; a quantised weight is none that it rounds to."""
     import torch
