@@ -163,3 +163,31 @@ def test_files_are_read_once_while_they_fit(transformer, files, tmp_path) -> Non
     assert read(str(changing))[0] is not before[0]
     off = AdapterFiles(limit_bytes=0)
     assert off(str(files["kohya"]))[0] is not off(str(files["kohya"]))[0]
+
+
+def test_with_a_stack_streamed_blocks_answer_the_same(transformer, files) -> None:
+    """Block by block on the device the whole prediction is the resident one's to the bit, with a LoRA and without."""
+    import torch
+
+    from engines.device.movers import Movers
+    from engines.drawing.lora_files import attached
+    from engines.families.qwen_edit import maths as qwen
+
+    numbers = torch.Generator().manual_seed(1)
+    target, reference = (torch.randn(1, 16, 64, generator=numbers) for _ in range(2))
+    cond = qwen.Conditioning(torch.randn(1, 5, 64, generator=numbers), torch.ones(1, 5, dtype=torch.bool))
+
+    def answer(stack: list[str], streamed: bool) -> Any:
+        movers = Movers("cpu")
+        movers.put(transformer, streamed=streamed)
+        try:
+            with torch.no_grad(), attached(transformer, [_use(files, name) for name in stack], "qwen-edit"):
+                shapes = [(1, 4, 4), (1, 4, 4)]
+                return qwen.velocity(transformer, target, reference, cond, torch.tensor([0.5]), shapes)
+        finally:
+            movers.drop(transformer)
+
+    plain, stacked = answer([], False), answer(["diffusers"], False)
+    assert not torch.equal(stacked, plain)
+    assert torch.equal(answer(["diffusers"], True), stacked)
+    assert torch.equal(answer([], True), plain)

@@ -87,6 +87,26 @@ def test_lora_on_and_off_a_quantised_model(toy_flux, flux_folder, lora_file) -> 
         assert torch.equal(_velocity(model), before)
 
 
+@pytest.mark.parametrize("form", ["int8", "fp8"])
+def test_a_lora_acts_as_on_the_full_width(form: str, toy_flux, flux_folder, lora_file) -> None:
+    """What a LoRA changes in the whole prediction is what it changes at full width, to a tenth of it."""
+    import torch
+
+    from engines.drawing.lora_files import attached
+    from engines.weights import components
+
+    def effect(spec: Any) -> Any:
+        model = components.load(spec, flux_folder, "transformer")
+        with torch.no_grad():
+            plain = _velocity(model)
+            with attached(model, [LoraUse(file=str(lora_file))], "flux"):
+                return _velocity(model) - plain
+
+    whole = effect(toy_flux)
+    small = effect(replace(toy_flux, options={form: ("transformer",)}))
+    assert float((small - whole).norm() / whole.norm()) < 0.1
+
+
 def test_a_part_in_another_format_is_a_component_of_its_own(toy_flux, flux_folder) -> None:
     """It never stands in for the one that draws, and is sized by its format; asked for the row's own, it is that."""
     from engines.weights import components
