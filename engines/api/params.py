@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_type_hints
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from engines.api.errors import BadInput
+from engines.api.forms import Quantised
 from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]  # a JSON object
@@ -295,7 +296,7 @@ class TrainParams(Params):
     """The norm to which gradients are clipped; 0 turns clipping off."""
     gradient_checkpointing: bool = True
     """Whether activations are computed again instead of kept, which saves memory."""
-    base: Literal["", "nf4", "int8"] = ""
+    base: Literal["", Quantised] = ""
     """The precision of the frozen weights; nothing takes that of the installed model."""
     ema_decay: Annotated[float, Ge(0), Le(0.9999)] = 0.0
     """The decay of the moving average of the LoRA's weights; 0 turns it off."""

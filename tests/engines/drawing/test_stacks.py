@@ -17,7 +17,7 @@ FORMATS = ("diffusers", "kohya", "comfyui")
 LAYER = "transformer_blocks.1.attn.to_v"
 
 
-@pytest.fixture(scope="module", params=["", "nf4", "int8"])
+@pytest.fixture(scope="module", params=["", "nf4", "int8", "fp8"])
 def transformer(request: pytest.FixtureRequest, toy_qwen: Any, qwen_folder: Path) -> Any:
     """The tiny transformer at a width; one for all tests of it, as a resident one serves all jobs."""
     from engines.weights import components
@@ -111,16 +111,16 @@ def test_stacks_are_swapped_and_the_base_stays(transformer, files) -> None:
     """Through stack after stack the base's weights are the same tensors, untouched, in the same place."""
     import torch
 
+    from engines.device.arena import Arena
     from engines.drawing.lora_files import attached
 
-    before = {name: (weight.data_ptr(), weight.clone()) for name, weight in transformer.named_parameters()}
+    before = [(home.data_ptr(), home.clone()) for home in Arena(transformer).homes()]
     for stack in (["diffusers"], ["other", "kohya"], [], ["comfyui"]):
         with attached(transformer, [_use(files, name) for name in stack], "qwen-edit"):
             _answers(transformer)
-    after = dict(transformer.named_parameters())
-    assert before.keys() == after.keys()
-    assert all(after[name].data_ptr() == place for name, (place, _) in before.items())
-    assert all(torch.equal(after[name], weight) for name, (_, weight) in before.items())
+    after = Arena(transformer).homes()
+    assert [home.data_ptr() for home in after] == [place for place, _ in before]
+    assert all(torch.equal(home, kept) for home, (_, kept) in zip(after, before, strict=True))
 
 
 def test_every_module_is_counted(transformer, files) -> None:
@@ -163,3 +163,31 @@ def test_files_are_read_once_while_they_fit(transformer, files, tmp_path) -> Non
     assert read(str(changing))[0] is not before[0]
     off = AdapterFiles(limit_bytes=0)
     assert off(str(files["kohya"]))[0] is not off(str(files["kohya"]))[0]
+
+
+def test_with_a_stack_streamed_blocks_answer_the_same(transformer, files) -> None:
+    """Block by block on the device the whole prediction is the resident one's to the bit, with a LoRA and without."""
+    import torch
+
+    from engines.device.movers import Movers
+    from engines.drawing.lora_files import attached
+    from engines.families.qwen_edit import maths as qwen
+
+    numbers = torch.Generator().manual_seed(1)
+    target, reference = (torch.randn(1, 16, 64, generator=numbers) for _ in range(2))
+    cond = qwen.Conditioning(torch.randn(1, 5, 64, generator=numbers), torch.ones(1, 5, dtype=torch.bool))
+
+    def answer(stack: list[str], streamed: bool) -> Any:
+        movers = Movers("cpu")
+        movers.put(transformer, streamed=streamed)
+        try:
+            with torch.no_grad(), attached(transformer, [_use(files, name) for name in stack], "qwen-edit"):
+                shapes = [(1, 4, 4), (1, 4, 4)]
+                return qwen.velocity(transformer, target, reference, cond, torch.tensor([0.5]), shapes)
+        finally:
+            movers.drop(transformer)
+
+    plain, stacked = answer([], False), answer(["diffusers"], False)
+    assert not torch.equal(stacked, plain)
+    assert torch.equal(answer(["diffusers"], True), stacked)
+    assert torch.equal(answer([], True), plain)
