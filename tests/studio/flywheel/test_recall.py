@@ -17,6 +17,7 @@ from studio.flywheel.train.checkpoints import keep_at
 from studio.records.image import ImageRecord, Kind
 from studio.records.version import Version
 from studio.store.lora_names import version_lora_name
+from tests.engines.pictures_of_others import PROMPT, WRITTEN, png
 from tests.studio.conftest import World, present
 
 
@@ -195,6 +196,26 @@ def test_what_cannot_be_set_is_named(world: World, tmp_path: Path, text: str, lo
     found = recall.of_file(world.desk, foreign(tmp_path / "x.png", text))
     assert found.params.prompt == "a"
     assert any(lost in each for each in found.lost), found.lost
+
+
+@pytest.mark.parametrize("program", WRITTEN)
+def test_a_picture_of_another_program_restores_its_prompt(world: World, tmp_path: Path, program: str) -> None:
+    """Prompt, steps, seed and size are set; a LoRA that is not here is named."""
+    file = tmp_path / "x"
+    file.write_bytes(WRITTEN[program]())
+
+    found = recall.of_file(world.desk, file)
+
+    assert (found.params.prompt, found.params.steps, found.params.seed) == (PROMPT, 20, 7)
+    assert (found.params.width, found.params.height) == (768, 1024)
+    assert any("film" in each for each in found.lost) == (program != "NovelAI")
+
+
+def test_a_workflow_without_words_is_named(world: World, tmp_path: Path) -> None:
+    """What to do instead is said."""
+    (tmp_path / "x.png").write_bytes(png(workflow="{}", prompt="{}"))
+    with pytest.raises(BadInput, match="no prompt leads to a sampler"):
+        recall.of_file(world.desk, tmp_path / "x.png")
 
 
 def test_words_alone_are_a_prompt(world: World, tmp_path: Path) -> None:
