@@ -15,7 +15,7 @@ from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams, GenerateParams, LoraUse, kinds
 from engines.api.values import shortened, shown, taken
 from engines.infotext import Told
-from engines.picture_text import texts_of, told_in
+from engines.metadata.picture_text import texts_of, told_in
 from engines.pictures import decode
 from studio.flywheel import generate
 from studio.records.dataset import Role

@@ -12,7 +12,7 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams, GenerateParams, Params
 from engines.catalogue.registry import edits
 from engines.infotext import MADE_BY
-from engines.picture_text import texts_of, told_in
+from engines.metadata.picture_text import texts_of, told_in
 from engines.pictures import decode
 from studio.flywheel.curate.captions import RECIPE
 from studio.records.base import UNLESS_DEFAULT, Part

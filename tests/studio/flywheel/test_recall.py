@@ -17,7 +17,7 @@ from studio.flywheel.train.checkpoints import keep_at
 from studio.records.image import ImageRecord, Kind
 from studio.records.version import Version
 from studio.store.lora_names import version_lora_name
-from tests.engines.pictures_of_others import PROMPT, WRITTEN, png
+from tests.engines.metadata.pictures_of_others import PROMPT, WRITTEN, png
 from tests.studio.conftest import World, present
 
 

@@ -21,7 +21,7 @@ from studio.judging.gallery import gallery
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
-from tests.engines.pictures_of_others import PROMPT, WRITTEN, png, with_comment
+from tests.engines.metadata.pictures_of_others import PROMPT, WRITTEN, png, with_comment
 from tests.studio.conftest import World, present
 from tests.studio.drops import encoded, photo
 

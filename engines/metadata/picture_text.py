@@ -17,8 +17,8 @@ from typing import Any, Final
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from engines.comfy_graph import as_weight, told_by_graph
 from engines.infotext import NamedLora, Told, read_parameters
+from engines.metadata.comfy_graph import as_weight, told_by_graph
 from engines.pictures import BROKEN
 
 _A1111: Final = "parameters"  # the chunk of AUTOMATIC1111's text

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from engines.infotext import NamedLora
-from engines.picture_text import texts_of, told_in
+from engines.metadata.picture_text import texts_of, told_in
 from engines.pictures import decode
-from tests.engines.pictures_of_others import NEGATIVE, PAIRS, PROMPT, WRITTEN, png, with_comment
+from tests.engines.metadata.pictures_of_others import NEGATIVE, PAIRS, PROMPT, WRITTEN, png, with_comment
 
 _SAYS_NONE = "ComfyUI", "ComfyUI's WebP"  # of the negative prompt: FLUX.1's graph has none
 _NO_LORAS = ("NovelAI",)

@@ -51,7 +51,12 @@ def told_by_graph(graph: Mapping[str, Any]) -> Told | None:
     size = next((each for each in sizes if all(isinstance(each.get(side), int) for side in _SIDES)), None)
     if size:
         pairs["Size"] = f"{size['width']}x{size['height']}"
-    return Told(prompt, _words(nodes, samplers[0].get("negative"), "negative"), tuple(_loras(found)), pairs)
+    stacked = [node["inputs"] for node in found if isinstance(node["inputs"].get("lora_name"), str)]
+    weights = (next((each[name] for name in _LORA_WEIGHTS if name in each), None) for each in stacked)
+    loras = tuple(
+        NamedLora(each["lora_name"], as_weight(weight)) for each, weight in zip(stacked, weights, strict=True)
+    )
+    return Told(prompt, _words(nodes, samplers[0].get("negative"), "negative"), loras, pairs)
 
 
 def _entry(inputs: Inputs) -> str:
@@ -101,14 +106,6 @@ def _words(nodes: Mapping[str, Any], link: object, side: str) -> str:
             continue  # words were asked for, and are empty
         waiting.extend([inputs[side]] if side in inputs else [*given, *inputs.values()])
     return ""
-
-
-def _loras(found: list[Mapping[str, Any]]) -> Iterator[NamedLora]:
-    for node in found:
-        name = node["inputs"].get("lora_name")
-        if isinstance(name, str):
-            weight = next((node["inputs"][each] for each in _LORA_WEIGHTS if each in node["inputs"]), None)
-            yield NamedLora(name, as_weight(weight))
 
 
 def as_weight(value: object) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engines.comfy_graph import told_by_graph
+from engines.metadata.comfy_graph import told_by_graph
 
 
 def graph(**nodes: Any) -> dict[str, Any]:
