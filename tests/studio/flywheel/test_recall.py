@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,31 @@ def test_a_picture_gives_back_what_drew_it(
         assert found.params == GenerateParams.kept(image.params)
         assert (found.version, found.lost) == (trained.id, ())
         assert found.params.loras == (LoraUse(file=file, weight=0.3),)
+
+
+def test_every_setting_comes_back(
+    world: World, trained: Version, draw: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    """All ten fields, each at another value than its default, from the file as drawn and as another program saved it
+    with its texts; `negative` is the one that this model does not take.
+    """
+    file = str(world.store.adapter_path(trained.id))
+    knobs = {"steps": 3, "guidance": 2.25, "width": 48, "height": 80, "first_block_cache": 0.05, "seed": 5}
+    loras = [{"file": file, "weight": 0.3}]
+    (image,) = draw('ohwx "a", b: c\n小红', 1, trained.id, strength=0.5, loras=loras, **knobs)
+    drawn = world.store.path(image.id)
+    with Image.open(drawn) as opened:
+        kept = PngInfo()
+        for name, text in opened.info.items():
+            kept.add_itxt(name, text)
+        opened.rotate(180).save(tmp_path / "again.png", pnginfo=kept)
+
+    asked, plain = GenerateParams.kept(image.params), GenerateParams()
+    changed = [each.name for each in fields(asked) if getattr(asked, each.name) != getattr(plain, each.name)]
+    assert sorted(changed) == sorted({each.name for each in fields(asked)} - {"negative"})
+    for each in (drawn, tmp_path / "again.png"):
+        found = recall.of_file(world.desk, each)
+        assert (found.params, found.version, found.lost) == (asked, trained.id, ())
 
 
 def test_a_training_sample_names_the_version_that_came_of_it(world: World, trained: Version) -> None:
