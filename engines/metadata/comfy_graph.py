@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from engines.infotext import NamedLora, Told
@@ -43,7 +44,7 @@ def told_by_graph(graph: Mapping[str, Any]) -> Told | None:
     prompt = _words(nodes, samplers[0][_entry(samplers[0])], "positive")
     if not prompt:
         return None
-    pairs = {}
+    pairs: dict[str, str] = {}
     for key, names in _FIGURES.items():
         values = (node["inputs"].get(name) for node in found for name in names)
         pairs |= next(({key: str(each)} for each in values if isinstance(each, str | int | float)), {})
@@ -60,15 +61,16 @@ def told_by_graph(graph: Mapping[str, Any]) -> Told | None:
 
 
 def _entry(inputs: Inputs) -> str:
-    return next((name for name in _WORDED if _is_link(inputs.get(name))), "")
+    return next((name for name in _WORDED if _source(inputs.get(name))), "")
 
 
-def _is_link(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+def _source(value: object) -> str:
+    """Returns the id of the node that a link leads to; "" for a value that is no link."""
+    return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else ""
 
 
 def _links(inputs: Inputs) -> list[str]:
-    return [value[0] for value in inputs.values() if _is_link(value)]
+    return [source for value in inputs.values() if (source := _source(value))]
 
 
 def _upstream(nodes: Mapping[str, Any], ends: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -92,11 +94,11 @@ def _words(nodes: Mapping[str, Any], link: object, side: str) -> str:
     seen: set[str] = set()
     waiting = deque([link])
     while waiting:
-        link = waiting.popleft()
-        node = nodes.get(link[0]) if isinstance(link, list) and _is_link(link) else None
-        if node is None or link[0] in seen or node.get("class_type") == _NOTHING:
+        source = _source(waiting.popleft())
+        node = nodes.get(source)
+        if node is None or source in seen or node.get("class_type") == _NOTHING:
             continue
-        seen.add(link[0])
+        seen.add(source)
         inputs = node["inputs"]
         given = [inputs[name] for name in _WORDS if name in inputs]
         said = next((each.strip() for each in given if isinstance(each, str) and each.strip()), "")
@@ -109,8 +111,9 @@ def _words(nodes: Mapping[str, Any], link: object, side: str) -> str:
 
 
 def as_weight(value: object) -> float:
-    """Returns a LoRA's weight as a number; 1 where it is missing or is none."""
+    """Returns a LoRA's weight as a finite number; 1 where it is missing or is none."""
     try:
-        return float(str(value))
+        weight = float(str(value))
     except ValueError:
         return 1.0
+    return weight if isfinite(weight) else 1.0

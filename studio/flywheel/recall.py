@@ -37,6 +37,7 @@ _SILENT: Final = (  # keys that are read elsewhere, or say nothing that could be
     "Version", "Lora hashes", "Model hash", "Size", "CFG scale", "Distilled CFG Scale", "Sampler", "Model",
 )  # fmt: skip
 _EULER: Final = "euler"
+_MOST_DIGITS: Final = 6  # of a side that is a size in pixels
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _foreign(desk: Desk, told: Told) -> _Said:
     values: dict[str, object] = {**told.words()}
     values |= {name: _figure(pairs[key]) for key, name in _KEYS.items() if key in pairs}
     width, _, height = pairs.get("Size", "").partition("x")
-    if width.isdigit() and height.isdigit():
+    if all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in (width, height)):
         values |= {"width": int(width), "height": int(height)}
     if mine:
         values["strength"] = mine.weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -235,6 +236,28 @@ def test_a_picture_of_another_program_restores_its_prompt(world: World, tmp_path
     assert (found.params.prompt, found.params.steps, found.params.seed) == (PROMPT, 20, 7)
     assert (found.params.width, found.params.height) == (768, 1024)
     assert any("film" in each for each in found.lost) == (program != "NovelAI")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt": "a \ud800 fox"},
+        {"steps": "1" * 5000, "seed": -5, "cfgscale": "NaN"},
+        {"width": "²", "height": 64},
+        {"width": "9" * 5000, "height": 64},
+        {"loras": ["film", 5, None], "loraweights": ["Infinity", {}]},
+        {"model": ["x"] * 1000, "seed": {"a": 1}},
+    ],
+)
+def test_nonsense_in_a_file_stops_nothing(world: World, tmp_path: Path, told: dict[str, object]) -> None:
+    """What cannot be used is left out or named, and the settings stay within their bounds."""
+    said = {"prompt": "a fox", "steps": 5, "seed": 1, "width": 64, "height": 64} | told
+    (tmp_path / "x.png").write_bytes(png(parameters=json.dumps({"sui_image_params": said})))
+
+    found = recall.of_file(world.desk, tmp_path / "x.png").params
+
+    assert GenerateParams.from_json(found.to_json()) == found
+    assert found.prompt == "a fox" or "prompt" in told
 
 
 def test_a_workflow_without_words_is_named(world: World, tmp_path: Path) -> None:
