@@ -69,7 +69,7 @@ def build(page: Page) -> None:
                     run_card = gr.Button("Run model card", elem_id="card-go")
             price, busy, history = html(elem_id="card-price"), html(), html(elem_id="generate-history")
             with gr.Row(elem_id="generate-drop"):
-                file = gr.UploadButton("Settings from a PNG: drop it on these fields, or choose it", size="sm")
+                file = gr.UploadButton("Settings from a picture: drop it on these fields, or choose it", size="sm")
         with gr.Column(scale=5), gr.Tabs(elem_id="generate-views") as views:
             with gr.TabItem("Pictures", id=PICTURES):
                 gallery, floor = _lay_out_gallery()
@@ -188,9 +188,9 @@ def use_settings(desk: Desk, image_id: str) -> list[Any]:
 
 
 def read_file(desk: Desk, file: str | None) -> list[Any]:
-    """Returns updates that fill the Generate tab's fields with the settings stored in a dropped PNG, and None.
+    """Returns updates that fill the Generate tab's fields with the settings stored in a dropped picture, and None.
 
-    The updates are in the order of SETTINGS_WIDGETS; None empties the drop zone. `file` is the path of the PNG. Raises:
+    The updates are in the order of SETTINGS_WIDGETS; None empties the drop zone. `file` is its path. Raises:
     NotFound, BadInput for a file without settings.
     """
     recalled = recall.of_file(desk, Path(str(file)))

@@ -202,6 +202,8 @@ MODELS: tuple[ModelSpec, ...] = (
             reader="diffusers.loaders:Flux2LoraLoaderMixin",
             reads_dotted=True,
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+            # As wide as FLUX.1: InvokeAI tells the two by the first MLP layer, which attention alone does not have.
+            mark=("transformer_blocks.0.ff.linear_in", "transformer_blocks.0.attn.to_out.0", 6),
             names="engines.families.flux2.training:flux2_slot",
         ),
         true_guidance=True,

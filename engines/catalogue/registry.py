@@ -150,6 +150,11 @@ def guides_truly(model: str) -> bool:
     return any(spec.true_guidance for spec in MODELS if spec.name == model)
 
 
+def edits(model: str) -> bool:
+    """Returns whether a model edits pictures; False for a name that no registry row has."""
+    return any(spec.role == "editor" for spec in MODELS if spec.name == model)
+
+
 def declared_family(architecture: str) -> str:
     """Returns the model family of the architecture that a LoRA file's metadata declares; "" for an unknown one."""
     lower = architecture.lower()
