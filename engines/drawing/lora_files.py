@@ -15,7 +15,9 @@ from engines.api.errors import LoraMismatch, NotFound
 from engines.api.params import LoraUse
 from engines.api.protocols import Loaded
 from engines.catalogue.registry import declared_family, is_strange
+from engines.drawing import lycoris
 from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
+from engines.drawing.lora_renaming import FLAT, joined
 from engines.drawing.memo import Memo
 from engines.weights import modulation
 from engines.weights.published import Mapped
@@ -105,8 +107,10 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is intended
         undo.callback(detach, transformer)
         for name, (state, _) in adapters.items():
-            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name)
+            plain = {key: value for key, value in state.items() if ".lora_" in key}
+            transformer.load_lora_adapter(plain, prefix=None, adapter_name=name)
             _count(transformer, name, state)
+            lycoris.install(transformer, name, state)
         transformer.set_adapters(list(adapters), weights=[use.weight for use in uses])
         transformer.requires_grad_(False).eval()
         undo.pop_all()
@@ -194,15 +198,16 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
         )
     modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
     # OneTrainer's flat names, "lora_transformer_single_transformer_blocks_0_proj_out.…".
-    dotted = {f"lora_transformer_{path.replace('.', '_')}": path for path in modules}
-    parted = {key: key.partition(".") for key in state}
-    state = {f"{dotted.get(module, module)}{dot}{kind}": state[key] for key, (module, dot, kind) in parted.items()}
+    dotted = {f"{FLAT}{path.replace('.', '_')}": path for path in modules}
+    parted = ((key.partition("."), value) for key, value in state.items())
+    state = joined(path, ({f"{dotted.get(flat, flat)}{dot}{kind}": value} for (flat, dot, kind), value in parted))
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
             "Choose a LoRA that was trained without the modulation layers.",
         )
-    misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]
+    loras = [key for key in state if ".lora_" in key]  # layers of LoKr and LoHa have an empty one
+    misfits = [problem for key in loras if (problem := _misfit(modules, key, state[key]))]
     if misfits:
         raise LoraMismatch(
             f"{name} does not fit {type(transformer).__name__}: {len(misfits)} of its {len(state)} tensors have no "

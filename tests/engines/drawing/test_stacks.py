@@ -44,7 +44,7 @@ def _pairs(file: Path) -> dict[str, tuple[Any, Any]]:
     """Down and up of each module."""
     from engines.drawing.lora_files import read_adapter
 
-    state, _ = read_adapter(file)
+    state, _ = read_adapter(file, "qwen-edit")
     ending = ".lora_A.weight"
     paths = [key.removesuffix(ending) for key in state if key.endswith(ending)]
     return {path: (state[f"{path}{ending}"], state[f"{path}.lora_B.weight"]) for path in paths}
