@@ -110,7 +110,7 @@ class Kronecker(nn.Module):
         blocks = x.unflatten(-1, (self.own["lokr_w1"].shape[1], -1))
         for name in ("lokr_w2", "lokr_w2_b", "lokr_w2_a"):
             blocks = functional.linear(blocks, self.own[name]) if name in self.own else blocks
-        out = (self.own["lokr_w1"] @ blocks).flatten(-2)
+        out: Tensor = (self.own["lokr_w1"] @ blocks).flatten(-2)
         return out if self.rows is None else out[..., self.rows]
 
 

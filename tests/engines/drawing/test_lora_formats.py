@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engines.api.errors import LoraMismatch
 from engines.api.params import LoraUse
 
 pytestmark = pytest.mark.slow
 
 RANK = 2
 State = dict[str, Any]
-Part = tuple[int, int]  # which of how many equal parts of the makers' rows a layer of ours takes
-WHOLE: Part = (0, 1)
-SWAPPED: Part = (1, -2)  # the halves, scale and shift, change places
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of ours: its makers' name, and which rows of that are ours, in units of `unit`."""
+    """One layer of ours: its makers' name, and which rows of that are ours."""
 
     ours: str
     theirs: str
@@ -144,7 +142,7 @@ class Format:
     flat: bool = False
     width: str = "float32"
     only: tuple[str, ...] = ("flux", "flux2", "qwen-edit")
-    loaded: tuple[str, ...] = field(default=())  # families for which diffusers' own loader reads it right
+    loaded: tuple[str, ...] = ()  # families for which diffusers' own loader reads it right
 
     def stem(self, module: str) -> str:
         return self.prefix + (module.replace(".", "_") if self.flat else module)
@@ -202,14 +200,11 @@ def _all(skeleton: Any) -> tuple[Layer, ...]:
     return LAYERS["flux" if kind.startswith("FluxT") else "flux2" if kind.startswith("Flux2") else "qwen-edit"]
 
 
-def _expected(layer: Layer, up: Any, down: Any, inputs: Any) -> Any:
-    """What the file's module adds to our layer."""
+def _ours(layer: Layer, rows: Any) -> Any:
+    """Those rows of a file's module that our layer takes."""
     import torch
 
-    added = up.float() @ (down.float() @ inputs)
-    if layer.swapped:
-        return torch.cat(added.chunk(2)[::-1])
-    return added[layer.first : layer.last or None]
+    return torch.cat(rows.chunk(2)[::-1]) if layer.swapped else rows[layer.first : layer.last or None]
 
 
 def _state(form: Format, skeleton: Any) -> State:
@@ -219,12 +214,8 @@ def _state(form: Format, skeleton: Any) -> State:
     state: State = {}
     for layer in _all(skeleton):
         if not form.theirs:
-            fused = [each for each in _all(skeleton) if each.theirs == layer.theirs]
             down, up = _factors(layer, skeleton, form.width)
-            module, up = layer.ours, up[layer.first : layer.last or None]
-            if layer.swapped:
-                up = torch.cat(up.chunk(2)[::-1])
-            assert fused
+            module, up = layer.ours, _ours(layer, up)
         else:
             module, (down, up) = layer.theirs, _factors(layer, skeleton, form.width)
         state |= {f"{form.stem(module)}.{form.down}": down.clone(), f"{form.stem(module)}.{form.up}": up.contiguous()}
@@ -252,4 +243,167 @@ def test_every_format_adds_what_it_was_trained_to(name: str, family: str, skelet
         down, up = _factors(layer, skeleton, form.width)
         inputs = torch.randn(down.shape[1], generator=torch.Generator().manual_seed(4))
         found = state[f"{layer.ours}.lora_B.weight"].float() @ (state[f"{layer.ours}.lora_A.weight"].float() @ inputs)
-        torch.testing.assert_close(found, scale * _expected(layer, up, down, inputs), rtol=2e-2, atol=scale)
+        expected = scale * _ours(layer, up.float() @ (down.float() @ inputs))
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=scale)
+
+
+# ── LoKr, LoHa, whole weights ───────────────────────────────────────────────────────────────────
+
+_KINDS: Mapping[str, tuple[str, ...]] = {  # of each kind of LyCORIS, the factors that a file holds
+    "LoKr": ("lokr_w1", "lokr_w2"),
+    "LoKr of a low rank": ("lokr_w1", "lokr_w2_a", "lokr_w2_b"),
+    "LoKr of two low ranks": ("lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"),
+    "LoHa": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+    "whole weights": ("diff",),
+}
+_NAMINGS = {
+    "kohya, musubi": FORMATS["kohya"],
+    "ai-toolkit": FORMATS["ComfyUI's prefix, lora_A"],
+    "LyCORIS": FORMATS["LyCORIS"],
+    "peft": FORMATS["diffusers, ai-toolkit"],
+}
+_SOME = {  # few layers, since the products are formed whole to compare with: fused, plain, swapped
+    "flux": ("attn.add_k_proj", "ff.net.2", "norm_out.linear"),
+    "flux2": ("attn.add_k_proj", "ff.linear_out", "norm_out.linear"),
+    "qwen-edit": ("attn.add_k_proj", "norm_out.linear"),
+}
+_FACTOR = 12  # the rows of w1: of three fused layers each has four
+
+
+def _product(kind: str, out: int, into: int, width: str) -> tuple[State, Any]:
+    """Random factors of one layer, and the update that they make."""
+    import torch
+
+    numbers = torch.Generator().manual_seed(out + into)
+    shapes = {
+        **{"lokr_w1": (_FACTOR, 8), "lokr_w1_a": (_FACTOR, RANK), "lokr_w1_b": (RANK, 8)},
+        **{"lokr_w2": (out // _FACTOR, into // 8), "lokr_w2_a": (out // _FACTOR, RANK)},
+        **{"lokr_w2_b": (RANK, into // 8), "diff": (out, into)},
+        **{f"hada_w{n}_a": (out, RANK) for n in (1, 2)},
+        **{f"hada_w{n}_b": (RANK, into) for n in (1, 2)},
+    }
+    own = {name: torch.randn(shapes[name], generator=numbers).to(getattr(torch, width)) for name in _KINDS[kind]}
+
+    def matrix(name: str) -> Any:
+        return own[name].float() if name in own else own[f"{name}_a"].float() @ own[f"{name}_b"].float()
+
+    if kind == "whole weights":
+        return own, own["diff"].float()
+    made = matrix("hada_w1") * matrix("hada_w2") if kind == "LoHa" else torch.kron(matrix("lokr_w1"), matrix("lokr_w2"))
+    return own, made
+
+
+@pytest.mark.parametrize(
+    ("kind", "naming", "family"),
+    [
+        *((kind, "kohya, musubi", "flux") for kind in _KINDS),
+        *(("LoKr of a low rank", naming, family) for naming in _NAMINGS for family in _SOME),
+        ("LoHa", "peft", "qwen-edit"),
+    ],
+)
+def test_every_product_adds_its_own(kind: str, naming: str, family: str, skeletons: Any, tmp_path: Path) -> None:
+    """LoKr and LoHa add alpha / rank · their product; without a low rank an alpha means nothing; fused layers share."""
+    import torch
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import _fitting, read_adapter
+    from engines.drawing.lycoris import Hadamard, Kronecker
+
+    form, skeleton, state = _NAMINGS[naming], skeletons[family], State()
+    alpha, updates = (4.0 if form.alpha else None), {}
+    for layer in [each for each in _all(skeleton) if each.ours.endswith(_SOME[family])]:
+        linear = skeleton.get_submodule(layer.ours)
+        out = linear.out_features * (3 if layer.last and form.theirs else 1)
+        own, update = _product(kind, out, linear.in_features, "float32")
+        stem = form.stem(layer.theirs if form.theirs else layer.ours)
+        state |= {f"{stem}.{name}": value for name, value in own.items()}
+        state |= {} if alpha is None else {f"{stem}.alpha": torch.tensor(alpha)}
+        updates[layer.ours] = _ours(layer, update) if form.theirs else update
+    file = tmp_path / "lycoris.safetensors"
+    save_file(state, file)
+    read, _ = _fitting(skeleton, LoraUse(file=str(file), for_this_model=True), family, read_adapter)
+    scale = alpha / RANK if alpha and kind not in ("LoKr", "whole weights") else 1.0
+    found = {key.partition(".lora_")[0] for key in read if ".lora_" in key}
+    assert updates.keys() <= found
+    for module, update in updates.items():
+        factors = {key.rpartition(".")[2]: value for key, value in read.items() if key.rpartition(".")[0] == module}
+        inputs = torch.randn(2, update.shape[1], generator=torch.Generator().manual_seed(4))
+        layer = Hadamard(factors) if kind == "LoHa" else Kronecker(factors)
+        torch.testing.assert_close(layer(inputs), scale * inputs @ update.T, rtol=1e-3, atol=1e-2)
+
+
+# ── in doubt ────────────────────────────────────────────────────────────────────────────────────
+
+
+_DOUBTS = {  # whose attention alone, by whose names, on which family -> the families that have it as well
+    "makers' names on FLUX.1": (True, "flux", "flux2"),
+    "makers' names on klein": (True, "flux2", "flux"),
+    "diffusers' names on FLUX.1": (False, "flux", "flux2 and the qwen-edit"),
+    "diffusers' names on klein": (False, "flux2", "flux and the qwen-edit"),
+    "diffusers' names on Qwen": (False, "qwen-edit", "flux and the flux2"),
+}
+
+
+@pytest.mark.parametrize("what", _DOUBTS)
+def test_what_fits_several_families_is_asked_about(what: str, skeletons: Any, tmp_path: Path) -> None:
+    """The attention alone, in a file that says nothing of itself, is refused until somebody says that it is right."""
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import check
+
+    theirs, family, others = _DOUBTS[what]
+    form = FORMATS["ComfyUI's prefix, lora_A" if theirs else "diffusers, ai-toolkit"]
+    whole = _state(form, skeletons["flux"])
+    state = {key: value for key, value in whole.items() if "_attn" in key or ".transformer_blocks.0.attn" in key}
+    told, silent = tmp_path / "told.safetensors", tmp_path / "silent.safetensors"
+    save_file(state, silent)
+    with pytest.raises(LoraMismatch, match=r"does not say which model it is for") as asked:
+        check(skeletons[family], [LoraUse(file=str(silent))], family)
+    assert f"that the {others} family have" in asked.value.cause and "for_this_model" in asked.value.hint
+    assert check(skeletons[family], [LoraUse(file=str(silent), for_this_model=True)], family) == []
+    save_file(state, told, {"family": family})
+    assert check(skeletons[family], [LoraUse(file=str(told))], family) == []
+
+
+def test_blocks_and_widths_tell_families_apart() -> None:
+    """Only Qwen has more than 19 such blocks, FLUX.1 more than five; it never has its makers' names."""
+    from engines.catalogue.registry import families_alike
+
+    assert families_alike(3072, 20, False) == ["qwen-edit"]
+    assert families_alike(3072, 6, True) == ["flux"]
+    assert families_alike(1536, 1, False) == []
+
+
+def test_xlabs_names_are_in_no_doubt(skeletons: Any, tmp_path: Path) -> None:
+    """Their names are those of FLUX.1 alone; q, k and v are split."""
+    import torch
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import _fitting, read_adapter
+
+    state = {}
+    for name, out in {"qkv_lora1": 3 * _D, "qkv_lora2": 3 * _D, "proj_lora1": _D, "proj_lora2": _D}.items():
+        stem = f"double_blocks.0.processor.{name}"
+        state |= {f"{stem}.down.weight": torch.randn(RANK, _D), f"{stem}.up.weight": torch.randn(out, RANK)}
+    save_file(state, tmp_path / "xlabs.safetensors")
+    read, _ = _fitting(skeletons["flux"], LoraUse(file=str(tmp_path / "xlabs.safetensors")), "flux", read_adapter)
+    assert len(read) == 2 * 8
+    torch.testing.assert_close(
+        read["transformer_blocks.0.attn.add_k_proj.lora_B.weight"],
+        state["double_blocks.0.processor.qkv_lora2.up.weight"][_D : 2 * _D],
+    )
+
+
+@pytest.mark.parametrize("told", ["chroma", "stable-diffusion-xl-v1-base/lora", "wan2.1/lora"])
+def test_an_unknown_architecture_is_asked_about(told: str, skeletons: Any, tmp_path: Path) -> None:
+    """What fits though it is declared for a model that is not here is used only by somebody who says so."""
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import check
+
+    file = tmp_path / "foreign.safetensors"
+    save_file(_state(FORMATS["diffusers, ai-toolkit"], skeletons["flux"]), file, {"modelspec.architecture": told})
+    with pytest.raises(LoraMismatch, match=f"declares that it is a LoRA for {told}") as asked:
+        check(skeletons["flux"], [LoraUse(file=str(file))], "flux")
+    assert "for_this_model" in asked.value.hint
+    assert check(skeletons["flux"], [LoraUse(file=str(file), for_this_model=True)], "flux") == []
