@@ -100,6 +100,8 @@ def install(transformer: Loaded, name: str, state: Mapping[str, Tensor]) -> None
 class Kronecker(nn.Module):
     """Computes (w1 ⊗ w2)·x without the product: w2 on each block of x, then w1 across the blocks."""
 
+    rows: Tensor | None
+
     def __init__(self, own: Factors) -> None:
         super().__init__()
         self.own = nn.ParameterDict({name: nn.Parameter(t) for name, t in own.items() if name != ROWS})

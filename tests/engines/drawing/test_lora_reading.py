@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from engines.api.errors import BadInput, LoraMismatch, NotFound
 from engines.api.params import LoraUse
@@ -162,12 +164,12 @@ def test_the_settings_that_peft_writes_beside_its_weights_count(skeleton: Any, s
 
     down, up = _factors()
     file = save(_pair(*_NAMINGS["peft"]), name="adapter_model.safetensors")
-    for settings, scale in (
+    for config, scale in (
         ({"r": 2, "lora_alpha": 8}, 4.0),
         ({"r": 2, "lora_alpha": 8, "alpha_pattern": {"attn.to_q": 1}}, 0.5),
         ({"r": 2, "lora_alpha": 8, "use_rslora": True}, 8 / 2**0.5),
     ):
-        (tmp_path / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         torch.testing.assert_close(_effect(skeleton, file), scale * up @ down)
 
 
@@ -216,6 +218,56 @@ def test_what_is_for_a_text_encoder_is_left_out_and_said(module: str, skeleton: 
     assert "foreign.safetensors" in note and "3 tensors" in note and "text encoder" in note
     with pytest.raises(LoraMismatch, match=r"foreign\.safetensors changes a text encoder alone"):
         _check(skeleton, save(extra))
+
+
+# ── counted ─────────────────────────────────────────────────────────────────────────────────────
+
+_ENDINGS = (
+    *("lora_A.weight", "lora_B.weight", "lora_A.default.weight", "lora_down.weight", "lora.up.weight", "alpha"),
+    *("lokr_w1", "lokr_w2_a", "lokr_t2", "hada_w1_b", "hada_t1", "diff", "diff_b", "dora_scale", "bias", "weight"),
+    *("lora_magnitude_vector", "lora_mid.weight", "lora_B.bias", "oft_blocks", "scale", "norm.scale", ""),
+)
+_KEYS = st.builds(
+    "{}{}.{}".format,
+    st.sampled_from(
+        ("transformer.", "diffusion_model.", "lora_unet_", "lora_transformer_", "lycoris_", "lora_te1_", "")
+    ),
+    st.sampled_from(
+        (MODULE, OTHER, MODULE.replace(".", "_"), "double_blocks.0.img_attn.qkv", "img_in", "text_model.layers.0.fc1")
+    )
+    | st.text(min_size=1, max_size=12),
+    st.sampled_from(_ENDINGS) | st.text(max_size=8),
+)
+_SHAPES = st.sampled_from([(), (1,), (2, 64), (64, 2), (64,), (64, 64), (2, 320), (2, 64, 1, 1), (8, 8)])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=_KEYS, shape=_SHAPES, whole=st.booleans())
+def test_no_tensor_of_a_file_is_dropped_unsaid(key: str, shape: Any, whole: bool, skeleton: Any) -> None:
+    """A tensor beside a good LoRA changes what is loaded, or is told of, or the file is refused with its name."""
+    import torch
+
+    from engines.drawing.lora_files import LEFT_OUT, _fitting
+    from engines.drawing.lora_reading import plain_state
+
+    plain = _plain()
+    extra = {key: torch.full(shape, 3, dtype=torch.int64 if whole else torch.float32)}
+
+    def fitted(state: State) -> tuple[State, str]:
+        def read(file: str, family: str) -> tuple[State, dict[str, str]]:
+            own, note = plain_state(Path(file), state, family)
+            return own, {LEFT_OUT: note}
+
+        return _fitting(skeleton, LoraUse(file="a.safetensors"), "flux", read)
+
+    try:
+        found, note = fitted({**plain, **extra})
+    except LoraMismatch as refused:
+        assert refused.cause.startswith(("a.safetensors", "The tensors in a.safetensors")) and refused.hint
+        return
+    before, _ = fitted(plain)
+    changed = found.keys() != before.keys() or any(not torch.equal(found[name], before[name]) for name in before)
+    assert changed or note or key in plain
 
 
 # ── refused ─────────────────────────────────────────────────────────────────────────────────────
