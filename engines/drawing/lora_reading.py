@@ -267,6 +267,8 @@ class PeftScales:
         `state`: the tensors by name; `path`: the file, which errors name. Raises: LoraMismatch where the tensors
         contradict the LoraConfig.
         """
+        if self.alpha is not None and any(".lora_" not in key for key in state):
+            raise LoraMismatch(f"{path.name} is a LoKr or LoHa as peft alone writes it, with settings.", _ASK_FOR_PLAIN)
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:
             if not any(_is_end(named, module) for module in modules):

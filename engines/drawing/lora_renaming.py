@@ -23,6 +23,7 @@ PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "
 FLAT = "lora_transformer_"  # before a path in the model's own names with underscores for dots
 
 _KOHYA = "lora_unet_"
+_BFL_BLOCKS = ("double_blocks", "single_blocks")
 _BFL = re.compile(
     r"(double_blocks|single_blocks|img_in|txt_in|time_in|guidance_in|vector_in|final_layer)[._].+|(img_in|txt_in)|"
     r"\w+_modulation(_img|_txt)?[._]lin"
@@ -50,9 +51,13 @@ def renamed(path: Path, pairs: Pairs, family: str) -> State:
     has_reader = bool(lora_files(family).reader)
     unet = {name.removeprefix(_KOHYA): pair for name, pair in pairs.items() if name.startswith(_KOHYA)}
     other = {name: pair for name, pair in pairs.items() if not name.startswith(_KOHYA)}
-    makers = {name: pair for name, pair in (unet | other).items() if _is_makers(name, has_reader)}
+    makers = {  # those named by Black Forest Labs' code
+        name: pair
+        for name, pair in (unet | other).items()
+        if name.startswith(_BFL_BLOCKS) or (has_reader and _BFL.fullmatch(name))
+    }
     ours = {name: pair for name, pair in unet.items() if name not in makers}  # paths in the model's own names, flat
-    if not has_reader and any(name.startswith(("double_blocks", "single_blocks")) for name in makers):
+    if not has_reader and any(name.startswith(_BFL_BLOCKS) for name in makers):
         raise LoraMismatch(
             f"The tensors in {path.name} are named as in FLUX, which the {family} family is not.",
             f"Choose a LoRA trained for {family}.",
@@ -87,11 +92,6 @@ def _demand_once(path: Path, names: Sequence[str]) -> None:
         raise LoraMismatch(
             f"{path.name} holds {name} twice, under the names of two tools.", "Download or export it again."
         )
-
-
-def _is_makers(module: str, has_reader: bool) -> bool:
-    """Returns whether a module has a name of Black Forest Labs' code."""
-    return module.startswith(("double_blocks", "single_blocks")) or (has_reader and bool(_BFL.fullmatch(module)))
 
 
 def state_of(pairs: Pairs) -> State:

@@ -375,6 +375,16 @@ def test_settings_that_mean_nothing_are_refused(what: str, skeleton: Any, save: 
         _check(skeleton, save(_plain(), {"lora_adapter_metadata": _SETTINGS[what]}))
 
 
+def test_a_lokr_with_settings_of_peft_is_refused(skeleton: Any, save: Any) -> None:
+    """peft scales a LoKr otherwise than LyCORIS does."""
+    import torch
+
+    state = {f"transformer.{MODULE}.lokr_w{number}": torch.ones(8, 8) for number in (1, 2)}
+    with pytest.raises(LoraMismatch, match="LoKr or LoHa as peft alone writes it"):
+        _check(skeleton, save(state, {"lora_adapter_metadata": '{"transformer.r": 2, "transformer.lora_alpha": 4}'}))
+    assert _check(skeleton, save(state)) == []
+
+
 @pytest.mark.parametrize("settings", ["{}", '{"transformer.lora_alpha": 2}', '{"transformer.r": 2}'])
 def test_settings_may_say_less(settings: str, skeleton: Any, save: Any) -> None:
     """What they don't say is as the tensors have it: B·A counts once."""
