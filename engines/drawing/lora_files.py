@@ -46,7 +46,8 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
 
     The tensors are named as in peft, relative to the transformer ("….lora_A.weight"), with alphas multiplied in. The
     file may have names of diffusers ("transformer.…lora_A.weight"), kohya ("lora_unet_…lora_down.weight") or ComfyUI
-    ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept.
+    ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept. Beside the empty LoRA of a
+    layer of LoKr or LoHa are its factors, as `lycoris.install` takes them.
     Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
     settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
     the file. Where the file has alphas, these count, and the metadata has no settings.
