@@ -104,6 +104,7 @@ def build(page: Page) -> None:
     page.on(new_seed.click, take_new_seed, [], [fields["seed"], fields["keep_seed"]])
     page.on(last_seed.click, take_last_seed, [], [fields["seed"], fields["keep_seed"]])
     page.on(fields["seed"].input, lambda desk: True, [], [fields["keep_seed"]])
+    page.on(fields["extra"].input, lambda desk: False, [], [fields["extra_sure"]])
     page.on(file.upload, read_file, [file], [*settings, file])
     page.act(results, results_act, [shown], [shown, *settings], then=[drawn])
     page.act(history, history_act, [], settings)
@@ -156,6 +157,7 @@ def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
                 allow_custom_value=True,
             )
             add("extra_weight", gr.Number, 1.0, label="Its weight", step=0.1)
+            add("extra_sure", gr.Checkbox, False, label="It is for this model", container=False)
     return made, [words, unwanted, plan]
 
 
@@ -226,6 +228,7 @@ def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
         first_block_cache=params.first_block_cache,
         extra=named.get(recall.lora_name(store, second.file), second.file) if second else "",
         extra_weight=second.weight if second else 1.0,
+        extra_sure=second.for_this_model if second else False,
     )
     fields = put_back(desk, asked, untouched=("plan", "count"))
     return [*fields, view("generate", "restored", shown=shown, lost=lost)]

@@ -18,7 +18,11 @@ from engines.api.forms import Quantised
 from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]  # a JSON object
-_LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
+_LORA_HINT = (
+    'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out, and '
+    '"for_this_model": true says that a doubtful file is for this model.'
+)
+_UNSAID = ("for_this_model", False)  # not stored
 
 
 STRONGEST = 100.0  # largest weight of a LoRA, positive or negative; sliders go to about 10
@@ -52,22 +56,26 @@ class LoraUse:
     """The path of the LoRA file on the studio's machine."""
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
     """How strongly it is applied; 1 is as it was trained."""
+    for_this_model: bool = False
+    """The user says that the file is for the model, where the file itself leaves that in doubt."""
 
     @classmethod
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
-        """Creates a LoraUse from a mapping with `file` and `weight` (1 if left out), or from another LoraUse.
+        """Creates a LoraUse from a mapping with `file`, or from another LoraUse.
 
-        `where`: the name of the value in errors. Raises: BadInput for any other value, or a strength out of bounds.
+        The mapping may have `weight` (1 if left out) and `for_this_model` (False if left out). `where`: the name of the
+        value in errors. Raises: BadInput for any other value, or a strength out of bounds.
         """
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
             raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
-        if "file" not in given or set(given) - {"file", "weight"}:
+        if "file" not in given or set(given) - {field.name for field in dataclasses.fields(cls)}:
             raise BadInput(f"{where} cannot hold {shown(dict(given))}.", _LORA_HINT)
         allowed = kinds(cls)
         file = taken(f"{where}.file", given["file"], allowed["file"])
         weight = taken(f"{where}.weight, that of {shown(file)},", given.get("weight", 1.0), allowed["weight"])
-        return cls(file=file, weight=weight)
+        said = taken(f"{where}.for_this_model", given.get("for_this_model", False), allowed["for_this_model"])
+        return cls(file=file, weight=weight, for_this_model=said)
 
     @classmethod
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
@@ -104,7 +112,7 @@ class Params:
 
     def to_json(self) -> Json:
         """Returns the parameters as a plain dict, from which `from_json` makes an equal object."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self, dict_factory=lambda pairs: dict(pair for pair in pairs if pair != _UNSAID))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -172,6 +172,20 @@ def is_strange(architecture: str) -> bool:
     return bool(lower) and not lower.startswith(tuple(makers))
 
 
+def families_alike(width: int, blocks: int, makers: bool) -> list[str]:
+    """Returns the model families that take a LoRA of the attention alone; several name these layers alike.
+
+    `width`: the layers' width; `blocks`: the least number of blocks that the model must have; `makers`: whether the
+    layers have the names of Black Forest Labs, which some families never have.
+    """
+    found = {
+        spec.family: None
+        for spec in MODELS
+        if spec.lora.attention[0] == width and spec.lora.attention[1] >= blocks and (spec.lora.names or not makers)
+    }
+    return list(found)
+
+
 def load_class(path: str) -> Any:
     """Imports the module in `path` ("module:Name") and returns its object `Name`; the import may bring in torch."""
     module, _, name = path.partition(":")

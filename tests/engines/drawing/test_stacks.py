@@ -44,7 +44,7 @@ def _pairs(file: Path) -> dict[str, tuple[Any, Any]]:
     """Down and up of each module."""
     from engines.drawing.lora_files import read_adapter
 
-    state, _ = read_adapter(file)
+    state, _ = read_adapter(file, "qwen-edit")
     ending = ".lora_A.weight"
     paths = [key.removesuffix(ending) for key in state if key.endswith(ending)]
     return {path: (state[f"{path}{ending}"], state[f"{path}.lora_B.weight"]) for path in paths}
@@ -104,6 +104,36 @@ def test_every_format_acts_beside_every_width(transformer, files, form) -> None:
         _, stacked = _answers(transformer)
     expected = plain + 0.5 * _update(files["diffusers"], inputs) - 0.25 * _update(files["other"], inputs)
     torch.testing.assert_close(stacked, expected)
+    assert torch.equal(_answers(transformer)[1], plain)
+
+
+@pytest.mark.parametrize("kind", ["LoKr", "LoKr of a low rank", "LoHa"])
+def test_products_act_beside_every_width(kind, transformer, files, tmp_path) -> None:
+    """LoKr and LoHa add weight · their product to what the base answers, in a stack with a LoRA, and come off."""
+    import torch
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import attached
+
+    numbers = torch.Generator().manual_seed(7)
+    shapes = {
+        "LoKr": {"lokr_w1": (4, 8), "lokr_w2": (8, 4)},
+        "LoKr of a low rank": {"lokr_w1": (8, 2), "lokr_w2_a": (4, 3), "lokr_w2_b": (3, 16)},
+        "LoHa": {"hada_w1_a": (32, 2), "hada_w1_b": (2, 32), "hada_w2_a": (32, 2), "hada_w2_b": (2, 32)},
+    }[kind]
+    own = {name: torch.randn(shape, generator=numbers) for name, shape in shapes.items()}
+    save_file({f"diffusion_model.{LAYER}.{name}": value for name, value in own.items()}, tmp_path / "own.safetensors")
+    if kind == "LoHa":
+        update = (own["hada_w1_a"] @ own["hada_w1_b"]) * (own["hada_w2_a"] @ own["hada_w2_b"])
+    else:
+        w2 = own["lokr_w2"] if kind == "LoKr" else own["lokr_w2_a"] @ own["lokr_w2_b"]
+        update = torch.kron(own["lokr_w1"], w2)
+    inputs, plain = _answers(transformer)
+    product = LoraUse(file=str(tmp_path / "own.safetensors"), weight=0.5)
+    with attached(transformer, [product, _use(files, "other", -0.25)], "qwen-edit"):
+        _, stacked = _answers(transformer)
+    expected = plain + 0.5 * inputs @ update.T - 0.25 * _update(files["other"], inputs)
+    torch.testing.assert_close(stacked, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(_answers(transformer)[1], plain)
 
 
