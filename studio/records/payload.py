@@ -81,6 +81,24 @@ class PullPayload(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraPayload(Payload):
+    """Holds the parameters of a job that adds a LoRA to the editors' library.
+
+    `lora` is the id that it gets. It comes from the file named `file` in the hub's repository `repo`, or for an empty
+    `repo` from the file of this machine at the path `file`. The other values are stored with it.
+    """
+
+    lora: str
+    file: str
+    repo: str = ""
+    name: str = ""
+    task: str = ""
+    words: str = ""
+    strength: float = 1.0
+    licence: str = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupPayload(Payload):
     """Holds the parameter of a job that makes a character's backup or restores one; the backup is a zip file.
 
@@ -97,7 +115,7 @@ class PlanRow(Part):
     `asked` maps a tag's axis, such as angle, to its value; `task` names the kind of edit, such as background. `mends`
     is the id of an earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask
     file, relative to the character's folder: the wrong result is redone only where the mask is white; "" redoes all of
-    it.
+    it. `references` are the ids of further pictures that the editor sees after the source.
     """
 
     source: str
@@ -106,6 +124,7 @@ class PlanRow(Part):
     task: str = ""
     mends: str = field(default="", metadata=UNLESS_DEFAULT)
     area: str = field(default="", metadata=UNLESS_DEFAULT)
+    references: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
