@@ -5,12 +5,14 @@ Like a model's, an interrupted download continues where it stopped, and each fil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from engines.api.errors import BadInput, NotFound
 from engines.api.protocols import ModelSpec
+from engines.api.values import shown
 from engines.catalogue.formats import header
 from engines.catalogue.hub import Hub, Listing, OnBytes, RemoteFile
 from engines.catalogue.pulling import Pull, Wanted
@@ -71,7 +73,7 @@ def chosen(listing: Listing, file: str) -> RemoteFile:
         raise BadInput(f"{listing.repo} holds several safetensors files.", f"Name one of: {names}.")
     if not there:
         raise NotFound(f"{listing.repo} holds no safetensors file.", "Choose another repository.")
-    raise NotFound(f"{listing.repo} holds no file {file}.", f"Name one of: {names}.")
+    raise NotFound(f"{listing.repo} holds no file {shown(file)}.", f"Name one of: {names}.")
 
 
 def demand_lora(file: Path) -> None:
@@ -79,8 +81,8 @@ def demand_lora(file: Path) -> None:
 
     Raises: NotFound, BadInput.
     """
-    if not file.is_file():
-        raise NotFound(f"There is no file {file}.", "Give the path of a LoRA's safetensors file.")
+    if not os.path.isfile(file):  # noqa: PTH113 - a name that is too long is no file either
+        raise NotFound(f"There is no file {shown(str(file))}.", "Give the path of a LoRA's safetensors file.")
     if file.suffix != WEIGHTS:
         raise BadInput(f"{file.name} is not a safetensors file.", "Give a LoRA as a safetensors file.")
     if not any(part in key for key in header(file) for part in _OF_LORAS):

@@ -89,6 +89,13 @@ def _read_lora(path: Path) -> Image.Image:
     return Image.fromarray(np.asarray(mean, dtype=np.uint8))
 
 
+def _seen(grid: Image.Image, item: EditItem) -> Image.Image:
+    """Returns the colours of a fake edit with those of its further pictures blended in."""
+    for picture in item.references:
+        grid = Image.blend(grid, to_rgb(picture).resize(_GRID, Image.Resampling.BOX), 0.3)
+    return grid
+
+
 def _enlarge(grid: Image.Image, size: tuple[int, int]) -> Image.Image:
     return grid.resize(size, Image.Resampling.BILINEAR)
 
@@ -170,7 +177,7 @@ class FakeEditor(_Fake):
         """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
-            grids = [_look(item.params) for item in items]
+            grids = [_seen(_look(item.params), item) for item in items]
         done = 0
         for item, grid in zip(items, grids, strict=True):
             with lease.stage("denoise"):

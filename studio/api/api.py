@@ -9,6 +9,7 @@ from engines.api.errors import NotFound
 from engines.api.params import GenerateParams, TrainParams
 from engines.api.values import Number, Whole, Words
 from studio.api.answers import Answer, Count, Id, Knobs, Prompts, Seeds, answers, knobs, member, queue_position, row
+from studio.api.loras import LoraApi
 from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
 from studio.flywheel import next_step as flywheels
@@ -53,6 +54,17 @@ API_NAMES: tuple[str, ...] = (
     "enrich_plan",
     "practice_plan",
     "enrich_submit",
+    "lora_library",
+    "lora_pull",
+    "lora_add",
+    "lora_note",
+    "lora_remove",
+    "plan_list",
+    "plan_save",
+    "plan_delete",
+    "plan_share",
+    "plan_import",
+    "plan_rows",
     "review_next",
     "review_decide",
     "review_undo",
@@ -106,7 +118,7 @@ class Sharing(Protocol):
         ...
 
 
-class Api(PictureApi):
+class Api(PictureApi, LoraApi):
     """Holds all functions of the scripted API as methods that take ids and return JSON; `API_NAMES` lists them."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from studio.workplace.desk import Workplace
 
 LORA = "lora"  # the kind of job that adds one
 _SPARE = 1 << 30
+_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -137,7 +140,8 @@ def add(
     if not place.strip():
         raise BadInput("There is no file and no repository.", "Give a path, or a repository as owner/name.")
     path = typed_path(place)
-    repo = "" if path.exists() or path.is_absolute() or len(place.strip().split("/")) != 2 else place.strip()
+    is_path = path.is_absolute() or os.path.exists(path)  # noqa: PTH110 - a name that is too long is no path
+    repo = place.strip() if _REPO.fullmatch(place.strip()) and not is_path else ""
     if not repo:
         demand_lora(path)
     called = name.strip() or (Path(file).stem or repo.partition("/")[2] if repo else path.stem)

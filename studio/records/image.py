@@ -94,6 +94,7 @@ class ImageRecord(Record):
     filtered: bool = False  # set aside by the identity filter, but still visible
     star: bool = False
     mends: str = field(default="", metadata=UNLESS_DEFAULT)  # the id of the wrong result that this edit is a new try at
+    references: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)  # further pictures that the editor saw
     area: str = field(default="", metadata=UNLESS_DEFAULT)  # the mask's file of the only part that the new try redid
     trashed: str = ""  # the time it was moved into the trash; empty: not in the trash
     emptied: str = field(default="", metadata=UNLESS_DEFAULT)  # the time its file was deleted from the trash for good

@@ -70,6 +70,9 @@ def usual(world: Any) -> dict[str, Any]:
         "tags": {"light": "soft"},
         "program": "comfyui",
         "folder": "/nowhere",
+        "lora_id": "own-nothing",
+        "place": "/nowhere/a.safetensors",
+        "plan_id": "no-plan",
     }
 
 
