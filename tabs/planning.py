@@ -253,6 +253,17 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
     return "", json.dumps(now.replace(own=(*now.own, added)).to_json())
 
 
+def use_lora(desk: Desk, lora: str, changes: str, picked: str) -> str:
+    """Adds to the plan's changes a row with a LoRA of the library, its words and its strength, for the chosen sources.
+
+    `lora` is its id, the other arguments are as in `add_own`. Returns all changes as JSON. Raises: NotFound for a LoRA
+    that is not on this machine.
+    """
+    now = Changes.from_json(json.loads(changes))
+    row = own_words.of_lora(desk, lora, secrets.token_hex(6), chosen_sources(desk, picked))
+    return json.dumps(now.replace(own=(*now.own, row)).to_json())
+
+
 def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
     """Queues the ticked edits of the plan; returns a notice, and "{}" as the changes of the next plan.
 
