@@ -39,6 +39,8 @@ from tabs.planning import (
 )
 
 PAIRS = 24
+OWN = "An instruction of your own, for the sources that are chosen"
+SUCH_AS = "make the person laugh, keep everything else"
 
 
 def build(page: Page) -> None:
@@ -65,11 +67,7 @@ def build(page: Page) -> None:
             with gr.Accordion("The plan", open=True, elem_id="enrich-plan-fold"):
                 planned = html(elem_id="enrich-plan")
                 with gr.Row(elem_classes="fl-own"):
-                    own_words = gr.Textbox(
-                        label="An instruction of your own, for the sources that are chosen",
-                        placeholder="make the person laugh, keep everything else",
-                        elem_id="enrich-own",
-                    )
+                    own_words = gr.Textbox(label=OWN, placeholder=SUCH_AS, elem_id="enrich-own")
                     add = gr.Button("Add to the plan", elem_id="enrich-add")
             knobs = [tasks, limit, seeds, aim, picked, editor, *edited_with]
             plan = (draw_plan, [changes, *knobs], [cost, planned])
