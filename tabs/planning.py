@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
+from engines.wording.registry import vocabulary
 from studio.flywheel import card
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words, repeats
@@ -194,14 +195,12 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
     planned = reworded(edits.rows, now)
     drawn = [row for each in written if each.edit.on for row in each.rows]
     plan = enrich.estimate(desk, [*drawn, *(each.row for each in planned if each.kept)], spec.name)
-    rows = [
-        (
-            each,
-            looks.thumb(store, each.row.source, store.images.get(each.row.source).crop),
-            EditParams.kept(each.row.params).headline(),
-        )
-        for each in planned[:PLAN_ROWS]
-    ]
+    rows = []
+    for each in planned[:PLAN_ROWS]:
+        words = EditParams.kept(each.row.params).headline()
+        lost = each.row.task == own_words.OWN and vocabulary(spec.wording).loses_person(words)
+        thumb = looks.thumb(store, each.row.source, store.images.get(each.row.source).crop)
+        rows.append((each, thumb, words, own_words.LOST if lost else ""))
     left_out = sum(not each.kept for each in planned) + sum(len(each.rows) for each in written if not each.edit.on)
     return (
         missing.card(desk.workplace, spec.name) + view("enrich", "cost", plan=plan, left_out=left_out),

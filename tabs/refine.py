@@ -36,11 +36,11 @@ def build(page: Page) -> None:
         with gr.Column(scale=5):
             counts = html(elem_id="refine-counts")
             practised = html(elem_id="refine-practised")
+            cards, library, coming = lora_cards.lay_out(page, "refine", draw_loras)
             versions = html(elem_id="refine-versions")
             kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
             browser = html(looks.waiting(), elem_id="refine-triplets")
             written = html(elem_id="refine-written", elem_classes="fl-answer")
-            cards, library, coming = lora_cards.lay_out(page, "refine", draw_loras)
         with gr.Column(scale=4, elem_classes="fl-side"):
             steps = FORM.steps()
             chosen = html(elem_id="refine-chosen")

@@ -38,7 +38,7 @@ def facts(path: Path) -> LoraFacts:
             continue
         shapes = {key.partition(".lora_A")[0]: value.shape for key, value in state.items() if ".lora_A." in key}
         base = base_of({module: inputs for module, (_, inputs) in shapes.items()}, family)
-        ranks = [rank for rank, _ in shapes.values()] or [0]
+        ranks = [rank for rank, _ in shapes.values() if rank] or [0]
         told.append(
             LoraFacts(
                 naming=naming,

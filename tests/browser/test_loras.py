@@ -31,7 +31,7 @@ def lora(path: Path) -> Path:
         for block in range(5)
         for side, shape in sides.items()
     }
-    save_file({key: value.astype(np.float32) for key, value in state.items()}, path)
+    save_file({key: value.astype(np.float32) for key, value in state.items()}, path, {"family": "qwen-edit"})
     return path
 
 

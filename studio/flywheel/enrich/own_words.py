@@ -11,6 +11,7 @@ from engines.api.errors import BadInput, UserError
 from engines.api.params import LoraUse
 from engines.api.placeholders import filled, names
 from engines.api.protocols import ModelSpec
+from engines.wording.registry import vocabulary
 from engines.wording.vocabulary import EditTask
 from studio.flywheel.enrich import repeats
 from studio.flywheel.enrich.plan import Ask
@@ -21,6 +22,7 @@ from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Desk
 
 OWN = "own words"
+LOST = "No word says that the person stays the same. Add, for example: Keep the same person."
 KNOWN = ("subject", "trigger", *TAGS)  # placeholders that the character and the source fill
 
 
@@ -126,6 +128,8 @@ def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
     """Returns sentences on what an edit's LoRAs need or cost: a second picture, another LoRA, more memory."""
     library, found = LoraLibrary(desk.workplace.library), []
     stacked = {each.lora for each in edit.loras}
+    if edit.words.strip() and not stacked and vocabulary(spec.wording).loses_person(edit.words):
+        found.append(LOST)
     for row in (library.rows[lora] for lora in stacked if lora in library.rows):
         if row.second and not edit.second:
             found.append(f"{row.name} wants a second picture: {row.second}.")

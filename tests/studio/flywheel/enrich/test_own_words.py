@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.lora_bases import LoraFacts
+from engines.wording.photographs import PHOTOGRAPHS
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.changes import Changes, changed
@@ -131,6 +133,15 @@ def test_a_lora_brings_its_words_and_says_what_it_needs(world: World) -> None:
     assert any("second picture: a luminance map" in hint for hint in own_words.hints(world.desk, light, spec(world)))
     assert any("anypose-helper" in hint for hint in own_words.hints(world.desk, pose, spec(world)))
     assert pose.few_steps
+
+
+def test_words_that_let_the_person_go_are_warned_about(world: World) -> None:
+    """Where the editor knows such words, and no LoRA's own words are used; nothing is refused."""
+    photographs = replace(spec(world), wording="photographs")
+    lost, kept = (OwnEdit(key="a", words=words) for words in ("a red hat", "a red hat, keep the same person"))
+    assert own_words.hints(world.desk, lost, photographs) == (own_words.LOST,)
+    assert own_words.hints(world.desk, kept, photographs) == own_words.hints(world.desk, lost, spec(world)) == ()
+    assert not any(PHOTOGRAPHS.loses_person(edit.words) for edit in PHOTOGRAPHS.edit_tasks())
 
 
 def test_a_second_picture_is_seen_kept_and_learned_from(world: World) -> None:
