@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
 from tests.browser.conftest import Served, number, serve
+from tests.browser.gate import Gated
+from tests.browser.test_access import BEYOND, COVERED, GRAVE, PAINT
 
 pytestmark = pytest.mark.browser
 
@@ -87,3 +90,28 @@ def test_rows_of_own_words_are_drawn_with_a_stack(served: Served, page: Page, tm
     page.click("#plan-load")
     expect(rows).to_have_count(3)
     expect(rows.last.locator('[data-change="own-weight"]')).to_have_value("0.5")
+
+
+def test_cards_and_rows_can_be_used_by_everybody(house: Gated, page: Page) -> None:
+    """Axe finds nothing grave in either theme, and in a narrow window nothing is cut off or covered."""
+    page.goto(f"{house.url}/?character=anna&tab=Enrich&__theme=dark")
+    page.get_by_role("button", name="LoRAs for the editor").click()
+    page.get_by_role("button", name="Add a LoRA of my own").click()
+    page.get_by_role("button", name="Saved plans").click()
+    page.locator("#enrich-sources [data-act=source]").first.click()
+    page.locator("#enrich-own").get_by_role("textbox").fill("make the {subject} {mood}")
+    page.click("#enrich-add")
+    expect(page.locator(".fl-own-row")).to_have_count(1)
+    page.locator("#enrich-lora-task input").click()
+    page.get_by_role("option", name="Light", exact=True).click()
+    expect(page.locator('#enrich-loras article[data-lora="anylight"]')).to_be_visible()
+    page.add_style_tag(content="* { transition: none !important; }")
+    found = []
+    for width in (1440, 900):
+        page.set_viewport_size({"width": width, "height": 900})
+        for dark in (True, False):
+            page.evaluate(PAINT, dark)
+            grave = [each for each in Axe().run(page).response["violations"] if each["impact"] in GRAVE]
+            found += [(width, dark, each["id"], each["nodes"][0]["html"][:200]) for each in grave]
+        found += [(width, each) for each in page.evaluate(BEYOND) + page.evaluate(COVERED)]
+    assert found == []
