@@ -8,11 +8,12 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from engines.api.params import STRONGEST, EditParams
+from engines.api.protocols import ModelSpec
 from engines.api.values import Line, Number, Words
 from engines.catalogue.lora_bases import TASKS, UNKNOWN
 from studio.api.answers import Answer, Answering, File, Id, Knobs, Rows, answers
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import own_words, saved_plans
+from studio.flywheel.enrich import own_words, saved_plans, templates
 from studio.housekeeping import loras
 from studio.housekeeping.loras import Shown
 from studio.records.base import plain
@@ -27,8 +28,7 @@ class LoraApi(Answering):
     @answers
     def lora_library(self, editor: Id = "") -> Answer:
         """Returns published LoRAs and own files, what is here, and why `editor` ("": the first) cannot use some."""
-        registry = self._studio.registry
-        name = self._studio.spec(editor or registry.first()["editor"], "editor").name
+        name = self._editor(editor).name
         found = [_lora(each) for each in loras.shown(self._studio, name)]
         return {"editor": name, "tasks": dict(TASKS), "loras": found}
 
@@ -66,6 +66,21 @@ class LoraApi(Answering):
     def lora_remove(self, lora_id: Id) -> Answer:
         """Deletes a LoRA's file from the library for good; notes on a published one stay; returns its record."""
         return {"lora": loras.remove(self._studio, lora_id).to_json()}
+
+    @answers
+    def template_list(self, model: Id = "") -> Answer:
+        """Returns the words of each kind of edit of editor `model` ("": the first), built-in and changed ones."""
+        return {"templates": [plain(each) for each in templates.worded(self._studio, self._editor(model))]}
+
+    @answers
+    def template_set(self, task: Id, value: Line, words: Words, model: Id = "") -> Answer:
+        """Sets the `words` that ask for `value` in edits of `task`, such as outfit; empty words take own ones back."""
+        return {"template": plain(templates.say(self._studio, self._editor(model), task, value, words))}
+
+    @answers
+    def template_keep(self, task: Id, words: Words, model: Id = "") -> Answer:
+        """Sets the sentence on what stays in edits of `task`; `warning` tells where the person may change; "": reset"""
+        return {"template": plain(templates.keep(self._studio, self._editor(model), task, words))}
 
     @answers
     def plan_list(self) -> Answer:
@@ -110,6 +125,10 @@ class LoraApi(Answering):
         troubles = [{"row": at, **each.trouble.to_json()} for at, each in enumerate(written) if each.trouble]
         hints = list(dict.fromkeys(hint for each in written for hint in each.hints))
         return {**planned.to_json(), "troubles": troubles, "notes": [*loaded.notes, *hints]}
+
+    def _editor(self, name: str) -> ModelSpec:
+        """Returns the registry's entry of an editor, "" of the first. Raises: NotFound, BadInput for no editor."""
+        return self._studio.spec(name or self._studio.registry.first()["editor"], "editor")
 
 
 def _lora(found: Shown) -> Answer:

@@ -58,3 +58,17 @@ class SavedPlan(Record):
 
     name: str
     rows: tuple[OwnEdit, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template(Record):
+    """Holds how a person words one kind of edit for the editors of one wording, where it differs from the built-in.
+
+    The id is made of `wording`, such as photographs, and `task`, such as outfit. `requests` maps a value, such as red
+    shirt, to the words that ask for it; `keep` is the sentence that names what stays, "" for the built-in one.
+    """
+
+    wording: str
+    task: str
+    requests: Mapping[str, str] = field(default_factory=dict)
+    keep: str = ""

@@ -20,7 +20,7 @@ from studio.records.lora import LibraryLora
 from studio.records.payload import EnrichPayload
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Desk, Workplace
-from tabs import enrich, own_rows, plan_saving, planning
+from tabs import enrich, own_rows, plan_saving, planning, template_words
 from tabs.common import lora_cards
 
 KNOBS: tuple[Any, ...] = (["background"], 2, 1, planning.GAPS, "[]", None, 0, 0)
@@ -198,3 +198,20 @@ def test_a_plan_is_saved_loaded_shared_and_taken_in(desk: Desk, sources: list[st
     for call in (lambda: plan_saving.share_plan(desk, None), lambda: plan_saving.load_rows(desk, said.values, "{}")):
         with pytest.raises(UserError):
             call()
+
+
+def test_the_words_of_edits_are_changed_on_the_page(desk: Desk, sources: list[str]) -> None:
+    """Changed, added and taken back; the plan is made of them; what lacks words is refused."""
+    template_words.act(desk, {"act": "template-words", "name": "forest", "value": "into the woods"}, "background")
+    assert "too" in template_words.add_words(desk, "background", "moon", "stand on the moon").words
+    shown = template_words.draw(desk, "background")
+    assert "into the woods" in shown and "stand on the moon" in shown and shown.count("Take back") == 2
+    knobs = (["background"], 20, 1, planning.VARIETY, *KNOBS[4:])
+    said = {each.row.params["instruction"] for each in planning.changed_plan(desk, "{}", *knobs)}
+    assert {"into the woods", "stand on the moon"} <= said
+    template_words.act(desk, {"act": "template-words", "name": "moon"}, "background")
+    template_words.act(desk, {"act": "template-keep", "value": "keep it"}, "background")
+    shown = template_words.draw(desk, "background")
+    assert "stand on the moon" not in shown and "keep it" in shown
+    with pytest.raises(UserError, match="no words"):
+        template_words.add_words(desk, "background", "moon", " ")

@@ -19,7 +19,7 @@ from engines.api.values import Many, later_seed, taken
 from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
-from studio.flywheel.enrich import area
+from studio.flywheel.enrich import area, templates
 from studio.flywheel.enrich.plan import aimed, asks
 from studio.flywheel.enrich.repeats import asked, drawn, fingerprint, new_row, waiting
 from studio.flywheel.train import timing
@@ -100,7 +100,7 @@ def plan(
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
     spec.worded(EditParams, "", **(knobs or {}))  # raises for invalid parameters, even if the plan has no rows
     chosen = _sources(store, sources)
-    wording = vocabulary(spec.wording)
+    wording = templates.wording(desk.workplace, spec)
     edits = wording.edit_tasks()
     if tasks is not None:
         unknown = sorted(set(tasks) - {edit.task for edit in edits})

@@ -73,6 +73,9 @@ def usual(world: Any) -> dict[str, Any]:
         "lora_id": "own-nothing",
         "place": "/nowhere/a.safetensors",
         "plan_id": "no-plan",
+        "task": "outfit",
+        "value": "cape",
+        "words": "Dress the person in a cape",
     }
 
 
