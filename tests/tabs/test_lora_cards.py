@@ -210,8 +210,9 @@ def test_the_words_of_edits_are_changed_on_the_page(desk: Desk, sources: list[st
     said = {each.row.params["instruction"] for each in planning.changed_plan(desk, "{}", *knobs)}
     assert {"into the woods", "stand on the moon"} <= said
     template_words.act(desk, {"act": "template-words", "name": "moon"}, "background")
-    template_words.act(desk, {"act": "template-keep", "value": "keep it"}, "background")
     shown = template_words.draw(desk, "background")
-    assert "stand on the moon" not in shown and "keep it" in shown
+    assert "stand on the moon" not in shown and "what stays" not in shown
+    with pytest.raises(UserError, match="no sentence on what stays"):
+        template_words.act(desk, {"act": "template-keep", "value": "keep it"}, "background")
     with pytest.raises(UserError, match="no words"):
         template_words.add_words(desk, "background", "moon", " ")

@@ -12,6 +12,7 @@ from studio.records.plan import Template
 from studio.records.words import demand_text
 from studio.workplace.desk import Workplace
 
+_KEEP = "{keep}"
 _LONGEST_VALUE, _LONGEST, _MOST = 60, 2000, 200  # letters of a value, letters of its words, own values of a task
 
 
@@ -19,7 +20,8 @@ _LONGEST_VALUE, _LONGEST, _MOST = 60, 2000, 200  # letters of a value, letters o
 class Worded:
     """Holds the words of one task: `keep`, the sentence on what stays, and `requests`, from value to words.
 
-    `own` are the values whose words a person changed or added; `own_keep` tells whether the sentence is their own.
+    `own` are the values whose words a person changed or added; `own_keep` tells whether the sentence is their own,
+    and `takes_keep` whether the editor is told such a sentence at all.
     `warning` is a sentence for the user where the words let the person go, "" otherwise.
     """
 
@@ -28,6 +30,7 @@ class Worded:
     requests: dict[str, str]
     own: tuple[str, ...] = ()
     own_keep: bool = False
+    takes_keep: bool = True
     warning: str = ""
 
 
@@ -47,7 +50,8 @@ def worded(workplace: Workplace, spec: ModelSpec) -> list[Worded]:
         own = _own(workplace, spec, task)
         lost = [edit.value for edit in words.edit_tasks() if edit.task == task and words.loses_person(edit.words)]
         warning = f"No word says that the person stays the same: {', '.join(lost)}." if lost else ""
-        found.append(Worded(task, kind.keep, dict(kind.requests), tuple(own.requests), bool(own.keep), warning))
+        told = _KEEP in words.one_edit
+        found.append(Worded(task, kind.keep, dict(kind.requests), tuple(own.requests), bool(own.keep), told, warning))
     return found
 
 
@@ -76,9 +80,11 @@ def say(workplace: Workplace, spec: ModelSpec, task: str, value: str, words: str
 def keep(workplace: Workplace, spec: ModelSpec, task: str, words: str) -> Worded:
     """Changes the sentence that names what stays in edits of a task, and returns the task's words; "" takes it back.
 
-    Raises: BadInput for an unknown task, or words that cannot be used.
+    Raises: BadInput for an unknown task, for words that cannot be used, or an editor that is told no such sentence.
     """
     own, words = _own(workplace, spec, task), words.strip().rstrip(".")
+    if words and _KEEP not in vocabulary(spec.wording).one_edit:
+        raise BadInput(f"{spec.label} is told no sentence on what stays.", "Change the words of each value instead.")
     demand_text("The words", words)
     if len(words) > _LONGEST:
         raise BadInput(f"The words have {len(words):,} letters.", f"Use at most {_LONGEST:,}.")

@@ -67,7 +67,7 @@ def test_a_file_is_named_by_its_path_its_name_or_its_stem(repository: Path) -> N
     with pytest.raises(BadInput, match="several") as several:
         chosen(listing, "")
     assert "first.safetensors" in several.value.hint
-    with pytest.raises(NotFound, match="no file second"):
+    with pytest.raises(NotFound, match="no file 'second'"):
         chosen(listing, "second")
 
 

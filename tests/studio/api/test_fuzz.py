@@ -220,6 +220,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"lora_id": "own-light", "lora_pull.lora_id": "studio-delight", "lora_pull.file": "", "place": str(lora)},
         **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
         **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
+        **{"template_keep.words": ""},
         **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]

@@ -115,7 +115,7 @@ def test_what_cannot_be_added_is_refused_before_it_is_queued(place: Workplace, t
         loras.add(place, str(lora_file(tmp_path / "a.safetensors")), task="dance")
     with pytest.raises(BadInput, match="no file and no repository"):
         loras.add(place, " ")
-    with pytest.raises(NotFound, match="no file b"):
+    with pytest.raises(NotFound, match="no file 'b'"):
         loras.add(place, "maker/x", "b")
     place.hub = FakeHub(tmp_path, offline=True)
     with pytest.raises(Unreachable):
