@@ -70,23 +70,26 @@ BASES: tuple[Base, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFacts:
-    """Holds what a LoRA file says of itself.
-
-    `naming`: the tool whose names its tensors have; `tensors`, `modules`: how many there are of each; `ranks`: the
-    smallest and the largest rank. `base`: the model whose layers it changes, `UNKNOWN` where no known model has them;
-    `family`: that model's family; `declared`: the architecture in its metadata. `modulation`: whether it changes
-    modulation layers, which takes more memory. `note`: a text for the user on tensors that are not used.
-    """
+    """Holds what a LoRA file says of itself."""
 
     naming: str
+    """The tool whose names its tensors have."""
     tensors: int
+    """The number of its tensors."""
     modules: int
+    """The number of the layers that it changes."""
     ranks: tuple[int, int]
+    """Its smallest and its largest rank."""
     base: str = UNKNOWN
+    """The model whose layers it changes; unknown where no known model has them."""
     family: str = ""
+    """That model's family."""
     declared: str = ""
+    """The architecture in its metadata."""
     modulation: bool = False
+    """Whether it changes modulation layers, which takes more memory."""
     note: str = ""
+    """What of its tensors is not used, in words."""
 
     @property
     def editors(self) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.api.errors import BadInput, Busy, DiskFull, LoraMismatch
+from engines.api.forms import FULL_WIDTH
 from engines.api.params import EditParams
 from engines.catalogue.hub import Hub
 from engines.catalogue.lora_bases import TASKS, UNKNOWN, EditorLora
 from engines.catalogue.lora_pulling import FileHub, LoraPull, chosen, demand_lora
-from engines.catalogue.weights import FULL_WIDTH
 from studio.flywheel.curate.inbox import typed_path
 from studio.housekeeping.models import free_bytes
 from studio.records.job import BYTES, Job, JobState

@@ -18,38 +18,40 @@ Weight = Annotated[float, Ge(-STRONGEST), Le(STRONGEST)]
 
 @dataclass(frozen=True, kw_only=True)
 class StackedLora(Part):
-    """Holds a LoRA of the library in an edit's stack: its id and its strength.
-
-    `sha256` is the hash of its file, by which it is found again in another studio, and `name` what it is called there;
-    both are set in a plan that is shared.
-    """
+    """Holds a LoRA of the library in an edit's stack."""
 
     lora: Name
+    """Its id, from lora_library."""
     weight: Weight = 1.0
+    """Its strength; 1 leaves it as trained."""
     name: Annotated[str, MaxLen(1000)] = field(default="", metadata=UNLESS_DEFAULT)
+    """Its name where the plan was made; set in a plan that is shared."""
     sha256: Name = field(default="", metadata=UNLESS_DEFAULT)
+    """The hash of its file, by which another studio finds it; set in a plan that is shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnEdit(Part):
-    """Holds one row of a plan in a person's own words; it is drawn once for each source and each seed.
-
-    `key` is unique in its plan. `words` is the instruction, with placeholders such as {subject}; `fills` are the words
-    for those that neither the character nor the source fills. `sources` are ids of pictures, none for all originals
-    that can be edited. `loras` is the stack of LoRAs; `few_steps` draws drafts. `seeds` is the number of results of
-    each source. `second` is the id of the second picture that the editor sees, "" for none. A row that is not `on` is
-    kept, but not drawn.
-    """
+    """Holds one row of a plan in a person's own words; it is drawn once for each source and each seed."""
 
     key: Name
+    """A name that is unique in its plan."""
     words: Words = ""
+    """The instruction, with placeholders such as {subject} or {outfit}."""
     sources: Annotated[tuple[Name, ...], MaxLen(10_000)] = ()
+    """The ids of the pictures to edit; none for all good originals."""
     fills: Annotated[Mapping[Name, Annotated[str, MaxLen(1000)]], MaxLen(100)] = field(default_factory=dict)
+    """The words for placeholders that neither the character nor the source fills."""
     loras: Annotated[tuple[StackedLora, ...], MaxLen(16)] = ()
+    """The stack of LoRAs, in their order."""
     few_steps: bool = False
+    """Whether it is drawn in few steps, as a draft."""
     seeds: Annotated[int, Ge(1), Le(100)] = 1
+    """The number of results of each source."""
     second: Name = ""
+    """The id of the second picture that the editor sees; "" for none."""
     on: bool = True
+    """Whether it is drawn; a row that is off is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,9 @@ class SavedPlan(Record):
     """Holds a plan that a person saved under a name, for all characters."""
 
     name: str
+    """Its name."""
     rows: tuple[OwnEdit, ...] = ()
+    """Its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

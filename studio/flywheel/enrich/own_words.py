@@ -120,7 +120,8 @@ def stack(desk: Desk, loras: Sequence[StackedLora], spec: ModelSpec) -> list[Lor
                 f"{library.get(each.lora).name} does not fit {spec.label}. {reason}",
                 "Take it out of the row, or choose another editor.",
             )
-        uses.append(LoraUse(file=str(path), weight=each.weight))
+        # A LoRA of the editors' library is for an editor, also where its file leaves that in doubt.
+        uses.append(LoraUse(file=str(path), weight=each.weight, for_this_model=True))
     return uses
 
 
