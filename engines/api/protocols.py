@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
-# What a component loads: a module of diffusers or transformers, whose attributes are known only at run time, or what a
-# fake has in its place. This file imports no torch.
+# What a component loads: a module, its attributes known at run time only, or a fake. This file imports no torch.
 Loaded: TypeAlias = Any
 
 
