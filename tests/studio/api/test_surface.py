@@ -67,7 +67,7 @@ def test_community_loras_are_told_of_where_they_are_taken(name: str) -> None:
     (params,) = [each for each in call.arguments if each.name == "params"]
     inner = params.schema["anyOf"][0]["properties"]["loras"]["items"]
 
-    assert inner["properties"].keys() == {"file", "weight"} and inner["required"] == ["file"]
+    assert inner["properties"].keys() == {"file", "weight", "for_this_model"} and inner["required"] == ["file"]
     assert "LoRA files" in params.description
 
 
