@@ -13,10 +13,11 @@ from studio.flywheel.enrich import edits as enrich
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks, missing
+from tabs import plan_saving, template_words
+from tabs.common import looks, lora_cards, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Page, Render, active_job, cancel, html, marking, progress_line
+from tabs.common.shell import Page, Render, Said, active_job, cancel, html, marking, progress_line
 from tabs.planning import (
     GAPS,
     IN_USE,
@@ -27,15 +28,19 @@ from tabs.planning import (
     add_own,
     draw_plan,
     draw_sources,
+    editor_of,
     fill_editors,
     offer_more,
     pick_source,
     plan_act,
     run_again,
     run_plan,
+    use_lora,
 )
 
 PAIRS = 24
+OWN = "An instruction of your own, for the sources that are chosen"
+SUCH_AS = "make the person laugh, keep everything else"
 
 
 def build(page: Page) -> None:
@@ -62,12 +67,13 @@ def build(page: Page) -> None:
             with gr.Accordion("The plan", open=True, elem_id="enrich-plan-fold"):
                 planned = html(elem_id="enrich-plan")
                 with gr.Row(elem_classes="fl-own"):
-                    own_words = gr.Textbox(
-                        label="An instruction of your own, for the sources that are chosen",
-                        placeholder="make the person laugh, keep everything else",
-                        elem_id="enrich-own",
-                    )
+                    own_words = gr.Textbox(label=OWN, placeholder=SUCH_AS, elem_id="enrich-own")
                     add = gr.Button("Add to the plan", elem_id="enrich-add")
+            knobs = [tasks, limit, seeds, aim, picked, editor, *edited_with]
+            plan = (draw_plan, [changes, *knobs], [cost, planned])
+            saved = plan_saving.lay_out(page, changes, plan)
+            worded = template_words.lay_out(page, plan)
+            cards, library, coming = lora_cards.lay_out(page, "enrich", draw_loras, [editor])
             with gr.Group(visible=False) as retry_box:
                 about = html(elem_id="retry")
                 words = gr.Textbox(label="Words for the next try", lines=2, elem_id="retry-words")
@@ -76,15 +82,16 @@ def build(page: Page) -> None:
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
-    knobs = [tasks, limit, seeds, aim, picked, editor, *edited_with]
-    plan = (draw_plan, [changes, *knobs], [cost, planned])
     choice = (draw_sources, [picked], [sources])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
     more: Render = (offer_more, [], [again])
-    page.show([(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])], live=[pairs, more])
+    first: list[Render] = [(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])]
+    page.show([*first, library, saved, worded], live=[pairs, more, coming])
+    page.redraw([editor.change], library)
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])
+    page.act(cards, loras_act, [changes, picked], [changes], then=[plan, library])
     page.act(planned, plan_act, [changes, *knobs], [changes], then=[plan])
     for trigger in (add.click, own_words.submit):
         page.on(trigger, add_own, [own_words, changes, picked], [own_words, changes], then=[plan])
@@ -95,6 +102,29 @@ def build(page: Page) -> None:
     missing.wire(page, cost)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
+
+
+# ── the LoRA library ────────────────────────────────────────────────────────────────────────────
+
+
+def draw_loras(desk: Desk, chosen: str | None, editor: str | None) -> Markup:
+    """Returns the LoRA library as HTML, as the editor of the plan can use it.
+
+    `chosen` is what to show of it, `editor` the value of the dropdown of editors.
+    """
+    return lora_cards.draw(desk, chosen, editor_of(desk, editor)[0], can_use=True)
+
+
+def loras_act(desk: Desk, data: dict[str, Any], changes: str, picked: str) -> str | Said:
+    """Handles a click on a card of the library; “use in the plan” adds a row with the LoRA's words and strength.
+
+    `data` is what the clicked button sends, `changes` are the plan's changes as JSON, `picked` the chosen sources as a
+    JSON list. Returns all changes as JSON, mostly with a notice. Raises: UserError where it is refused.
+    """
+    if data.get("act") == lora_cards.USE:
+        return Said("It is in the plan, as a row of your own.", use_lora(desk, str(data["lora"]), changes, picked))
+    said = lora_cards.act(desk, data)
+    return Said(said.words, changes) if said else changes
 
 
 # ── the results ─────────────────────────────────────────────────────────────────────────────────

@@ -13,18 +13,21 @@ from markupsafe import Markup
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
+from engines.wording.registry import vocabulary
 from studio.flywheel import card
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import repeats
-from studio.flywheel.enrich.changes import Changes, Own, Planned, changed
+from studio.flywheel.enrich import own_words, repeats
+from studio.flywheel.enrich.changes import Changes, Planned, changed, reworded
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.flywheel.refine import editor as refine
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.payload import PlanRow
+from studio.records.plan import OwnEdit
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
+from tabs import own_rows
 from tabs.common import looks, missing
 from tabs.common.knobs import Knob, first_block_cache, given, marked, number
 from tabs.common.looks import view
@@ -186,29 +189,32 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
     if not store.select(Kind.SOURCE):
         add = looks.go("Add pictures in Curate", "Curate")
         return Markup(), looks.empty("Edits need pictures to start from.", add)
-    planned = changed_plan(desk, changes, *knobs)
-    plan = enrich.estimate(desk, [each.row for each in planned if each.kept], editor_of(desk, knobs[5])[0])
-    rows = [
-        (
-            each,
-            looks.thumb(store, each.row.source, store.images.get(each.row.source).crop),
-            EditParams.kept(each.row.params).headline(),
-        )
-        for each in planned[:PLAN_ROWS]
-    ]
-    absent = missing.card(desk.workplace, editor_of(desk, knobs[5])[0])
-    edited = Changes.from_json(json.loads(changes)) != Changes()
+    edits, now = make_plan(desk, *knobs), Changes.from_json(json.loads(changes))
+    spec = desk.workplace.registry.spec(edits.model)
+    written = own_words.written(desk, now.own, spec, given(KNOBS, knobs[6:]))
+    planned = reworded(edits.rows, now)
+    drawn = [row for each in written if each.edit.on for row in each.rows]
+    plan = enrich.estimate(desk, [*drawn, *(each.row for each in planned if each.kept)], spec.name)
+    rows = []
+    for each in planned[:PLAN_ROWS]:
+        words = EditParams.kept(each.row.params).headline()
+        lost = each.row.task == own_words.OWN and vocabulary(spec.wording).loses_person(words)
+        thumb = looks.thumb(store, each.row.source, store.images.get(each.row.source).crop)
+        rows.append((each, thumb, words, own_words.LOST if lost else ""))
+    left_out = sum(not each.kept for each in planned) + sum(len(each.rows) for each in written if not each.edit.on)
     return (
-        absent + view("enrich", "cost", plan=plan, left_out=len(planned) - plan.count),
-        view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=edited),
+        missing.card(desk.workplace, spec.name) + view("enrich", "cost", plan=plan, left_out=left_out),
+        own_rows.draw(desk, written, spec)
+        + view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=now != Changes()),
     )
 
 
 def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str:
     """Handles a change that a person makes in the plan's rows; returns all changes so far as JSON.
 
-    The change ticks or unticks a row, replaces its instruction, removes a row that the person added, or drops all
-    changes. `data` is what the changed element sends, `changes` are the changes before it as JSON.
+    The change ticks or unticks a planned row, replaces its instruction, makes a row of one's own of it, changes such a
+    row (see `own_rows.act`), or drops all changes. `data` is what the changed element sends, `changes` are the changes
+    before it as JSON. `knobs` are the values of the plan's widgets. Raises: BadInput for a value that is not allowed.
     """
     now, act, row = Changes.from_json(json.loads(changes)), data.get("act"), str(data.get("row", ""))
     if act == "as-planned":
@@ -219,14 +225,18 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
     elif act == "words":
         words = {**now.words, row: str(data.get("value", ""))}
         now = now.replace(words={key: said for key, said in words.items() if said.strip()})
-    elif act == "remove":
-        kept = [each for each in now.skipped if each != row]
-        now = now.replace(skipped=tuple(kept), own=tuple(each for each in now.own if each.key != row))
+    elif act == "as-own":
+        for each in (each.row for each in reworded(make_plan(desk, *knobs).rows, now) if each.key == row):
+            said = EditParams.kept(each.params).headline()
+            own = OwnEdit(key=secrets.token_hex(6), words=said, sources=(each.source,))
+            now = now.replace(own=(*now.own, own), skipped=(*now.skipped, row))
+    else:
+        now = now.replace(own=own_rows.act(desk, data, now.own, chosen_sources(desk, knobs[4])))
     return json.dumps(now.to_json())
 
 
 def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str]:
-    """Adds to the plan's changes an instruction in a person's own words, once for each chosen source.
+    """Adds to the plan's changes an instruction in a person's own words, for the chosen sources.
 
     Returns "", which empties the text field, and all changes as JSON. `words` is the instruction, `changes` are the
     changes so far as JSON, and `picked` holds the sources' ids as a JSON list. Raises: BadInput without words, or
@@ -238,8 +248,19 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
     if not sources:
         raise BadInput("No source is chosen.", "Click the pictures on the left that these words are for.")
     now = Changes.from_json(json.loads(changes))
-    added = [Own(key=secrets.token_hex(6), source=each, words=words.strip()) for each in sources]
-    return "", json.dumps(now.replace(own=(*now.own, *added)).to_json())
+    added = OwnEdit(key=secrets.token_hex(6), words=words.strip(), sources=tuple(sources))
+    return "", json.dumps(now.replace(own=(*now.own, added)).to_json())
+
+
+def use_lora(desk: Desk, lora: str, changes: str, picked: str) -> str:
+    """Adds to the plan's changes a row with a LoRA of the library, its words and its strength, for the chosen sources.
+
+    `lora` is its id, the other arguments are as in `add_own`. Returns all changes as JSON. Raises: NotFound for a LoRA
+    that is not on this machine.
+    """
+    now = Changes.from_json(json.loads(changes))
+    row = own_words.of_lora(desk, lora, secrets.token_hex(6), chosen_sources(desk, picked))
+    return json.dumps(now.replace(own=(*now.own, row)).to_json())
 
 
 def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:

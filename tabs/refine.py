@@ -20,7 +20,7 @@ from studio.records.review import Triplet
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import exports, looks, missing, preflight, run, training
+from tabs.common import exports, looks, lora_cards, missing, preflight, run, training
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html, jobs_of, queued
 
@@ -36,6 +36,7 @@ def build(page: Page) -> None:
         with gr.Column(scale=5):
             counts = html(elem_id="refine-counts")
             practised = html(elem_id="refine-practised")
+            cards, library, coming = lora_cards.lay_out(page, "refine", draw_loras)
             versions = html(elem_id="refine-versions")
             kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
             browser = html(looks.waiting(), elem_id="refine-triplets")
@@ -57,7 +58,8 @@ def build(page: Page) -> None:
     check: Render = (draw_preflight, knobs, [ready, chosen, verdict, start])
     preset: Render = (fill_knobs, [filled], [filled, *knobs])
     drawn: list[Render] = [(draw_counts, [], [counts]), lessons, preset, check]
-    page.show([*drawn, longer, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    page.show([*drawn, longer, (draw_versions, [], [versions]), library], live=[(draw_live, [], [live]), coming])
+    page.act(cards, lora_cards.act, then=[library])
     page.redraw([kind.change], lessons)
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in knobs], check)
@@ -70,6 +72,11 @@ def build(page: Page) -> None:
     page.act(versions, versions_act, [], [written])
     for block in (written, practised):
         page.act(block, exports.put_away, [], [block])
+
+
+def draw_loras(desk: Desk, chosen: str | None) -> Markup:
+    """Returns the LoRA library as HTML, as the character's editor can use it; `chosen` is what to show of it."""
+    return lora_cards.draw(desk, chosen, desk.store.character.editor)
 
 
 # ── triplets from reviews ─────────────────────────────────────────────────────────────────────────

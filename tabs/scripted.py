@@ -25,7 +25,14 @@ from tabs.serving import Handler
 
 Call = Callable[..., Json]
 
-_UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file", "character_import": "file"}
+_UPLOADS = {
+    "image_import": "files",
+    "correction_add": "file",
+    "mask_set": "file",
+    "character_import": "file",
+    "lora_add": "place",
+    "plan_import": "file",
+}
 
 
 class Described(gr.Blocks):

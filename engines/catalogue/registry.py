@@ -16,6 +16,7 @@ from engines.api.errors import ModelGated, ModelMissing, NotFound
 from engines.api.protocols import Captioner, LoraFiles, ModelSpec, Trainer
 from engines.catalogue.hub import cached_snapshot, gate_steps
 from engines.catalogue.imports import bringing_in
+from engines.catalogue.lora_bases import LoraFacts
 from engines.catalogue.models import MODELS as MODELS
 from engines.catalogue.weights import is_pulling, is_whole
 
@@ -135,6 +136,11 @@ class Registry:
         Raises: BadInput, LoraMismatch.
         """
         load_class("engines.training.export:export")(adapter, target, form)
+
+    def lora_facts(self, file: Path) -> LoraFacts:
+        """Reads a LoRA file and returns what it is. Raises: NotFound, BadInput, LoraMismatch."""
+        found: LoraFacts = load_class("engines.drawing.lora_facts:facts")(file)
+        return found
 
 
 def lora_files(family: str) -> LoraFiles:

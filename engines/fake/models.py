@@ -68,13 +68,18 @@ def _grid(*seeds: object) -> Image.Image:
     return Image.frombytes("RGB", _GRID, hashlib.sha512(repr(seeds).encode()).digest()[:48])
 
 
-def _look(params: Params) -> Image.Image:
-    """Returns a fake picture's 4×4 colours: a hash of its prompt and seed, blended with the means of its LoRAs."""
+def _look(params: Params, beside: Sequence[Image.Image] = ()) -> Image.Image:
+    """Returns a fake picture's 4×4 colours: a hash of its prompt and seed, blended with the means of its LoRAs.
+
+    `beside`: further pictures that an edit is given, whose colours are blended in, too.
+    """
     seed = params.to_json().get("seed", 0)
     grid = Image.blend(_grid(params.headline()), _grid(params.headline(), seed, "noise"), 0.2)
     uses: tuple[LoraUse, ...] = getattr(params, "loras", ())
     for use in uses:
         grid = Image.blend(grid, _read_lora(Path(use.file)), max(0.0, min(0.8 * use.weight, 1.0)))
+    for picture in beside:
+        grid = Image.blend(grid, to_rgb(picture).resize(_GRID, Image.Resampling.BOX), 0.3)
     return grid
 
 
@@ -170,7 +175,7 @@ class FakeEditor(_Fake):
         """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
-            grids = [_look(item.params) for item in items]
+            grids = [_look(item.params, item.references) for item in items]
         done = 0
         for item, grid in zip(items, grids, strict=True):
             with lease.stage("denoise"):

@@ -137,6 +137,7 @@ PHOTOGRAPHS = Vocabulary(
         "light": ("soft", "warm evening", "cold morning", "strong side"),
     },
     known={"style": ("comic", "watercolour", "pencil")},
+    stays=("same person", "keep the person", "keep everything else", "same face", "identity", "unchanged"),
     # Captions must not name what all pictures of the character share: the trigger is to stand for it.
     caption_request="Describe this picture in one line for training an image model: framing, head angle (front, "
     "half-left, profile-left, half-right or profile-right, from the viewer's side), facial expression, pose, clothes, "

@@ -59,7 +59,8 @@ class Vocabulary:
     `edits`: the kinds of edits, by name; `one_edit`, `two_edits`: templates of an instruction for one or two changes;
     `opening`, `parts`: the first and the further parts of a caption; `card`: the tags of a model card prompt where its
     cell sets none; `scenes`: for each axis (such as pose) the values of varied prompts; `caption_request`: the prompt
-    for a captioner. Templates are Python format strings. A model's registry row names its vocabulary in `wording`.
+    for a captioner; `stays`: phrases that keep a person the same, one of which an instruction should hold. Templates
+    are Python format strings. A model's registry row names its vocabulary in `wording`.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -76,6 +77,11 @@ class Vocabulary:
     vowel_article: str = "an"  # the article before a word that begins with one of `vowels`
     vowels: str = "aeiou"
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
+    stays: tuple[str, ...] = ()  # in lower case; none where a model was not taught them
+
+    def loses_person(self, instruction: str) -> bool:
+        """Returns whether an instruction of a person's own lacks every phrase that keeps the person the same."""
+        return bool(self.stays) and not any(phrase in instruction.lower() for phrase in self.stays)
 
     def edit_tasks(self) -> tuple[EditTask, ...]:
         """Returns all edits that an image editor can be asked for, one change each, with their instructions."""

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from engines.api.errors import NotFound
 from studio.api import arguments as arg
 from studio.api.answers import answers, queue_position, row
+from studio.api.loras import LoraApi
 from studio.api.results import ApiNames, Jobs, JobStatus, Queued
 from studio.api.trained import CardStatus, ClosedLink, Held, SharedLink
 from studio.api.training import TrainingApi
@@ -47,6 +48,20 @@ API_NAMES: tuple[str, ...] = (
     "enrich_plan",
     "practice_plan",
     "enrich_submit",
+    "lora_library",
+    "lora_pull",
+    "lora_add",
+    "lora_note",
+    "lora_remove",
+    "template_list",
+    "template_set",
+    "template_keep",
+    "plan_list",
+    "plan_save",
+    "plan_delete",
+    "plan_share",
+    "plan_import",
+    "plan_rows",
     "review_next",
     "review_decide",
     "review_undo",
@@ -100,7 +115,7 @@ class Sharing(Protocol):
         ...
 
 
-class Api(TrainingApi):
+class Api(TrainingApi, LoraApi):
     """Holds all functions of the scripted API as methods that take ids and return JSON; `API_NAMES` lists them."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:

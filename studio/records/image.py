@@ -126,6 +126,8 @@ class ImageRecord(Record):
     """Whether it is starred."""
     mends: str = field(default="", metadata=UNLESS_DEFAULT)
     """The id of the wrong result that this edit is a new try at."""
+    references: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The ids of further pictures that the editor saw after the source."""
     area: str = field(default="", metadata=UNLESS_DEFAULT)
     """The file of the mask of the only part that the new try redid."""
     trashed: str = ""

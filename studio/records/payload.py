@@ -81,6 +81,24 @@ class PullPayload(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraPayload(Payload):
+    """Holds the parameters of a job that adds a LoRA to the editors' library.
+
+    `lora` is the id that it gets. It comes from the file named `file` in the hub's repository `repo`, or for an empty
+    `repo` from the file of this machine at the path `file`. The other values are stored with it.
+    """
+
+    lora: str
+    file: str
+    repo: str = ""
+    name: str = ""
+    task: str = ""
+    words: str = ""
+    strength: float = 1.0
+    licence: str = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupPayload(Payload):
     """Holds the parameter of a job that makes a character's backup or restores one; the backup is a zip file.
 
@@ -106,6 +124,8 @@ class PlanRow(Part):
     """The id of the wrong result that this edit is a new try at."""
     area: str = field(default="", metadata=UNLESS_DEFAULT)
     """The file of a mask: only what is white in it is redone."""
+    references: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The ids of further pictures that the editor sees after the source."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ from studio.store.verdicts import Verdicts
 from studio.store.versions import Versions
 
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-_OF_A_CORRECTION = ("source_crop", "params_kind", "asked", "tags", "caption", "caption_by")  # as of the wrong edit
+_OF_A_CORRECTION = "source_crop", "references", "params_kind", "asked", "tags", "caption", "caption_by"
 _PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "asked")
 
 

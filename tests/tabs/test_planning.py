@@ -79,7 +79,7 @@ def test_a_row_of_ones_own_keeps_its_tick_when_another_is_removed(
     for words in ("make her laugh", "make her cry", "make her sleep"):
         _, changes = planning.add_own(desk, words, changes, picked)
     first, second, _ = (each.key for each in planning.changed_plan(desk, changes, *KNOBS) if each.own)
-    changes = planning.plan_act(desk, {"act": "tick", "row": second, "value": False}, changes, *KNOBS)
+    changes = planning.plan_act(desk, {"act": "own-on", "row": second, "value": False}, changes, *KNOBS)
     changes = planning.plan_act(desk, {"act": "remove", "row": first}, changes, *KNOBS)
     _, changes = planning.add_own(desk, "make her wink", changes, picked)
     own = [each for each in planning.changed_plan(desk, changes, *KNOBS) if each.own]

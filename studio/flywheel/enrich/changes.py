@@ -8,43 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
-from engines.wording.vocabulary import EditTask
-from studio.flywheel.enrich import repeats
-from studio.flywheel.enrich.plan import Ask
+from studio.flywheel.enrich.own_words import OWN, written
 from studio.records.base import Part
 from studio.records.payload import PlanRow
+from studio.records.plan import OwnEdit
 from studio.workplace.desk import Desk
-
-OWN = "own words"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Own(Part):
-    """Holds an edit that a person added to a plan: its key, the id of the source picture, and the instruction.
-
-    The key is unique for each added edit, so that a change of one never reaches another.
-    """
-
-    key: str
-    source: str
-    words: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes(Part):
     """Holds the changes that a person made to a plan of edits.
 
-    `skipped` are the keys of rows to leave out, `words` maps the key of a row to its new instruction, and `own` are
-    added rows. The key of a planned row is what `row_key` returns, so that a change still applies when the plan is made
-    anew.
+    `skipped` are the keys of planned rows to leave out, `words` maps the key of such a row to its new instruction, and
+    `own` are added rows. The key of a planned row is what `row_key` returns, so that a change still applies when the
+    plan is made anew.
     """
 
     skipped: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
-    own: tuple[Own, ...] = ()
+    own: tuple[OwnEdit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,20 +55,21 @@ def changed(
 ) -> list[Planned]:
     """Returns a plan's rows with a person's changes applied, the rows that the person added first.
 
-    Nothing is stored or queued. A row with a new instruction loses its task and its requested tags. An added row of a
-    picture that this character does not have is left out, because the page may still hold the changes of another
-    character. `spec` is the editor's model, and `knobs` are EditParams by name, both for the added rows. Raises:
-    BadInput for an added row without an instruction.
+    Nothing is stored or queued. A row with a new instruction loses its task and its requested tags. An added row
+    becomes one row for each of its sources and seeds, all with its key. `spec` is the editor's model, and `knobs` are
+    EditParams by name, both for the added rows. Raises: the trouble of an added row that is on and cannot be drawn.
     """
-    found, known = [], repeats.drawn(desk.store)
-    for at, own in enumerate(changes.own):
-        if not own.words.strip():
-            raise BadInput("A row of your own has no words.", "Say what should change, and what should stay.")
-        if own.source not in desk.store.images:
-            continue
-        ask = Ask(own.source, EditTask(OWN, "", own.words.strip()))
-        row = repeats.new_row(spec, ask, at, knobs, known)
-        found.append(Planned(own.key, row, own.key not in changes.skipped, own=True))
+    found = []
+    for own in written(desk, changes.own, spec, knobs):
+        if own.trouble is not None and own.edit.on:
+            raise own.trouble
+        found += [Planned(own.edit.key, row, own.edit.on, own=True) for row in own.rows]
+    return found + reworded(rows, changes)
+
+
+def reworded(rows: Sequence[PlanRow], changes: Changes) -> list[Planned]:
+    """Returns a plan's rows with a person's changes applied, without the rows that the person added."""
+    found = []
     for row in rows:
         key, words = row_key(row), changes.words.get(row_key(row), "").strip()
         if words:

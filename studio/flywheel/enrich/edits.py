@@ -19,7 +19,7 @@ from engines.api.values import Many, later_seed, taken
 from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
-from studio.flywheel.enrich import area
+from studio.flywheel.enrich import area, templates
 from studio.flywheel.enrich.plan import aimed, asks
 from studio.flywheel.enrich.repeats import asked, drawn, fingerprint, new_row, waiting
 from studio.flywheel.train import timing
@@ -47,6 +47,7 @@ _ROW: Mapping[str, Any] = {
     "task": _Name,
     "mends": _Name,
     "area": _Name,
+    "references": Annotated[tuple[_Name, ...], MaxLen(9)],
 }
 _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw bytes
 
@@ -101,7 +102,7 @@ def plan(
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
     spec.worded(EditParams, "", **(knobs or {}))  # raises for invalid parameters, even if the plan has no rows
     chosen = _sources(store, sources)
-    wording = vocabulary(spec.wording)
+    wording = templates.wording(desk.workplace, spec)
     edits = wording.edit_tasks()
     if tasks is not None:
         unknown = sorted(set(tasks) - {edit.task for edit in edits})
@@ -181,7 +182,7 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
     character's editor.
     """
     queued = waiting(desk, model or desk.store.character.editor)
-    twice = sum(fingerprint(row.source, row.params) in queued for row in rows)
+    twice = sum(fingerprint(row.source, row.params, row.references) in queued for row in rows)
     if twice:
         which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
         which = f"These {twice} edits are" if twice == len(rows) > 1 else which
@@ -193,10 +194,12 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
 
     Raises: BadInput, and NotFound for its picture; both errors begin with `place`.
     """
+    if isinstance(row.references, list):  # as a script sends it
+        row = row.replace(references=tuple(row.references))
     for name, kind in _ROW.items():
         taken(f"{place}.{name}", getattr(row, name), kind)
     try:
-        for image in (row.source, *([row.mends] if row.mends else ())):
+        for image in (row.source, *row.references, *([row.mends] if row.mends else ())):
             store.images.get(image)
         area.demand_stored(store, row)
         params = EditParams.from_json(row.params)
@@ -223,7 +226,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
     changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
     model = image.model or store.character.editor
     taken_before = drawn(store) | waiting(desk, model)
-    while fingerprint(image.parent, changed.to_json()) in taken_before:
+    while fingerprint(image.parent, changed.to_json(), image.references) in taken_before:
         changed = changed.replace(seed=later_seed(changed.seed, 1))
     wrong = image.state is Verdict.NEEDS_CORRECTION
     row = PlanRow(
@@ -233,6 +236,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
         task=next(iter(image.asked), ""),
         mends=image.id if wrong or painted is not None else image.mends,
         area="" if painted is None else store.keep_area(image.id, painted),
+        references=image.references,
     )
     return submit(desk, [row], model=model)
 
@@ -270,14 +274,18 @@ def run(ctx: Context) -> None:
 def _items(
     ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[int, Crop]
 ) -> tuple[list[int], list[EditItem]]:
-    """Returns those rows of `left` whose source can be opened, and their edits.
+    """Returns those rows of `left` whose source and references can be opened, and their edits.
 
-    Each source is opened once for each of its crops; the job's editor version is added after the row's own LoRAs.
-    Raises: BadInput where no source can be opened.
+    Each picture is opened once for each of its crops; the job's editor version is added after the row's own LoRAs.
+    Raises: BadInput where no picture can be opened.
     """
     version = EnrichPayload.of(ctx.job).version
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    wanted = Counter((rows[index].source, crops[index]) for index in left)
+    parts: dict[int, tuple[tuple[str, Crop], ...]] = {
+        index: ((rows[index].source, crops[index]), *((image, ()) for image in rows[index].references))
+        for index in left
+    }
+    wanted = Counter(part for index in left for part in parts[index])
 
     def leave_out(part: tuple[str, Crop], error: UserError) -> None:
         ctx.leave_out(part[0], error, items=wanted[part])
@@ -285,13 +293,14 @@ def _items(
     def edited(part: tuple[str, Crop]) -> Image.Image:
         return cut(ctx.store.open_whole(part[0]), part[1])
 
-    sources = open_each(wanted, edited, leave_out)
-    ctx.demand_some(sources)
-    usable = [index for index in left if (rows[index].source, crops[index]) in sources]
+    opened = open_each(wanted, edited, leave_out)
+    ctx.demand_some(opened)
+    usable = [index for index in left if all(part in opened for part in parts[index])]
     items = []
     for index in usable:
         params = EditParams.from_json(rows[index].params)
-        items.append(EditItem(sources[rows[index].source, crops[index]], params.replace(loras=(*params.loras, *own))))
+        source, *references = (opened[part] for part in parts[index])
+        items.append(EditItem(source, params.replace(loras=(*params.loras, *own)), tuple(references)))
     return usable, items
 
 
@@ -315,6 +324,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         name=f"{parent.name or row.source[:8]} · {row.task}",
         mends=row.mends,
         area=row.area,
+        references=row.references,
     )
 
 
@@ -324,11 +334,12 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
     A resumed job skips these rows.
     """
     saved = {
-        (*fingerprint(image.parent, image.params), image.mends, image.area): image.id
+        (*fingerprint(image.parent, image.params, image.references), image.mends, image.area): image.id
         for image in ctx.store.images.find(job=ctx.job.id)
     }
     asked = (
-        (*fingerprint(row.source, EditParams.from_json(row.params).to_json()), row.mends, row.area) for row in rows
+        (*fingerprint(row.source, EditParams.from_json(row.params).to_json(), row.references), row.mends, row.area)
+        for row in rows
     )
     return {index: saved[edit] for index, edit in enumerate(asked) if edit in saved}
 
@@ -379,5 +390,8 @@ def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own
     """Returns the memory plan of the edits. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
     editor: Editor = workplace.engine(spec.name)
     blank = Image.new("RGB", spec.size)
-    params = [EditParams.from_json(row.params) for row in rows]
-    return editor.plan([EditItem(blank, each.replace(loras=(*each.loras, *own))) for each in params])
+    items = []
+    for row in rows:
+        params = EditParams.from_json(row.params)
+        items.append(EditItem(blank, params.replace(loras=(*params.loras, *own)), (blank,) * len(row.references)))
+    return editor.plan(items)

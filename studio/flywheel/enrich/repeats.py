@@ -17,9 +17,12 @@ from studio.workplace.desk import Desk
 _WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
-def fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the key by which equal edits are recognised: the source picture's id, and the parameters as text."""
-    return source, repr(EditParams.kept(params))
+def fingerprint(source: str, params: Mapping[str, Any], references: Sequence[str] = ()) -> tuple[str, str]:
+    """Returns the key by which equal edits are recognised: the source picture's id, and the rest as text.
+
+    The rest are the parameters and, where there are any, the ids of further pictures that the editor sees.
+    """
+    return source, repr(EditParams.kept(params)) + " ".join(references)
 
 
 def asked(store: Store) -> set[tuple[str, str]]:
@@ -28,24 +31,38 @@ def asked(store: Store) -> set[tuple[str, str]]:
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
 
 
-def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
+def new_row(
+    spec: ModelSpec,
+    ask: Ask,
+    number: int,
+    knobs: Mapping[str, Any],
+    taken: set[tuple[str, str]],
+    references: tuple[str, ...] = (),
+) -> PlanRow:
     """Returns a plan row for an edit, with a seed that differs from those of all equal edits made before.
 
     `taken` holds the fingerprints of the edits made before (see `fingerprint`); that of the new row is added. `number`
-    is 0 for the first row of this edit in the plan, 1 for the second, and so on. `knobs` are EditParams by name.
+    is 0 for the first row of this edit in the plan, 1 for the second, and so on. `knobs` are EditParams by name,
+    `references` the ids of further pictures that the editor sees.
     """
     words = ask.edit.words
     params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
-    while fingerprint(ask.source, params.to_json()) in taken:
+    while fingerprint(ask.source, params.to_json(), references) in taken:
         params = params.replace(seed=later_seed(params.seed, 1))
-    taken.add(fingerprint(ask.source, params.to_json()))
-    return PlanRow(source=ask.source, params=params.to_json(), asked=dict(ask.edit.expects), task=ask.edit.task)
+    taken.add(fingerprint(ask.source, params.to_json(), references))
+    return PlanRow(
+        source=ask.source,
+        params=params.to_json(),
+        asked=dict(ask.edit.expects),
+        task=ask.edit.task,
+        references=references,
+    )
 
 
 def drawn(store: Store) -> set[tuple[str, str]]:
     """Returns the fingerprints (see `fingerprint`) of all edits that have a result."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {fingerprint(image.parent, image.params) for image in edits}
+    return {fingerprint(image.parent, image.params, image.references) for image in edits}
 
 
 def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
@@ -57,9 +74,9 @@ def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> 
     fresh = []
     for row in rows:
         params = EditParams.kept(row.params)
-        while fingerprint(row.source, params.to_json()) in known:
+        while fingerprint(row.source, params.to_json(), row.references) in known:
             params = params.replace(seed=later_seed(params.seed, 1))
-        known.add(fingerprint(row.source, params.to_json()))
+        known.add(fingerprint(row.source, params.to_json(), row.references))
         fresh.append(row.replace(params=params.to_json()))
     return fresh
 
@@ -67,7 +84,7 @@ def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> 
 def waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
     """Returns the fingerprints (see `fingerprint`) of the edits that are queued or running for a model."""
     return {
-        fingerprint(row.source, row.params)
+        fingerprint(row.source, row.params, row.references)
         for job in desk.workplace.jobs.list(desk.id)
         if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == model
         for row in asked.rows

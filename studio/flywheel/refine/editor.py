@@ -83,14 +83,15 @@ def dataset(desk: Desk) -> list[Entry]:
     store = desk.store
     entries = []
     for triplet in lessons(desk).learned:
-        if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2:
-            result = store.images.get(triplet.result)
+        result = store.images.get(triplet.result)
+        needed = (triplet.source, triplet.result, *result.references)
+        if len(run_folder.usable(store, needed)) == len(needed):
             entries.append(
                 Entry(
                     image=triplet.result,
                     caption=EditParams.kept(triplet.params).headline(),
                     kind=Lesson.GOLDEN if triplet.golden else Lesson.POSITIVE,
-                    references=(triplet.source,),
+                    references=(triplet.source, *result.references),
                     repeats=GOLDEN_WEIGHT if triplet.golden else 1,
                     mask=result.mask,
                     crop=result.crop,
@@ -185,12 +186,16 @@ def _previews(desk: Desk, model: str, held_out: Sequence[Triplet]) -> list[EditI
     """
     store, spec = desk.store, desk.workplace.registry.spec(model)
     shown = _there(store, held_out[:_PREVIEWS])
-    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in shown]
+    return [EditItem(_edited(store, each), _with_own_knobs(spec, each), _beside(store, each)) for each in shown]
 
 
 def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
-    """Returns the triplets whose source can be read."""
-    return [each for each in held_out if store.trouble(each.source) is None]
+    """Returns the triplets whose source and further pictures can be read."""
+    return [
+        each
+        for each in held_out
+        if not any(map(store.trouble, (each.source, *store.images.get(each.result).references)))
+    ]
 
 
 def _held_out(desk: Desk) -> list[Triplet]:
@@ -236,7 +241,7 @@ def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> Edit
     loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
     asked = EditParams.kept(triplet.params)
     params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
-    return EditItem(source=_edited(store, triplet), params=params.replace(loras=loras))
+    return EditItem(_edited(store, triplet), params.replace(loras=loras), _beside(store, triplet))
 
 
 def _edited(store: Store, triplet: Triplet) -> Image:
@@ -245,6 +250,11 @@ def _edited(store: Store, triplet: Triplet) -> Image:
     A later crop of the source does not change it.
     """
     return cut(store.open_whole(triplet.source), store.images.get(triplet.result).source_crop)
+
+
+def _beside(store: Store, triplet: Triplet) -> tuple[Image, ...]:
+    """Returns the further pictures that the editor saw when the triplet's edit was made."""
+    return tuple(store.open_whole(image) for image in store.images.get(triplet.result).references)
 
 
 def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> dict[str, ImageRecord]:

@@ -70,6 +70,12 @@ def usual(world: Any) -> dict[str, Any]:
         "tags": {"light": "soft"},
         "program": "comfyui",
         "folder": "/nowhere",
+        "lora_id": "own-nothing",
+        "place": "/nowhere/a.safetensors",
+        "plan_id": "no-plan",
+        "task": "outfit",
+        "value": "cape",
+        "words": "Dress the person in a cape",
     }
 
 

@@ -13,19 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.numpy import save_file
 
 from engines.fake import FakeDevice
+from engines.fake.hub import FakeHub
 from studio.api.api import API_NAMES, Api
+from studio.flywheel.enrich import saved_plans
 from studio.flywheel.export import deploy
 from studio.open import open_workplace
 from studio.records.base import Json
 from studio.records.card import CardRun, Cell
 from studio.records.image import Kind
 from studio.records.job import Job, JobState
+from studio.records.lora import LibraryLora
 from studio.records.outcome import Outcome
 from studio.records.payload import (
     BackupPayload,
@@ -33,11 +38,14 @@ from studio.records.payload import (
     DrawPayload,
     EnrichPayload,
     ImportPayload,
+    LoraPayload,
     Payload,
     PullPayload,
     TrainPayload,
 )
+from studio.records.plan import OwnEdit
 from studio.settings import Settings
+from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Workplace
 from tests.studio.api.wrong import annotations, arguments, is_structured, kinds_of, misfits, oddities
 from tests.studio.conftest import WatchedRegistry, World
@@ -85,6 +93,10 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "reviewer": ("decision",),
     **dict.fromkeys(("generator", "editor", "scorer"), ("no model named",)),
     "params": ("parameter", "a character has no", "no model named"),
+    "lora_id": ("lora",),
+    "place": ("file", "repository"),
+    "plan_id": ("plan",),
+    "name": ("plan",),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
     "import": ImportPayload,
@@ -95,6 +107,7 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     "train": TrainPayload,
     "refine": TrainPayload,
     "pull": PullPayload,
+    "lora": LoraPayload,
     "backup": BackupPayload,
     "restore": BackupPayload,
 }
@@ -187,6 +200,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     Image.new("L", (64, 64), 255).save(folder / "white.png")
     deploy.set_folder(world.studio, "invokeai", str(folder))
     deploy.deploy(world.desk, editor, "invokeai")
+    lora, kept = folder / "hub" / "QIE-2511-Studio-DeLight-5000.safetensors", LoraLibrary(world.studio.library)
+    lora.parent.mkdir()
+    save_file({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": np.zeros((1, 192), np.float32)}, lora)
+    kept.folder("own-light").mkdir(parents=True)
+    kept.put(LibraryLora(id="own-light", file=shutil.copy(lora, kept.folder("own-light") / "own.safetensors").name))
+    saved_plans.save(world.studio, "plan", [OwnEdit(key="a", words="wave")])
+    shared = shutil.copy(saved_plans.share(world.desk, saved_plans.get(world.studio, "plan")), folder)
     world.studio.close()
     shutil.rmtree(world.store.folder / "thumbs")
     checkpoints = trained.artifacts.checkpoints
@@ -199,6 +219,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"steps": 50, "step": checkpoints[-1].step, "layout": "kohya", "tasks": ["pose"], "seeds": [0, 1]},
         **{"prompts": ["ohwx person"], "find": "ohwx", "tags": {"light": "hard"}},
         **{"character_import.file": str(backed_up), "program": "invokeai", "folder": str(folder)},
+        **{"lora_id": "own-light", "lora_pull.lora_id": "studio-delight", "lora_pull.file": "", "place": str(lora)},
+        **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
+        **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
+        **{"template_keep.words": ""},
+        **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
     listed = [*([each] for each in nothing), [world.sources[1], stranger]]
@@ -221,7 +246,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def _opened(folder: Path, home: Path, registry: WatchedRegistry) -> Workplace:
     there = Settings(data_root=home, assets=folder / "assets", device="fake")
-    return open_workplace(there, registry=registry, device=FakeDevice(24 << 30))
+    made = open_workplace(there, registry=registry, device=FakeDevice(24 << 30))
+    made.hub = FakeHub(folder / "hub")
+    return made
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_community_loras_are_told_of_where_they_are_taken(name: str) -> None:
     (params,) = [each for each in call.arguments if each.name == "params"]
     inner = params.schema["anyOf"][0]["properties"]["loras"]["items"]
 
-    assert inner["properties"].keys() == {"file", "weight"} and inner["required"] == ["file"]
+    assert inner["properties"].keys() == {"file", "weight", "for_this_model"} and inner["required"] == ["file"]
     assert "LoRA files" in params.description
 
 
@@ -76,7 +76,14 @@ def test_an_upload_may_stand_for_a_path() -> None:
     uploaded = {"path": "/a.png", "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
     found = {(call.name, each.name): each for call in calls() for each in call.arguments if "filepath" in each.kind}
 
-    assert {each for each, _ in found} == {"image_import", "correction_add", "mask_set", "character_import"}
+    assert {each for each, _ in found} == {
+        "image_import",
+        "correction_add",
+        "mask_set",
+        "character_import",
+        "lora_add",
+        "plan_import",
+    }
     for argument in found.values():
         for given in ("/a.png", uploaded):
             Draft202012Validator(argument.schema).validate([given] if "list" in argument.kind else given)

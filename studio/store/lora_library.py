@@ -1,0 +1,109 @@
+"""The LoRAs of the editors' library: their records, and a folder for each in the data folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import unicodedata
+from collections.abc import Collection
+from pathlib import Path
+
+from engines.api.errors import NotFound
+from engines.catalogue.editor_loras import EDITOR_LORAS
+from engines.catalogue.lora_bases import EditorLora
+from studio.records.lora import NOTHING, LibraryLora
+from studio.store.durable import disk_error
+from studio.store.library import Library
+
+OWN = "own-"  # the beginning of the ids of files of one's own
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+class LoraLibrary:
+    """Gives access to the LoRAs of a data folder, and to the rows of the catalogue."""
+
+    def __init__(self, library: Library, rows: Collection[EditorLora] = EDITOR_LORAS) -> None:
+        self._library = library
+        self._records = library.records(LibraryLora)
+        self.rows = {row.name: row for row in rows}
+
+    def folder(self, lora: str) -> Path:
+        """Returns the path of a LoRA's folder, whether it exists or not. Raises: NotFound for an impossible id."""
+        if not _ID.fullmatch(lora):
+            raise NotFound(f"There is no LoRA {lora!r:.80} in the library.", "Choose one of lora_library.")
+        return self._library.root / "loras" / lora
+
+    def all(self) -> list[LibraryLora]:
+        """Returns the records of all LoRAs that were added, noted on or starred, in that order."""
+        return self._records.all()
+
+    def get(self, lora: str) -> LibraryLora:
+        """Returns a LoRA's record; for a row of the catalogue without one, a new record that is not stored yet.
+
+        Raises: NotFound for an id that neither the library nor the catalogue has.
+        """
+        found = self._records.peek(lora)
+        if found is not None:
+            return found
+        if lora not in self.rows:
+            raise NotFound(f"There is no LoRA {lora!r:.80} in the library.", "Choose one of lora_library, or add it.")
+        row = self.rows[lora]
+        return LibraryLora(
+            id=row.name,
+            name=row.name,
+            repo=row.repo,
+            task=row.task,
+            words=row.words,
+            strength=row.strength,
+            licence=row.licence,
+        )
+
+    def put(self, record: LibraryLora) -> LibraryLora:
+        """Stores a LoRA's record and returns it. Raises: UserError when writing fails."""
+        return self._records.put(record)
+
+    def path(self, lora: str) -> Path:
+        """Returns the path of a LoRA's file. Raises: NotFound where it is not on this machine."""
+        record = self.get(lora)
+        path = self.folder(lora) / record.file
+        if not record.file or not path.is_file():
+            raise NotFound(
+                f"The LoRA {record.name} is not on this machine.", "Download or add it, or take it out of the plan."
+            )
+        return path
+
+    def is_here(self, record: LibraryLora) -> bool:
+        """Returns whether a LoRA's file is on this machine."""
+        return bool(record.file) and (self.folder(record.id) / record.file).is_file()
+
+    def same(self, sha256: str) -> LibraryLora | None:
+        """Returns the LoRA on this machine whose file has the given hash; None without one."""
+        return next((each for each in self.all() if each.sha256 == sha256 and self.is_here(each)), None)
+
+    def free_id(self, name: str, taken: Collection[str] = ()) -> str:
+        """Returns an id for a file of one's own, made from its name, that no record and no folder has.
+
+        `taken` are further ids that may not be used, such as those of LoRAs that are on their way.
+        """
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        stem = OWN + (re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60] or "lora")
+        known = {*taken, *(each.id for each in self.all()), *(each.name for each in self.folder(stem).parent.glob("*"))}
+        numbered = (f"{stem}-{number}" for number in range(2, len(known) + 3))
+        return next(each for each in (stem, *numbered) if each not in known)
+
+    def remove(self, lora: str) -> None:
+        """Deletes a LoRA's file for good; notes and a star on a row of the catalogue stay.
+
+        After a crash in the middle, the record no longer names a file. Raises: UserError when deleting fails.
+        """
+        record, folder = self._records.peek(lora), self.folder(lora)
+        if record is not None and lora in self.rows and (record.notes or record.star):
+            self._records.put(record.replace(**NOTHING))
+        else:
+            self._records.remove(lora)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk_error(folder, error) from error
