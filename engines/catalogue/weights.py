@@ -13,7 +13,7 @@ FULL_WIDTH = "bf16"
 QUANTISED = ("nf4", "int8")
 PULLED = "pulled.json"  # the record of a pull, written when all files are here
 PULLING = "pulling.json"  # the same record while some files are missing
-_MANIFEST = "quantised.json"
+MANIFEST = "quantised.json"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def held_name(name: str, form: str) -> str:
 
 def is_held(folder: Path, name: str, form: str) -> bool:
     """Returns whether a model's folder holds the component `name` in a quantised precision; False for bf16."""
-    return form != FULL_WIDTH and (folder / held_name(name, form) / _MANIFEST).is_file()
+    return form != FULL_WIDTH and (folder / held_name(name, form) / MANIFEST).is_file()
 
 
 def pulled_form(folder: Path) -> str:
@@ -92,7 +92,7 @@ def held_forms(folder: Path) -> list[str]:
     Leaves out the precision that an unfinished pull is about to add.
     """
     finished, asked = record(folder, (PULLED,)).form, record(folder, (PULLING,)).form
-    forms = [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
+    forms = [form for form in QUANTISED if any(folder.glob(f"*.{form}/{MANIFEST}"))]
     return [form for form in forms if form != asked or form == finished]
 
 
@@ -123,6 +123,6 @@ def _has_all_shards(folder: Path) -> bool:
         for file in folder.glob("*.safetensors.index.json")
         for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
     }
-    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{_MANIFEST}"))
+    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{MANIFEST}"))
     without = not held and (folder / "config.json").is_file()
     return folder.is_dir() and not without and all((folder / name).is_file() for name in shards)
