@@ -63,6 +63,8 @@ def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
     """Returns the text that a user reads before the download: licence, sizes, disk."""
     paths = [each.path for each in survey.missing]
     named = f": {', '.join(paths)}" if 0 < len(paths) <= _FEW else ""
+    few = spec.few_steps
+    known = few is None or not few.source or few.file in paths or (home / few.file).is_file()
     gate = "gated: accept the licence on its page first" if spec.gated or survey.gated else "not gated"
     return "\n".join(
         (
@@ -71,6 +73,7 @@ def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
             f"  download  {survey.download / _GIB:.1f} GiB, {len(paths)} files{named}",
             f"  quantise  {', '.join(survey.to_quantise) or 'nothing'} → {survey.form}",
             f"  disk      {survey.room / _GIB:.1f} GiB needed, {survey.free / _GIB:.1f} GiB free for {home}",
+            *(() if known else (f"  without   the adapter for few steps: `pull {spec.name}` fetches it later",)),
         )
     )
 

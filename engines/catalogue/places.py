@@ -36,8 +36,8 @@ def single_files(folder: Path) -> list[Path]:
     """
     root = folder / "models" if any((folder / "models" / name).is_dir() for name in _COMFY) else folder
     within = [file for name in _COMFY for file in sorted((root / name).rglob("*"))]
-    files = within or sorted(folder.glob("*"))
-    return [file for file in files if file.is_file() and file.suffix.lower() in _ENDINGS]
+    files = [file for file in within or sorted(folder.glob("*")) if file.suffix.lower() in _ENDINGS and file.is_file()]
+    return list({file.resolve(): file for file in reversed(files)}.values())[::-1]  # clip may be text_encoders
 
 
 def plain_or_variant(folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def remedy(repo: str, folder: Path) -> str:
         return f"This is one part of a model: give {folder.parent}."
     if found := sorted(folder.glob("*/model_index.json")):
         return f"Give the folder that holds model_index.json: {found[-1].parent}."
-    if any(folder.glob("**/models--*")):
+    if any(entry for within in ("", "hub/", "*/") for entry in folder.glob(f"{within}models--*")):
         return f"There is no {repo} in that cache: give the folder that holds model_index.json."
     near = next((file for file in sorted(folder.glob("*/*")) if file.suffix.lower() in _ENDINGS), None)
     return f"Give the folder that holds model_index.json, or the transformer's one file{f': {near}' if near else ''}."

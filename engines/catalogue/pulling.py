@@ -30,6 +30,7 @@ from engines.catalogue.weights import (
     record,
 )
 
+_DRAFT = ".part"  # ends the name of a file that is not whole yet
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 ELSEWHERE = "keep the models on a larger disk: --models FOLDER, or FLENWHEEL_MODELS"
@@ -152,9 +153,9 @@ class Pull:
         )
         parts = {(self._home / path).parent for path in note.files if self.given.folder}
         renewing = {(self._home / each.path).parent for each in survey.missing if _is_weights(each.file)}
-        parts |= {part for part in renewing if (part / MANIFEST).is_file()}  # which hold what was given once
-        weights = (file for part in parts for file in part.glob("*.safetensors*"))  # new ones stand alone there
-        plain = (file for file in weights if not is_variant(file.name))
+        replaced = {part for part in renewing if part.name in made_from}  # which hold what was given once
+        weights = (file for part in parts | replaced for file in part.glob("*.safetensors*"))  # new ones stand alone
+        plain = (file for file in weights if not is_variant(file.name) and file.suffix != _DRAFT)
         strange = [file for file in plain if file.relative_to(self._home).as_posix() not in note.files]
         changed = (
             *(self._home / each.path for each in survey.missing),
@@ -164,14 +165,17 @@ class Pull:
         note.write(self._home / PULLING)
         if strange or any(path.exists() for path in changed):  # else the model stays ready in the form that is here
             (self._home / PULLED).unlink(missing_ok=True)
+        for part in replaced:
+            (part / MANIFEST).unlink(missing_ok=True)
         for file in strange:
             file.unlink()
-            (file.parent / MANIFEST).unlink(missing_ok=True)
         self._download(survey.missing, tell)
         for name, held in renewed.items():
             self._quantise(name, survey.form, tell)
             note = replace(note, made_from={**note.made_from, held: self.given.mark(name)})
             note.write(self._home / PULLING)
+        gone = {part.name for part in replaced}
+        note = replace(note, made_from={held: mark for held, mark in note.made_from.items() if held not in gone})
         note.write(self._home / PULLED)
         (self._home / PULLING).unlink()
         return self._home
@@ -237,7 +241,7 @@ class Pull:
         original = None if known else self._hub.local(wanted.listing, file)
         if path.is_file() and path.stat().st_size == file.size and not (original and not filecmp.cmp(original, path)):
             return False
-        rewritten = path.suffix == ".safetensors" or (path.name == "config.json" and path.is_file())
+        rewritten = path.suffix == ".safetensors" or (path.parent / MANIFEST).is_file()
         return not (rewritten and self._is_made(PurePosixPath(wanted.path).parts[0], form))
 
     def _is_made(self, name: str, form: str) -> bool:
@@ -296,7 +300,7 @@ class Pull:
         """
         path, file, listing = self._home / wanted.path, wanted.file, wanted.listing
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.part")
+        draft = path.with_name(f"{path.name}{_DRAFT}")
         local = self._hub.local(listing, file)
         if local and is_intact(local, file):
             draft.unlink(missing_ok=True)
@@ -367,7 +371,7 @@ def _is_weights(file: RemoteFile) -> bool:
 
 def _begun(path: Path) -> int:
     """Returns the size in bytes of the unfinished draft that an interrupted download of a file left; 0 without one."""
-    draft = path.with_name(f"{path.name}.part")
+    draft = path.with_name(f"{path.name}{_DRAFT}")
     return draft.stat().st_size if draft.is_file() else 0
 
 

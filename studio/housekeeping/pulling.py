@@ -141,6 +141,8 @@ def run(ctx: Context) -> None:
     place = ctx.workplace
     places = Places.typed(asked.source, asked.text_encoders, asked.vae)
     work = prepare(place.registry, place.registry.spec(asked.model), place.hub, places)
+    for line in work.given.told(asked.form):
+        ctx.say(f"takes {line}")
     ctx.say("reads the list of files")
     survey = work.survey(asked.form)
 

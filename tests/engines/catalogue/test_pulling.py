@@ -141,8 +141,9 @@ def test_no_room_is_said_before_anything_is_fetched(pull, repository: Path, tmp_
     """Too small a disk is refused with needed and free bytes, and nothing was written."""
     hub = FakeHub(repository)
     work = pull(hub, free=1 << 20)
-    with pytest.raises(DiskFull, match=r"needs 1\.0 GiB .* 0\.0 GiB is free"):
+    with pytest.raises(DiskFull, match=r"needs 1\.0 GiB .* 0\.0 GiB is free") as refused:
         work.run(work.survey("nf4"), _quiet)
+    assert "--models" in refused.value.hint and "FLENWHEEL_MODELS" in refused.value.hint
     assert hub.asked == []
     assert not (tmp_path / "home").exists()
 
@@ -219,6 +220,22 @@ def test_given_weights_replace_those_that_are_here(pull, repository: Path, tmp_p
     assert of_file.survey("nf4").nothing_to_do and of_hub.survey("nf4").nothing_to_do
     os.utime(file, ns=(0, 1))
     assert pull(hub, given=_of_file(file)).survey("nf4").to_quantise == ("transformer",)
+
+
+def test_a_given_part_gives_way_to_the_hubs(pull, repository: Path, tmp_path: Path) -> None:
+    """A part written at full width stays through a pull without it; nothing of it is left beside the hub's."""
+    vae = tmp_path / "ae.safetensors"
+    vae.write_bytes(b"x")
+    hub = FakeHub(repository)
+    of_hub, of_file = pull(hub), pull(hub, given=Given(parts={"vae": Source(vae)}))
+    home = of_file.run(of_file.survey("nf4"), _quiet)
+    assert "vae/model.safetensors" not in {path for path, _ in hub.asked}
+    assert of_file.survey("nf4").nothing_to_do and of_hub.survey("nf4").nothing_to_do
+
+    (home / "vae" / "model-00001.safetensors").write_bytes(b"given")
+    work = pull(FolderHub(repository), given=Given(folder=repository))
+    work.run(work.survey("nf4"), _quiet)
+    assert [file.name for file in (home / "vae").iterdir()] == ["model.safetensors"]
 
 
 def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_path: Path) -> None:

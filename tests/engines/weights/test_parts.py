@@ -232,6 +232,23 @@ def _stored(folder: Path) -> dict[str, Any]:
     return {key: tensor for file in sorted(folder.glob("*.safetensors")) for key, tensor in load_file(file).items()}
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_fused_weights_are_split_without_loss(nested: bool) -> None:
+    """Query, key and value in one 4-bit weight, as in a file of FLUX.1, are the codes that each has by itself."""
+    import torch
+    from bitsandbytes import functional
+
+    from engines.weights.four_bits import FourBit
+
+    torch.manual_seed(0)
+    weights = [torch.randn(128, 128, dtype=torch.bfloat16) for _ in range(3)]
+    codes, state = functional.quantize_4bit(torch.cat(weights), quant_type="nf4", compress_statistics=nested)
+    fused = FourBit.of(codes, state.as_dict(packed=True))
+    for part, weight in zip(fused.full().chunk(3), weights, strict=True):
+        again, wanted = (functional.quantize_4bit(each.contiguous(), quant_type="nf4")[0] for each in (part, weight))
+        assert torch.equal(again, wanted)
+
+
 @pytest.mark.parametrize(("kind", "block"), [("nf4", 64), ("nf4", 128), ("fp4", 64)])
 def test_four_bits_can_be_widened(
     kind: str, block: int, qwen_folder: Path, tmp_path: Path, toy_qwen: ModelSpec
