@@ -126,7 +126,7 @@ def launch(workplace: Workplace, port: int = 0) -> Running:
     leave = _upload_below(pages)
     sharing = ReviewLink(workplace)
     demo = build(workplace, sharing)
-    demo.queue(api_open=False)
+    demo.api_open = False  # not by queue(), which makes the whole app once more
     running = serve(
         demo,
         listener,

@@ -146,7 +146,6 @@ def serve(
     inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last
     demo.app = demo.server_app = inner
     demo.has_launched = True  # from now on Gradio checks the paths of files
-    demo.config = demo.get_config_file()  # again, because mounting sets the theme after it
     inner.state_holder = Sessions(demo, sessions)
     cache.mkdir(parents=True, exist_ok=True)
     inner.uploaded_file_dir = str(cache)
