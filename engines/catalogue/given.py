@@ -110,7 +110,7 @@ def mark(source: Path) -> str:
 def _from(spec: ModelSpec, layout: Layout, source: Path, settled: Collection[str]) -> Given:
     """Returns what a file or folder given by --from holds of a model; components in `settled` are given otherwise."""
     if source.is_file():
-        return Given(parts=_file_parts(spec, layout, source, TRANSFORMER))
+        return Given(parts=_file_parts(spec, layout, source, _pieces(source), TRANSFORMER))
     folder = places.snapshot(source, spec.source) or source
     if spec.role == "scorer" or (folder / "model_index.json").is_file():
         return _whole_folder(spec, layout, folder)
@@ -129,23 +129,27 @@ def _parts(spec: ModelSpec, layout: Layout, place: Path, option: str) -> dict[st
     if not any(contents.option_of(part.class_name) == option for part in layout.values()):
         raise BadInput(f"{spec.name} has no part that {option} could give.", _TAKES[TRANSFORMER])
     if place.is_file():
-        return _file_parts(spec, layout, place, option)
+        return _file_parts(spec, layout, place, _pieces(place), option)
     if (place / "config.json").is_file():
         return _folder_part(spec, layout, place, option)
     files = places.single_files(place)
     if len(files) != 1:
         listed = "".join(f"\n  {file}" for file in files)
         raise BadInput(f"{place} holds {len(files)} files of weights.{listed}", f"Give one. {_TAKES[option]}")
-    return _file_parts(spec, layout, files[0], option)
+    return _file_parts(spec, layout, files[0], _pieces(files[0]), option)
 
 
-def _file_parts(spec: ModelSpec, layout: Layout, file: Path, option: str) -> dict[str, Source]:
-    """Returns the components of a model that a file holds; with --from all of them, else those of the option.
+def _pieces(file: Path) -> tuple[Piece, ...]:
+    """Returns what a file of weights holds. Raises: BadInput for a format that is not read."""
+    demand_format(file)
+    return pieces([file])
+
+
+def _file_parts(spec: ModelSpec, layout: Layout, file: Path, found: Sequence[Piece], option: str) -> dict[str, Source]:
+    """Returns the components of a model among those that a file holds; with --from all, else those of the option.
 
     Raises: BadInput where the file lacks what the option takes, or holds that of another model.
     """
-    demand_format(file)
-    found = pieces([file])
     fitting = _demand_piece(spec, layout, file.name, found, option)
     parts = {fitting: Source(file, next(p.prefix for p in found if contents.component(p, layout) == fitting))}
     for piece in found:
@@ -272,11 +276,10 @@ def _chosen(
     reasons = []
     for file in files:
         try:
-            demand_format(file)
-            found = pieces([file])
+            found = _pieces(file)
             options = [piece.kind.option for piece in found]
             option = TRANSFORMER if TRANSFORMER in options else next(iter(options), "")
-            names = _file_parts(spec, layout, file, option) if option else {}
+            names = _file_parts(spec, layout, file, found, option) if option else {}
         except BadInput as error:
             reasons.append(error.cause)
             continue

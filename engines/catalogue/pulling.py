@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,16 @@ from tempfile import TemporaryDirectory
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
 from engines.api.protocols import ModelSpec
 from engines.catalogue.given import Given, Source
-from engines.catalogue.hub import FolderHub, Hub, Listing, RemoteFile, cached_snapshot, gate_steps, is_intact
+from engines.catalogue.hub import (
+    FolderHub,
+    Hub,
+    Listing,
+    RemoteFile,
+    cached_snapshot,
+    gate_steps,
+    is_intact,
+    wanted_files,
+)
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import PUBLISHED, SMALL_PARTS, layout_of, write_layout
 from engines.catalogue.weights import (
@@ -32,7 +41,6 @@ from engines.catalogue.weights import (
 
 _DRAFT = ".part"  # ends the name of a file that is not whole yet
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
-_KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 ELSEWHERE = "keep the models on a larger disk: --models FOLDER, or FLENWHEEL_MODELS"
 MAKE = "write"  # begins what is told of a component that is quantised or rewritten
 _BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, with its share of the scales
@@ -112,7 +120,7 @@ class Pull:
         """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
-        sources, files = self._sources()
+        sources, files = self._sources(form)
         small = self._quantisable if form != FULL_WIDTH else ()
         made = dict.fromkeys((*small, *self.given.parts))
         to_quantise = tuple(name for name in made if not self._is_made(name, form))
@@ -196,9 +204,9 @@ class Pull:
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────
 
-    def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
+    def _sources(self, form: str) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
         """Lists the repositories of the model and its few-step adapter; returns the listings and the files wanted."""
-        listing = self._listing()
+        listing = self._listing(form)
         wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
         own, endings = tuple(f"{name}/" for name in self.given.parts), (".safetensors", ".index.json")
         wanted = [each for each in wanted if not (each.path.startswith(own) and each.path.endswith(endings))]
@@ -210,29 +218,35 @@ class Pull:
         adapter = [Wanted(other, file, few.file) for file in other.files if file.path == "/".join(path)]
         return (listing, other), (*wanted, *adapter)
 
-    def _listing(self) -> Listing:
-        """Lists the model's repository; where that cannot be reached and all weights are given, what is here of it.
+    def _listing(self, form: str) -> Listing:
+        """Lists the model's repository; where that cannot be reached, what is here of it, if that is enough.
 
-        Raises: Unreachable, which names the small files that are missing here; NotFound, ModelGated.
+        It is enough where all weights are given or here. Raises: Unreachable, which names the small files that are
+        missing where all weights are given; NotFound, ModelGated.
         """
         try:
             return self._hub.listing(self._spec.source)
         except Unreachable as error:
             layout = layout_of(self._spec.name, self._spec.family)
+            small = (*layout, *SMALL_PARTS.get(self._spec.family, ()))
+            for folder in (self._home, cached_snapshot(self._spec.source)):
+                if layout and folder and (folder / "model_index.json").is_file() and self.given.parts:
+                    weights = [
+                        name for name in layout if name not in self.given.parts and not self._is_made(name, form)
+                    ]
+                    wanted = (*((name, "*.*") for name in small), *((name, "*.safetensors") for name in weights))
+                    if all(any((folder / name).glob(pattern)) for name, pattern in wanted):
+                        self._hub = FolderHub(folder)
+                        found = self._hub.listing(self._spec.source)
+                        own = (file for file in found.files if "." not in PurePosixPath(file.path).parent.name)
+                        return replace(found, files=tuple(own))  # without what we have quantised
             if not layout or layout.keys() - self.given.parts.keys():
                 raise
-            small = (*layout, *SMALL_PARTS[self._spec.family])
-            here = (self._home, cached_snapshot(self._spec.source))
-            folders = [folder for folder in here if folder and (folder / "model_index.json").is_file()]
-            folder = next((f for f in folders if all(any((f / name).glob("*.*")) for name in small)), None)
-            if folder is None:
-                raise Unreachable(
-                    f"{error.cause} All weights of {self._spec.name} are given, but its small files are not here: "
-                    f"model_index.json, and the configurations and tokenizers in {', '.join(small)}.",
-                    f"Once with a network, run the same command: it fetches these alone. {error.hint}",
-                ) from error
-            self._hub = FolderHub(folder)
-            return self._hub.listing(self._spec.source)
+            raise Unreachable(
+                f"{error.cause} All weights of {self._spec.name} are given, but its small files are not here: "
+                f"model_index.json, and the configurations and tokenizers in {', '.join(small)}.",
+                f"Once with a network, run the same command: it fetches these alone. {error.hint}",
+            ) from error
 
     def _is_missing(self, wanted: Wanted, form: str) -> bool:
         """Returns whether a file must be fetched; full-width weights need not be where their part is here quantised."""
@@ -347,22 +361,6 @@ def missing_bytes(home: Path) -> int:
             continue  # deleted once it was quantised
         left += size - (file.stat().st_size if file.is_file() else _begun(file))
     return left
-
-
-def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Returns those files of a repository that the engines read.
-
-    Where there is a model_index.json, they are that file and the files in the components' folders; otherwise they are
-    the files in the top folder. Half-precision variants (.fp16. …) and other kinds of file are left out.
-    """
-    in_parts = any(file.path == "model_index.json" for file in files)
-    wanted = []
-    for file in files:
-        path = PurePosixPath(file.path)
-        in_place = len(path.parts) == 2 or file.path == "model_index.json" if in_parts else len(path.parts) == 1
-        if in_place and path.suffix in _KEPT and not is_variant(path.name):
-            wanted.append(file)
-    return wanted
 
 
 def _is_weights(file: RemoteFile) -> bool:

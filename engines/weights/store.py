@@ -55,7 +55,7 @@ def write(
         undo.callback(shutil.rmtree, draft, ignore_errors=True)
         shelf = _Shelf(draft, shard_bytes)
         came: set[int] = set()
-        total = len({id(weight) for weight in model.parameters()})
+        counted = {id(weight) for weight in model.parameters()}
         for name, weight in weights:
             path, _, leaf = name.rpartition(".")
             parameter = id(getattr(model.get_submodule(path), leaf))
@@ -63,7 +63,8 @@ def write(
                 came.add(parameter)
                 kept = stored(model, name, weight.to(device), form, dtype)
                 shelf.put({key: tensor.cpu() for key, tensor in kept.items()})
-                on_tensor(min(len(came), total), total)
+                if parameter in counted:
+                    on_tensor(len(came & counted), len(counted))
         _check_all_came(model, came, target)
         shelf.close()
         _write_config(model, draft)

@@ -219,13 +219,21 @@ def test_with_all_weights_given_small_files_alone_are_fetched(
     told = capsys.readouterr().out
     assert hub.asked and all(not path.endswith(".safetensors") and path in told for path, _ in hub.asked)
     assert f"text_encoder_2 from {comfy / 'text_encoders' / 't5.safetensors'}" in told
+    assert told.count("write transformer as nf4") <= 2  # lines, where the output is no terminal
     _is_whole(tiny_flux, folder, flux_folder)
 
     hub.asked.clear()
     _pulled(tiny_flux, hub, home, *options)
     assert "is here already" in capsys.readouterr().out and hub.asked == []
-    _pulled(tiny_flux, FakeHub(flux_folder, offline=True), home, "--to", "int8", *options)
+    away = FakeHub(flux_folder, offline=True)
+    _pulled(tiny_flux, away, home, "--to", "int8", *options)
     assert (folder / "transformer.int8" / "quantised.json").is_file()
+
+    (comfy / "diffusion_models" / "flux.safetensors").touch()
+    before = (folder / "transformer.int8" / "quantised.json").stat().st_mtime_ns
+    _pulled(tiny_flux, away, home, "--to", "int8", *options[:2])  # the other parts are here
+    assert (folder / "transformer.int8" / "quantised.json").stat().st_mtime_ns > before
+    _is_whole(tiny_flux, folder, flux_folder)
 
 
 def test_offline_without_the_small_files_they_are_named(

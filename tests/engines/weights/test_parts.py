@@ -272,3 +272,48 @@ def test_four_bits_can_be_widened(
     small = FourBit(packed.data, packed.quant_state).full()
     assert 0.02 < (wide.weight.float() - wanted).norm() / wanted.norm() < 0.2
     assert (small - wide.weight).norm() / wide.weight.norm() < 0.2
+
+
+# ── the real files ──────────────────────────────────────────────────────────────────────────────
+
+
+def _published(model: Any, state: Tensors) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a part as ComfyUI has its file; compared with ComfyUI's own code (docs/measured.md)."""
+    from tests.engines.weights.test_originals import _bfl_shapes
+
+    kind = type(model).__name__
+    renamed: Mapping[str, Callable[[Tensors], Mapping[str, Any]]] = {
+        "CLIPTextModel": _prefixed("text_model."),
+        "Qwen2_5_VLForConditionalGeneration": lambda state: {
+            name.replace("model.visual.", "visual.").replace("model.language_model.", "model."): tensor
+            for name, tensor in state.items()
+        },
+        "Qwen3ForCausalLM": lambda state: {name: state[name] for name in state if name != "lm_head.weight"},
+        "AutoencoderKL": lambda state: _ldm(state, 4),
+        "AutoencoderKLFlux2": lambda state: _ldm(state, 4),
+        "AutoencoderKLQwenImage": _wan,
+    }
+    if kind == "FluxTransformer2DModel":
+        return _bfl_shapes(19, 38)
+    return {name: tuple(tensor.shape) for name, tensor in renamed.get(kind, dict)(state).items()}
+
+
+@pytest.mark.parametrize("row", ["FLUX.1-dev", "Qwen-Image-Edit-2511", "FLUX.2-klein-base-4B"])
+def test_comfyuis_files_of_the_real_models_fit(row: str, tmp_path: Path) -> None:
+    """At their true shapes, in 8 bits, every part is found in ComfyUI's folder, and each weight has its place."""
+    from engines.catalogue.given import resolve
+    from engines.catalogue.models import MODELS
+    from engines.catalogue.shapes import PUBLISHED, write_layout
+    from engines.weights import components
+    from tests.engines.catalogue.test_given import write
+
+    spec = next(each for each in MODELS if each.name == row)
+    folder = write_layout(PUBLISHED[row], tmp_path / "model")
+    for name in PUBLISHED[row]:
+        model = components.bare(folder, name, folder / name)
+        place = {"transformer": "diffusion_models", "vae": "vae"}.get(name, "text_encoders")
+        file = tmp_path / "ComfyUI" / "models" / place / f"{name}.safetensors"
+        write(file, _published(model, model.state_dict()), "F8_E4M3")  # no byte of it takes room
+    given = resolve(spec, tmp_path / "ComfyUI")
+    assert given.parts.keys() == PUBLISHED[row].keys()
+    components.demand_fitting(spec, folder, given)
