@@ -45,7 +45,7 @@ def plain_or_variant(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     by_kind = (
         [file for file in files if not is_variant(file.name)],
-        *([file for file in files if f".{kind}." in file.name] for kind in ("bf16", "fp16")),
+        *([file for file in files if f".{kind}" in file.name] for kind in ("bf16", "fp16")),
     )
     return next((found for found in by_kind if found), [])
 

@@ -38,8 +38,11 @@ class PullRecord:
 
 
 def is_variant(name: str) -> bool:
-    """Returns whether a file's name, such as model.fp16.safetensors, marks it as a further variant of the weights."""
-    return any(part in name for part in (".fp16.", ".bf16.", ".non_ema."))
+    """Returns whether a file's name, such as model.fp16.safetensors, marks it as a further variant of the weights.
+
+    Older tools name the shards of a variant model.fp16-00001-of-00002.safetensors.
+    """
+    return any(f".{part}{end}" in name for part in ("fp16", "bf16", "non_ema") for end in ".-")
 
 
 def held_name(name: str, form: str) -> str:

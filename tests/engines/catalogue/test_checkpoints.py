@@ -144,6 +144,37 @@ def _nf4_file(folder: Path, beside: Shapes, prefix: str = "", name: str = "nf4.s
     return file
 
 
+def _old_variant(folder: Path) -> None:
+    (folder / "transformer" / "model.safetensors").rename(
+        folder / "transformer" / "model.bf16-00001-of-00001.safetensors"
+    )
+
+
+def _gguf(folder: Path) -> Path:
+    """A transformer's GGUF file of FLUX.1's names, at their shapes."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    folder.mkdir(parents=True)
+    writer = GGUFWriter(folder / "flux1-dev.gguf", "flux")
+    for name, shape in {**FLUX, "double_blocks.0.img_attn.qkv.weight": (96, 32)}.items():
+        writer.add_tensor(name, np.zeros(shape, np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder / "flux1-dev.gguf"
+
+
+def _encoder_folder(folder: Path) -> Mapping[str, Path | list[Path]]:
+    """A text encoder as transformers writes it, in two shards."""
+    shards = [write(folder / "t5" / f"model-{at}.safetensors", {name: T5[name]}) for at, name in enumerate(T5)]
+    index = {name: shard.name for name, shard in zip(T5, shards, strict=True)}
+    (folder / "t5" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "t5" / "config.json").write_text("{}")
+    return {"text_encoders": [folder / "t5"]}
+
+
 _SPLIT_DEV = {"diffusion_models/flux1-dev.safetensors": (FLUX, "BF16"), "vae/ae.safetensors": (AE, "BF16")}
 _ENCODERS = {"clip/clip_l.safetensors": (CLIP, "F16"), "clip/t5xxl_fp8.safetensors": (T5, "F8_E4M3")}
 _OTHERS = {
@@ -160,6 +191,18 @@ _ROWS: Mapping[str, Row] = {
     "diffusers folder": Row(DEV, _folder(lambda folder: None), {}),
     "diffusers folder, LFS pointers": Row(DEV, _folder(_pointer), words="only a pointer"),
     "diffusers folder, only .bf16.": Row(DEV, _folder(_variant), {"transformer": ("FLUX.1-dev/transformer", "")}),
+    "diffusers folder, old .bf16-": Row(DEV, _folder(_old_variant), {"transformer": ("FLUX.1-dev/transformer", "")}),
+    "GGUF in ComfyUI": Row(
+        DEV,
+        lambda folder: {"source": _gguf(folder / "models" / "unet").parents[1]},
+        {"transformer": ("models/unet/flux1-dev.gguf", "")},
+    ),
+    "an encoder's folder": Row(DEV, _encoder_folder, {"text_encoder_2": ("t5", "")}),
+    "a VAE's folder of one file": Row(
+        DEV,
+        lambda folder: {"vae": write(folder / "v" / "ae.safetensors", AE).parent},
+        {"vae": ("v/ae.safetensors", "")},
+    ),
     "BFL file": Row(DEV, _file(FLUX), {"transformer": ("x.safetensors", "")}),
     "klein's BFL file": Row(KLEIN, _file(KLEIN_BFL), {"transformer": ("x.safetensors", "")}),
     "plain fp8": Row(EDIT, _file(QWEN, "F8_E4M3"), {"transformer": ("x.safetensors", "")}),
