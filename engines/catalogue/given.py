@@ -21,10 +21,11 @@ from engines.catalogue.shapes import Config, Layout, layout_of
 from engines.catalogue.weights import is_variant, parts_of
 
 _OTHER_WIDTHS = {384: "FLUX.1 Fill", 128: "FLUX.1 Canny or Depth, or FLUX.2"}
+_WANTED = {TRANSFORMER: "transformer", contents.TEXT_ENCODER: "text encoder", contents.VAE: "VAE"}
 _TAKES = {
     TRANSFORMER: "--from takes the transformer's file, a folder in diffusers layout, or ComfyUI's models folder.",
-    contents.TEXT_ENCODER: "--text-encoder takes a text encoder's file, or its folder with config.json.",
-    contents.VAE: "--vae takes a VAE's file, or its folder with config.json.",
+    contents.TEXT_ENCODER: "--text-encoder takes a text encoder's file, or a folder that holds it.",
+    contents.VAE: "--vae takes a VAE's file, or a folder that holds it.",
 }
 _OTHER = "Give the weights of {}, or of a model that was trained from it."
 
@@ -116,8 +117,9 @@ def _from(spec: ModelSpec, layout: Layout, source: Path, settled: Collection[str
         return _whole_folder(spec, layout, folder)
     if "transformer" in (parts := _component_folders(spec, layout, folder)):
         return Given(parts=parts)
-    if files := places.single_files(folder):
-        return Given(parts=_chosen(spec, layout, folder, files, settled))
+    if places.single_files(folder):
+        names = [name for name in layout if name not in settled]
+        return Given(parts=_chosen(spec, layout, folder, names, TRANSFORMER))
     raise BadInput(f"{folder} is not a model's folder in diffusers layout.", places.remedy(spec.source, folder))
 
 
@@ -132,11 +134,8 @@ def _parts(spec: ModelSpec, layout: Layout, place: Path, option: str) -> dict[st
         return _file_parts(spec, layout, place, _pieces(place), option)
     if (place / "config.json").is_file():
         return _folder_part(spec, layout, place, option)
-    files = places.single_files(place)
-    if len(files) != 1:
-        listed = "".join(f"\n  {file}" for file in files)
-        raise BadInput(f"{place} holds {len(files)} files of weights.{listed}", f"Give one. {_TAKES[option]}")
-    return _file_parts(spec, layout, files[0], _pieces(files[0]), option)
+    own = [name for name, part in layout.items() if contents.option_of(part.class_name) == option]
+    return _chosen(spec, layout, place, own, option)
 
 
 def _pieces(file: Path) -> tuple[Piece, ...]:
@@ -177,10 +176,9 @@ def _demand_piece(spec: ModelSpec, layout: Layout, where: str, found: Sequence[P
     named = [(contents.component(piece, layout), piece) for piece in found]
     name, piece = next(((name, each) for name, each in named if name and each.kind.option == option), ("", None))
     if piece is None:
-        wanted = {TRANSFORMER: "transformer", contents.VAE: "VAE"}.get(option, "text encoder")
         what = found[0].kind.words if found else "something else"
         right = next((f"Give it by {each.kind.option}. " for name, each in named if name), "")
-        raise BadInput(f"{where} holds {what}, not the {wanted} of {spec.name}.", f"{right}{_TAKES[option]}")
+        raise BadInput(f"{where} holds {what}, not the {_WANTED[option]} of {spec.name}.", f"{right}{_TAKES[option]}")
     if option == TRANSFORMER:
         _demand_same_model(spec, where, layout[name].config, piece)
     if told := contents.difference(piece, layout[name].config):
@@ -263,37 +261,36 @@ def _component_folders(spec: ModelSpec, layout: Layout, folder: Path) -> dict[st
     return found
 
 
-def _chosen(
-    spec: ModelSpec, layout: Layout, folder: Path, files: Sequence[Path], settled: Collection[str]
-) -> dict[str, Source]:
-    """Returns the files of ComfyUI's folder, or of any other, that hold the components of a model.
+def _chosen(spec: ModelSpec, layout: Layout, folder: Path, wanted: Sequence[str], option: str) -> dict[str, Source]:
+    """Returns the files of ComfyUI's folder, or of any other, that hold the components `wanted` of a model.
 
-    Separate files go before those within a whole checkpoint. `settled`: components that are not looked for. Raises:
-    BadInput where no file holds the transformer, and where two files hold the same component.
+    Separate files go before those within a whole checkpoint. Raises: BadInput where no file holds what `option` gives,
+    and where two files hold the same component.
     """
     alone: dict[str, list[Source]] = {}
     within: dict[str, list[Source]] = {}
     reasons = []
-    for file in files:
+    for file in places.single_files(folder):
         try:
             found = _pieces(file)
             options = [piece.kind.option for piece in found]
-            option = TRANSFORMER if TRANSFORMER in options else next(iter(options), "")
-            names = _file_parts(spec, layout, file, found, option) if option else {}
+            main = TRANSFORMER if TRANSFORMER in options else next(iter(options), "")
+            names = _file_parts(spec, layout, file, found, main) if main else {}
         except BadInput as error:
             reasons.append(error.cause)
             continue
         for name, source in names.items():
             (within if len(found) > 1 and name != "transformer" else alone).setdefault(name, []).append(source)
-    fitting = {name: alone.get(name) or within.get(name, []) for name in layout if name not in settled}
+    fitting = {name: alone.get(name) or within.get(name, []) for name in wanted}
     for name, sources in fitting.items():
         if len(sources) > 1:
-            option = contents.option_of(layout[name].class_name)
+            own = contents.option_of(layout[name].class_name)
             listed = "".join(f"\n  {source.path}" for source in sources)
-            raise BadInput(f"{len(sources)} files fit the {name} of {spec.name}:{listed}", f"Give one by {option}.")
-    if not fitting.get("transformer"):
+            more = " The folders of the others can be given by --text-encoder and --vae." if own == TRANSFORMER else ""
+            raise BadInput(f"{len(sources)} files fit the {name} of {spec.name}:{listed}", f"Give one by {own}.{more}")
+    if not any(fitting[name] for name in wanted if contents.option_of(layout[name].class_name) == option):
         listed = "".join(f"\n  {reason}" for reason in reasons[:5])
-        raise BadInput(f"No file in {folder} is the transformer of {spec.name}.{listed}", _TAKES[TRANSFORMER])
+        raise BadInput(f"No file in {folder} is the {_WANTED[option]} of {spec.name}.{listed}", _TAKES[option])
     return {name: sources[0] for name, sources in fitting.items() if sources}
 
 

@@ -291,6 +291,25 @@ _ROWS: Mapping[str, Row] = {
             "text_encoder": ("ComfyUI/models/text_encoders/qwen_2.5_vl_7b.safetensors", ""),
         },
     ),
+    "ComfyUI's other folders": Row(
+        DEV,
+        lambda folder: {
+            **_file(FLUX)(folder),
+            "text_encoders": [_comfy({**_SPLIT_DEV, **_ENCODERS, **_OTHERS})(folder)["source"] / "clip"],
+            "vae": folder / "ComfyUI" / "models" / "vae",
+        },
+        {
+            "transformer": ("x.safetensors", ""),
+            "text_encoder": ("ComfyUI/models/clip/clip_l.safetensors", ""),
+            "text_encoder_2": ("ComfyUI/models/clip/t5xxl_fp8.safetensors", ""),
+            "vae": ("ComfyUI/models/vae/ae.safetensors", ""),
+        },
+    ),
+    "a folder of no VAE": Row(
+        DEV,
+        lambda folder: {"vae": write(folder / "v" / "t5.safetensors", T5).parent},
+        words="No file in .* is the VAE of FLUX.1-dev",
+    ),
     "ComfyUI with two that fit": Row(
         DEV,
         _comfy({**_SPLIT_DEV, "unet/flux1-krea-dev.safetensors": (FLUX, "F8_E4M3")}),
