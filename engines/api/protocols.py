@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
-# What a component loads: a module of diffusers or transformers, whose attributes are known only at run time, or what a
-# fake has in its place. This file imports no torch.
+# What a component loads: a module, its attributes known at run time only, or a fake. This file imports no torch.
 Loaded: TypeAlias = Any
 
 
@@ -34,6 +33,8 @@ class LoraFiles:
     reads_dotted: bool = False  # whether the converter reads the makers' dotted names, beside kohya's flat ones
     cut_at: int = 0  # the only hidden size at which the converter splits fused layers correctly; 0: unknown
     fused: Mapping[str, int] = field(default_factory=dict)  # ending of a maker's module -> number of our modules in it
+    mark: tuple[str, str, int] = ("", "", 0)  # a layer always written, one as wide at its input, its output over that
+    attention: tuple[int, int] = (0, 0)  # width and number of the blocks whose attention several families name alike
     names: str = ""  # "module:function" from our module to its Slot; "" where other tools use our names
 
 

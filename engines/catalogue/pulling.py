@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
+from engines.api.forms import FULL_WIDTH, ROWS
 from engines.api.protocols import ModelSpec
 from engines.catalogue.given import Given, Source
 from engines.catalogue.hub import (
@@ -27,7 +28,6 @@ from engines.catalogue.hub import (
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import PUBLISHED, SMALL_PARTS, layout_of, write_layout
 from engines.catalogue.weights import (
-    FULL_WIDTH,
     MANIFEST,
     PULLED,
     PULLING,
@@ -43,7 +43,6 @@ _DRAFT = ".part"  # ends the name of a file that is not whole yet
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
 ELSEWHERE = "keep the models on a larger disk: --models FOLDER, or FLENWHEEL_MODELS"
 MAKE = "write"  # begins what is told of a component that is quantised or rewritten
-_BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, with its share of the scales
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -60,7 +59,7 @@ class Wanted:
 class Survey:
     """Describes what a pull would download and quantise, before it does anything; sizes are in bytes.
 
-    `form`: the precision of the weights, bf16, nf4 or int8. `sources`: the listings of the repositories. `files`: all
+    `form`: the precision of the weights. `sources`: the listings of the repositories. `files`: all
     files of the model; `missing`: those to fetch.
     `download`: the size of the files to download; `to_quantise`: the names of the components to quantise. `room`: the
     disk space that the pull takes; `free`: the disk's free space.
@@ -116,7 +115,7 @@ class Pull:
     def survey(self, form: str) -> Survey:
         """Lists the files and quantised components that the folder lacks, and computes the bytes that they take.
 
-        `form`: the precision of the weights, bf16, nf4 or int8. Raises: NotFound, ModelGated, Unreachable, BadInput.
+        `form`: the precision of the weights. Raises: NotFound, ModelGated, Unreachable, BadInput.
         """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
@@ -137,7 +136,8 @@ class Pull:
         for name in to_quantise:
             whole = sum(each.file.size for each in files if each.file.path.startswith(f"{name}/"))
             own = self._form(name, form)
-            quantised += self._spec.component_bytes.get(held_name(name, own)) or int(whole * _BITS.get(own, 16) / 16)
+            bits = ROWS[own].bits if own in ROWS else 16
+            quantised += self._spec.component_bytes.get(held_name(name, own)) or int(whole * bits / 16)
         room = download + copied + quantised
         return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
@@ -189,7 +189,7 @@ class Pull:
         return self._home
 
     def forget_originals(self, form: str) -> int:
-        """Deletes the bf16 weights of the components that the folder also holds in the precision `form` (nf4 or int8).
+        """Deletes the bf16 weights of the components that the folder also holds in the precision `form`.
 
         Returns the bytes that this frees on the disk.
         """

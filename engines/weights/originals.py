@@ -27,7 +27,7 @@ from engines.catalogue.given import Source
 from engines.catalogue.places import plain_or_variant
 from engines.catalogue.weights import is_variant
 from engines.weights.four_bits import FourBit
-from engines.weights.published import Published, published
+from engines.weights.published import Published, Scaled, Weight, published
 
 _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
@@ -70,14 +70,21 @@ def shards(folder: Path) -> list[Path]:
     return files
 
 
-def tensors(source: Source, model: nn.Module) -> Iterator[tuple[str, Tensor | FourBit]]:
-    """Yields the weights of a component as pairs (name in `model`, tensor).
+def tensors(source: Source, model: nn.Module) -> Iterator[tuple[str, Weight | FourBit]]:
+    """Yields the weights of a component as pairs (name in `model`, weight); e4m3 floats stay so, with their scales.
 
     `source`: where the weights are; `model`: the module that they are for. A weight that bitsandbytes has stored in 4
     bits comes as it is, unless its file has another layout than the module. Raises: ModelMissing for a missing or
     damaged file; BadInput for a weight of another shape, or for a single file in a format that is not supported.
     """
-    yield from _fitting(source, model, lambda held, key: held.stored(key))
+    # Scales take the way of their weights through the same renaming and splitting, row for row.
+    scales = _named(source, model, lambda held, key: held.scale(key))
+    weights = _fitting(source, model, lambda held, key: held.stored(key))
+    for (name, weight), (_, scale) in zip(weights, scales, strict=True):
+        if isinstance(weight, FourBit) or isinstance(scale, FourBit) or weight.dtype != torch.float8_e4m3fn:
+            yield name, weight
+        else:
+            yield name, Scaled(weight, scale[0, 0] if bool((scale == scale[0]).all()) else scale)
 
 
 def demand_fitting(source: Source, model: nn.Module) -> None:
@@ -104,8 +111,8 @@ def demand_fitting(source: Source, model: nn.Module) -> None:
 
 
 def _fitting(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
-    """Yields what `tensors` does, with each weight read by `read`. Raises: ModelMissing, BadInput."""
-    for name, weight in (_single_file if source.path.is_file() else _folder)(source, model, read):
+    """Yields what `_named` does, once it has the model's shape. Raises: ModelMissing, BadInput."""
+    for name, weight in _named(source, model, read):
         path, _, leaf = name.rpartition(".")
         expected = getattr(model.get_submodule(path), leaf)
         if weight.shape != expected.shape:
@@ -115,6 +122,11 @@ def _fitting(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str
                 "Give the weights of the very model that you pull, not of a sibling.",
             )
         yield name, weight
+
+
+def _named(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
+    """Yields (name in `model`, what `read` returns for it) of each weight. Raises: ModelMissing, BadInput."""
+    return (_single_file if source.path.is_file() else _folder)(source, model, read)
 
 
 def _folder(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:

@@ -1,7 +1,7 @@
 """Stores a quantised component on disk: written tensor by tensor, and mapped back without a read or a copy.
 
-The layout is that of diffusers and transformers (config.json, safetensors shards, for NF4 bitsandbytes' own names);
-`quantised.json` beside them records the precision, the compute type and the bytes.
+The layout is that of diffusers and transformers (config.json, safetensors shards; tensors of NF4 have bitsandbytes'
+names, those of fp8 ComfyUI's); `quantised.json` beside them records the precision, the compute type and the bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engines.catalogue.durable import flush
 from engines.weights.aligned import straight, write_aligned
 from engines.weights.four_bits import FourBit
 from engines.weights.originals import read_json, shards
-from engines.weights.published import opened
+from engines.weights.published import Weight, opened
 from engines.weights.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"
@@ -31,7 +31,7 @@ OnTensor = Callable[[int, int], None]  # how many weights are done, of how many
 
 def write(
     model: nn.Module,
-    weights: Iterable[tuple[str, Tensor | FourBit]],
+    weights: Iterable[tuple[str, Weight | FourBit]],
     target: Path,
     form: str,
     dtype: torch.dtype,
@@ -42,11 +42,10 @@ def write(
 ) -> None:
     """Quantises the weights of a component and writes them to the folder `target`, completely or not at all.
 
-    `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, tensor); `form`: the
-    precision, nf4 or int8; `dtype`: the compute dtype; `on_tensor`: called after each weight; `device`: where the
-    quantising is computed; `shard_bytes`: the size from which a new file is begun. No more than one file and one weight
-    are in memory at a time. Raises: ModelMissing if `weights` lacks a weight of the model; and what the iterator
-    `weights` raises.
+    `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, weight); `form`: the
+    precision; `dtype`: the compute dtype; `on_tensor`: called after each weight; `device`: where the quantising is
+    computed; `shard_bytes`: the size from which a new file is begun. No more than one file and one weight are in memory
+    at a time. Raises: ModelMissing if `weights` lacks a weight of the model; and what the iterator `weights` raises.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -82,8 +81,8 @@ def write(
 def read(model: nn.Module, folder: Path, form: str) -> None:
     """Memory-maps the stored files of a quantised component, and puts their tensors into `model`.
 
-    `model`: the component, as `skeleton` returned it; `form`: the precision, nf4 or int8. Raises: ModelMissing for a
-    missing or damaged file.
+    `model`: the component, as `skeleton` returned it; `form`: its precision. Raises: ModelMissing for a missing or
+    damaged file.
     """
     for file in shards(folder):
         with opened(file) as mapped:
