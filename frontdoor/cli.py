@@ -25,9 +25,18 @@ COMMANDS = {
 }
 
 
+_GIVEN: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # option of pull -> its help, and how it is read
+    "--from": ("folder of the model, ComfyUI's models folder, or the transformer as one file", {"dest": "source"}),
+    "--text-encoder": (
+        "file or folder of a text encoder; FLUX.1 has two: give the option twice",
+        {"dest": "text_encoders", "action": "append", "default": []},
+    ),
+    "--vae": ("file or folder of the VAE", {}),
+}
 _AS_BEFORE: Mapping[str, Any] = {"default": argparse.SUPPRESS}  # keeps what was given in front of the command
 _TAKEN_BY: Mapping[str, Sequence[str]] = {  # option that may be in front of the command -> the commands that take it
-    "home": ("studio", "doctor", "character", "pictures"),
+    "home": ("studio", "doctor", "pull", "character", "pictures"),
+    "models": ("studio", "doctor", "pull"),
     **dict.fromkeys(("port", "no_open", "compile", "fake"), ("studio",)),
 }
 
@@ -39,8 +48,12 @@ def parser() -> argparse.ArgumentParser:
     studio, demo, test, doctor, pull, character, pictures, bench = (
         commands.add_parser(name, help=words) for name, words in COMMANDS.items()
     )
-    for one, given in ((top, {}), (studio, _AS_BEFORE), (doctor, _AS_BEFORE), (character, _AS_BEFORE)):
-        one.add_argument("--home", type=Path, help="folder of the characters (default: ~/FLENwheel)", **given)
+    homes = "folder of the characters (default: FLENWHEEL_HOME, else ~/FLENwheel)"
+    weights = "folder of the models (default: FLENWHEEL_MODELS, else ~/.cache/flenwheel/models)"
+    for one, given in ((top, {}), *((each, _AS_BEFORE) for each in (studio, doctor, pull, character))):
+        one.add_argument("--home", type=Path, help=homes, **given)
+        if one is not character:
+            one.add_argument("--models", type=Path, help=weights, **given)
     for one, given in ((top, {"default": 0}), (studio, _AS_BEFORE)):
         one.add_argument("--port", type=int, help="port of the page (default: 0, any free port)", **given)
     for one, given in ((top, {}), (studio, _AS_BEFORE)):
@@ -59,12 +72,8 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("--fast", action="store_true", help="leave out all tests that need torch, models or a browser")
     pull.add_argument("model", help="the model's name, as doctor shows it")
     pull.add_argument("--to", choices=(*ROWS, FULL_WIDTH), default="nf4", help="form of the large parts (default: nf4)")
-    pull.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        help="folder of the model, or its transformer as one file (safetensors or GGUF)",
-    )
+    for option, (words, more) in _GIVEN.items():
+        pull.add_argument(option, metavar="PATH", help=words, **more)
     pull.add_argument("--yes", action="store_true", help="accept the model's licence without being asked")
     pull.add_argument(
         "--lean", action="store_true", help="afterwards delete the full-width weights of the quantised parts"

@@ -20,7 +20,8 @@ def main(options: argparse.Namespace) -> int:
 
     Returns the exit code: 0 where nothing is lacking, else 1. Models that were not downloaded do not count as lacking.
     """
-    settings = Settings.from_env(Path(assets.__file__).parent, getattr(options, "home", None))
+    home, weights = getattr(options, "home", None), getattr(options, "models", None)
+    settings = Settings.from_env(Path(assets.__file__).parent, home, weights)
     registry = Registry(settings.assets, settings.models_dir)
     findings = machine.look(settings, registry)
     width = max(len(finding.what) for finding in findings)

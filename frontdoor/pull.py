@@ -14,18 +14,19 @@ from engines.catalogue.hub import Hub, HuggingFace
 from engines.catalogue.pulling import Survey
 from engines.catalogue.registry import Registry
 from studio.housekeeping.models import page_of
-from studio.housekeeping.pulling import prepare
+from studio.housekeeping.pulling import Places, prepare
 from studio.settings import Settings
 
 _GIB = 1 << 30
+_FEW = 20  # files that are named one by one
 
 
 def main(options: argparse.Namespace) -> int:
-    """Downloads a model from Hugging Face, or takes it from the folder or file that `--from` names, and quantises it.
+    """Downloads a model from Hugging Face, or takes it from folders and files of this machine, and quantises it.
 
     Returns the exit code of `pull`, and raises the errors of `pull`.
     """
-    settings = Settings.from_env(Path(assets.__file__).parent)
+    settings = Settings.from_env(Path(assets.__file__).parent, options.home, options.models)
     return pull(options, Registry(settings.assets, settings.models_dir), HuggingFace(), input)
 
 
@@ -38,7 +39,10 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
     """
     spec = registry.spec(options.model)
     home = registry.home(spec)
-    work = prepare(registry, spec, hub, options.source)
+    places = Places.typed(options.source or "", options.text_encoders, options.vae or "")
+    work = prepare(registry, spec, hub, places)
+    for line in work.given.told(options.to):
+        print(f"  takes     {line}", flush=True)
     survey = work.survey(options.to)
     print(_summary(spec, survey, home), flush=True)
     if survey.nothing_to_do:
@@ -57,14 +61,19 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
 
 def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
     """Returns the text that a user reads before the download: licence, sizes, disk."""
+    paths = [each.path for each in survey.missing]
+    named = f": {', '.join(paths)}" if 0 < len(paths) <= _FEW else ""
+    few = spec.few_steps
+    known = few is None or not few.source or few.file in paths or (home / few.file).is_file()
     gate = "gated: accept the licence on its page first" if spec.gated or survey.gated else "not gated"
     return "\n".join(
         (
             f"{spec.label}",
             f"  licence   {spec.licence} ({gate}), {page_of(spec)}",
-            f"  download  {survey.download / _GIB:.1f} GiB, {len(survey.missing)} files",
+            f"  download  {survey.download / _GIB:.1f} GiB, {len(paths)} files{named}",
             f"  quantise  {', '.join(survey.to_quantise) or 'nothing'} → {survey.form}",
             f"  disk      {survey.room / _GIB:.1f} GiB needed, {survey.free / _GIB:.1f} GiB free for {home}",
+            *(() if known else (f"  without   the adapter for few steps: `pull {spec.name}` fetches it later",)),
         )
     )
 

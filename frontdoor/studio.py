@@ -26,17 +26,20 @@ def main(options: argparse.Namespace) -> int:
     Raises: Busy for a data folder or a port that is in use, BadInput for a port that cannot be used.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    workplace = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
+    workplace = open_studio(options.home, models=options.models, fake=options.fake, compiled=options.compile)
     return serve(workplace, port=options.port, browser=not options.no_open)
 
 
-def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Workplace:
+def open_studio(
+    home: Path | None = None, *, models: Path | None = None, fake: bool = False, compiled: bool = False
+) -> Workplace:
     """Opens the data folder `home` and returns the workplace over it, which runs jobs on its characters.
 
-    None is the user's default folder. `fake` replaces all models by deterministic stand-ins. With `compiled`, torch
-    compiles the transformers' blocks on a GPU. Raises: Busy when another process has the folder open.
+    `models` is the folder of the models; None is the user's default folder of either. `fake` replaces all models by
+    deterministic stand-ins. With `compiled`, torch compiles the transformers' blocks on a GPU. Raises: Busy when
+    another process has the folder open.
     """
-    settings = Settings.from_env(Path(assets.__file__).parent, home)
+    settings = Settings.from_env(Path(assets.__file__).parent, home, models)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
     if not fake:
         return open_workplace(settings)

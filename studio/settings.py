@@ -32,12 +32,13 @@ class Settings:
     models_dir: Path = field(default_factory=lambda: Path(os.path.expanduser(_MODELS)))  # noqa: PTH111 - never raises
 
     @classmethod
-    def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
-        """Returns settings whose data folder and device come from environment variables.
+    def from_env(cls, assets: Path, home: Path | None = None, models: Path | None = None) -> Settings:
+        """Returns settings whose folders and device come from environment variables.
 
-        These are `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's own files. `home` is
-        the data folder to use instead of the variable's. Without either, the data folder is in the user's home folder.
-        Raises: NotFound where the user's home folder is needed and cannot be found.
+        These are `FLENWHEEL_HOME`, `FLENWHEEL_MODELS` and `FLENWHEEL_DEVICE`. `assets` is the folder of the program's
+        own files. `home` and `models` are the data folder and that of the models to use instead of the variables'.
+        Without either, they are in the user's home folder. Raises: NotFound where the user's home folder is needed and
+        cannot be found.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)
@@ -47,9 +48,15 @@ class Settings:
                 "Set HOME, or say where the characters live: FLENWHEEL_HOME, or studio --home FOLDER.",
             )
         # A user without a home folder keeps the models below the data folder.
-        models = _of_user(Path(_MODELS)) or found / "models"
+        told = models or Path(os.environ.get("FLENWHEEL_MODELS") or _MODELS)
+        weights = _of_user(told)
+        if weights is None and told != Path(_MODELS):
+            raise NotFound(
+                f"There is no home folder for {told}.", "Set FLENWHEEL_MODELS, or --models, to the folder's full path."
+            )
+        kept = weights.absolute() if weights else found / "models"
         device = os.environ.get("FLENWHEEL_DEVICE") or "auto"
-        return cls(data_root=found.resolve(), assets=assets, device=device, models_dir=models)
+        return cls(data_root=found.resolve(), assets=assets, device=device, models_dir=kept)
 
     @property
     def budget_bytes(self) -> int:

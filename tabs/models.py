@@ -36,11 +36,18 @@ def lay_out(page: Page) -> list[Render]:
     with gr.Accordion("I have the files of a model already", open=False, elem_id="pull-given"):
         with gr.Row():
             which = gr.Dropdown([], label="Model", elem_id="pull-model")
-            told = "a folder in diffusers layout, or the transformer as one safetensors or GGUF file"
+            told = (
+                "a folder in diffusers layout, ComfyUI's models folder, or the transformer's safetensors or GGUF file"
+            )
             place = gr.Textbox(label="Folder or file on this machine", info=told, elem_id="pull-path")
+        with gr.Row():
+            told = "only where it is not in that folder or file; FLUX.1 has two, one path a line"
+            encoders = gr.Textbox(label="Text encoder", info=told, lines=2, elem_id="pull-encoders")
+            vae = gr.Textbox(label="VAE", info="only where it is not in that folder or file", elem_id="pull-vae")
         take = gr.Button("Use these files", elem_id="pull-take")
     page.act(shown, models_act, [form], anywhere=True)
-    page.on(take.click, take_files, [which, form, place], [place], anywhere=True)
+    given = [place, encoders, vae]
+    page.on(take.click, take_files, [which, form, *given], given, anywhere=True)
     page.redraw([page.tab.select], (fill_models, [which], [which]), anywhere=True)
     return [(draw_models, [], [shown])]
 
@@ -85,16 +92,18 @@ def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
     return missing.act(desk, data, form)
 
 
-def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
+def take_files(desk: Desk, name: str | None, form: str, place: str, encoders: str = "", vae: str = "") -> Said:
     """Queues a job that makes a model's weights from files of this machine.
 
-    `name` is the model's name. `place` is the path of a folder or file, `form` the format to store the weights in, such
-    as nf4. Returns a notice, and "", which empties the field of the path. Raises: NotFound without a model or a
-    path; BadInput for files that cannot be used.
+    `name` is the model's name. `place` is the path of a folder or file, `encoders` are those of text encoders, one a
+    line, `vae` is that of the VAE; `form` is the format to store the weights in, such as nf4. Returns a notice, and ""
+    for each field of a path, which empties it. Raises: NotFound without a model or a path; BadInput for files that
+    cannot be used.
     """
     if not name:
         raise NotFound("No model is chosen.", "Choose which model these files are.")
-    if not place.strip():
+    paths = [path.strip() for path in (place, *encoders.splitlines(), vae) if path.strip()]
+    if not paths:
         raise NotFound("There is no folder or file.", "Paste the path of the model's files.")
-    job = pulling.submit(desk.workplace, name, form, place)
-    return Said(f"{job.title} from {place.strip()} is in the queue.", "")
+    job = pulling.submit(desk.workplace, name, form, place, encoders.splitlines(), vae)
+    return Said(f"{job.title} from {', '.join(paths)} is in the queue.", ["", "", ""])

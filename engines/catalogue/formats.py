@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,15 +13,23 @@ from typing import Any
 from engines.api.errors import BadInput
 
 GGUF = ".gguf"
-READ = "Give a safetensors file in 8-bit floats or wider, or a GGUF file, with its makers' or ComfyUI's names."
+READ = (
+    "Give a safetensors file in 8-bit floats or wider, or in bitsandbytes' 4 bits, or a GGUF file, with its makers' or "
+    "ComfyUI's names."
+)
 SCALE = re.compile(r"\.(scale_weight|weight_scale|scale_input|input_scale|comfy_quant)$")
 """The endings of tensors that describe a weight in 8-bit floats: its scale, that of its inputs, and its format."""
 _OF_WEIGHT = ("scale_weight", "weight_scale")
+FOUR_BIT = re.compile(
+    r"^(.+)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.bitsandbytes__(?:nf4|fp4))$"
+)
+"""The names of tensors that describe a weight in bitsandbytes' 4 bits: the weight, and the ending."""
+_STATE = re.compile(r"^(.+)\.quant_state\.bitsandbytes__(?:nf4|fp4)$")
 _LARGEST_HEADER = 100_000_000  # safetensors' own limit
 _POINTER = b"version https://git-lfs"
 _QUANTISED = (  # endings of tensors' names -> the tool that writes them
     (re.compile(r"\.weight_scale_2$"), "NVFP4"),
-    (re.compile(r"\.(absmax|quant_map|nested_absmax|quant_state\.\S+)$"), "bitsandbytes"),
+    (re.compile(r"\.(absmax|quant_map|nested_absmax|quant_state\.\S+|SCB|weight_format)$"), "bitsandbytes"),
     (re.compile(r"\.(qweight|wscales|wcscales|smooth|smooth_factor|wzeros)$"), "Nunchaku"),
 )
 _WHOLE_NUMBERS = ("U8", "I8", "I32", "F4")
@@ -52,10 +60,31 @@ def demand_format(file: Path) -> None:
 
 
 def shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the tensors in a safetensors or GGUF file, by their names. Raises: BadInput."""
+    """Returns the shapes of the tensors in a safetensors or GGUF file, by their names. Raises: BadInput.
+
+    A weight in bitsandbytes' 4 bits has the shape that it had at full width; what describes it is left out.
+    """
     if file.suffix.lower() == GGUF:
         return {name: tensor.shape for name, tensor in gguf_tensors(file).items()}
-    return {key: tuple(entry["shape"]) for key, entry in header(file).items() if key != _METADATA}
+    found = header(file)
+    packed = four_bit(found)
+    states = _bytes(file, found, packed.values())
+    sides = {key: tuple(entry["shape"]) for key, entry in found.items() if key != _METADATA and not _of(key, packed)}
+    try:
+        return sides | {weight: tuple(json.loads(states[state])["shape"]) for weight, state in packed.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file.name} is damaged: its 4-bit weights are not described.", READ) from error
+
+
+def four_bit(names: Iterable[str]) -> dict[str, str]:
+    """Returns the weights in bitsandbytes' 4 bits among tensors' names: weight -> tensor that describes its state."""
+    return {match[1]: name for name in names if (match := _STATE.match(name))}
+
+
+def _of(name: str, packed: Container[str]) -> bool:
+    """Returns whether a tensor describes one of the weights `packed`, which are in bitsandbytes' 4 bits."""
+    match = FOUR_BIT.match(name)
+    return match is not None and match[1] in packed
 
 
 def scales(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -95,15 +124,18 @@ def quantised(file: Path) -> str:
     """Returns a description of the first sign that a safetensors file is quantised in a way that is not read here.
 
     The text names the tool or the kind of number, and the tensor. Returns "" where there is no such sign: 8-bit floats
-    with one scale for each weight, or one for each of its rows, are read. Raises: BadInput for a damaged file.
+    with one scale for each weight, or one for each of its rows, are read, and bitsandbytes' 4 bits. Raises: BadInput
+    for a damaged file.
     """
     found = header(file)
-    named = ((pattern.search(key), key, whose) for key in found for pattern, whose in _QUANTISED)
+    in_four = four_bit(found)
+    plain = [key for key in found if not _of(key, in_four)]
+    named = ((pattern.search(key), key, whose) for key in plain for pattern, whose in _QUANTISED)
     told = next((f"{whose}: {key}" for match, key, whose in named if match), "")
     packed = (
         f"whole numbers: {key}"
         for key, entry in found.items()
-        if key.endswith(".weight") and entry["dtype"] in _WHOLE_NUMBERS
+        if key.endswith(".weight") and entry["dtype"] in _WHOLE_NUMBERS and key not in in_four
     )
     blocks = (
         f"scales of blocks: {key}"
@@ -121,12 +153,7 @@ def _layers(file: Path, found: Header) -> Iterator[tuple[str, str]]:
     unknown format.
     """
     texts = {_LAYERS: found.get(_METADATA, {}).get(_LAYERS, "{}").encode()}
-    with file.open("rb") as stream:
-        start = 8 + int.from_bytes(stream.read(8), "little")
-        for key in (key for key in found if key.endswith(".comfy_quant")):
-            first, last = found[key]["data_offsets"]
-            stream.seek(start + first)
-            texts[key] = stream.read(last - first)
+    texts |= _bytes(file, found, (key for key in found if key.endswith(".comfy_quant")))
     for key, text in texts.items():
         try:
             told = json.loads(text)
@@ -134,6 +161,18 @@ def _layers(file: Path, found: Header) -> Iterator[tuple[str, str]]:
             yield from ((layer, str(how["format"])) for layer, how in layers.items())
         except (ValueError, KeyError, TypeError, AttributeError):
             yield key, "unknown"
+
+
+def _bytes(file: Path, found: Header, keys: Iterable[str]) -> dict[str, bytes]:
+    """Returns the bytes of small tensors in a safetensors file, by their names; `found`: its header."""
+    texts = {}
+    with file.open("rb") as stream:
+        start = 8 + int.from_bytes(stream.read(8), "little")
+        for key in keys:
+            first, last = found[key]["data_offsets"]
+            stream.seek(start + first)
+            texts[key] = stream.read(last - first)
+    return texts
 
 
 def gguf_tensors(file: Path) -> dict[str, GgufTensor]:

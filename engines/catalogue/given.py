@@ -1,4 +1,4 @@
-"""Checks the file or folder that `pull --from` is given before anything is copied from it.
+"""Finds out which components of a model the files that a user gives hold, and refuses those that cannot become it.
 
 Reads headers and configurations, no weights.
 """
@@ -7,45 +7,95 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.api.errors import BadInput
 from engines.api.params import Json
 from engines.api.protocols import ModelSpec
-from engines.catalogue import formats
-from engines.catalogue.formats import demand_format
-from engines.catalogue.shapes import LAYOUTS, Config
+from engines.catalogue import contents, places
+from engines.catalogue.contents import TRANSFORMER, Piece, pieces
+from engines.catalogue.formats import GGUF, demand_format, four_bit, header
+from engines.catalogue.shapes import Config, Layout, layout_of
 from engines.catalogue.weights import is_variant, parts_of
 
-PREFIX = "model.diffusion_model."  # of ComfyUI's names, and of those in whole checkpoints
-MARKERS = ("__index_timestep_zero__", "scaled_fp8")  # tiny tensors by which ComfyUI recognises a model; no weights
-_BLOCKS = {  # class of a transformer -> its blocks' names, its makers' and diffusers'
-    "FluxTransformer2DModel": ("double_blocks.", "single_transformer_blocks."),
-    "QwenImageTransformer2DModel": (".img_mod.",),
-}
-_LORA = "a LoRA"
-_OTHER_PARTS = (
-    (re.compile(r"lora_|\.lora\.|lokr_|hada_"), _LORA),
-    (re.compile(r"^(first_stage_model\.|vae\.)?(encoder|decoder)\.(conv|down|up|mid|mid_block)"), "a VAE"),
-    (re.compile(r"^(encoder\.block\.\d+\.layer\.|shared\.weight)"), "a T5 text encoder"),
-    (re.compile(r"^(text_model\.|transformer\.resblocks)"), "a CLIP text encoder"),
-    (re.compile(r"^(model\.)?(language_model|layers|visual|embed_tokens)\."), "a language model"),
-)
-_FIRST_LAYER = ("img_in.weight", "x_embedder.weight")
 _OTHER_WIDTHS = {384: "FLUX.1 Fill", 128: "FLUX.1 Canny or Depth, or FLUX.2"}
+_WANTED = {TRANSFORMER: "transformer", contents.TEXT_ENCODER: "text encoder", contents.VAE: "VAE"}
+_TAKES = {
+    TRANSFORMER: "--from takes the transformer's file, a folder in diffusers layout, or ComfyUI's models folder.",
+    contents.TEXT_ENCODER: "--text-encoder takes a text encoder's file, or a folder that holds it.",
+    contents.VAE: "--vae takes a VAE's file, or a folder that holds it.",
+}
+_OTHER = "Give the weights of {}, or of a model that was trained from it."
 
 
-def demand_readable(spec: ModelSpec, source: Path) -> None:
-    """Checks that a file or folder holds the weights of this model in a format that is supported; reads headers only.
+@dataclass(frozen=True)
+class Source:
+    """Names the place of a component's weights: a file, or a folder as diffusers and transformers write it.
 
-    `source`: the transformer's safetensors file, or a model's folder in diffusers layout. Raises: BadInput.
+    `prefix`: what stands before the names of its tensors in a file that holds other components, too.
     """
-    if source.is_file():
-        _demand_readable_file(spec, source)
-    else:
-        _demand_readable_folder(spec, source)
+
+    path: Path
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Holds the weights that a user gives for a model, by component.
+
+    `folder`: a model's folder in diffusers layout, whose files are taken as they are. `parts`: component -> where its
+    weights are; these are rewritten, and go before those in `folder`. `four_bit`: the components that bitsandbytes has
+    already stored in 4 bits. A component that is nowhere comes from the hub.
+    """
+
+    folder: Path | None = None
+    parts: Mapping[str, Source] = field(default_factory=dict)
+    four_bit: tuple[str, ...] = ()
+
+    def mark(self, name: str) -> str:
+        """Returns a text that tells the weights given for a component from others; "" where none are given."""
+        place = self.parts[name].path if name in self.parts else self.folder
+        return mark(place) if place else ""
+
+    def told(self, form: str) -> tuple[str, ...]:
+        """Returns lines for the user: which component comes from which file, and what its precision means for `form`.
+
+        `form`: the precision in which the model will be kept, bf16, nf4 or int8.
+        """
+        lines = [f"{name} from {source.path}" for name, source in self.parts.items()]
+        if self.four_bit and form != "nf4":
+            names = " and ".join(self.four_bit)
+            lines.append(f"{names} in 4 bits already: as {form} larger, and no better than nf4")
+        return tuple(lines)
+
+
+def resolve(
+    spec: ModelSpec, source: Path | None = None, text_encoders: Sequence[Path] = (), vae: Path | None = None
+) -> Given:
+    """Finds the model's components in the places that a user gives. Reads headers only.
+
+    `source`: the transformer's file, a whole checkpoint, a model's folder in diffusers layout or in Hugging Face's
+    cache, or ComfyUI's models folder; `text_encoders`, `vae`: files or folders of these components. Raises: BadInput
+    for files that hold something else, are of another model or in a format that is not supported, or fit twice.
+    """
+    layout = layout_of(spec.name, spec.family)
+    own: dict[str, Source] = {}
+    asked = [(contents.TEXT_ENCODER, place) for place in text_encoders]
+    for option, place in (*asked, *([(contents.VAE, vae)] if vae else ())):
+        for name, found in _parts(spec, layout, place, option).items():
+            if name in own:
+                raise BadInput(
+                    f"{own[name].path.name} and {found.path.name} are both the {name} of {spec.name}.",
+                    "Give each component once.",
+                )
+            own[name] = found
+    given = _from(spec, layout, source, own) if source is not None else Given()
+    taken = {**given.parts, **own}
+    order = [name for name in layout if name in taken]
+    parts = {name: taken[name] for name in (*order, *(name for name in taken if name not in order))}
+    return Given(given.folder, parts, tuple(name for name, each in parts.items() if _is_four_bit(each)))
 
 
 def mark(source: Path) -> str:
@@ -58,74 +108,197 @@ def mark(source: Path) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
-# ── one file ────────────────────────────────────────────────────────────────────────────────────
+def _from(spec: ModelSpec, layout: Layout, source: Path, settled: Collection[str]) -> Given:
+    """Returns what a file or folder given by --from holds of a model; components in `settled` are given otherwise."""
+    if source.is_file():
+        return Given(parts=_file_parts(spec, layout, source, _pieces(source), TRANSFORMER))
+    folder = places.snapshot(source, spec.source) or source
+    if spec.role == "scorer" or (folder / "model_index.json").is_file():
+        return _whole_folder(spec, layout, folder)
+    if "transformer" in (parts := _component_folders(spec, layout, folder)):
+        return Given(parts=parts)
+    if places.single_files(folder):
+        names = [name for name in layout if name not in settled]
+        return Given(parts=_chosen(spec, layout, folder, names, TRANSFORMER))
+    raise BadInput(f"{folder} is not a model's folder in diffusers layout.", places.remedy(spec.source, folder))
 
 
-def _demand_readable_file(spec: ModelSpec, file: Path) -> None:
+# ── one component ───────────────────────────────────────────────────────────────────────────────
+
+
+def _parts(spec: ModelSpec, layout: Layout, place: Path, option: str) -> dict[str, Source]:
+    """Returns the components that an option's file or folder holds, by name. Raises: BadInput."""
+    if not any(contents.option_of(part.class_name) == option for part in layout.values()):
+        raise BadInput(f"{spec.name} has no part that {option} could give.", _TAKES[TRANSFORMER])
+    if place.is_file():
+        return _file_parts(spec, layout, place, _pieces(place), option)
+    if (place / "config.json").is_file():
+        return _folder_part(spec, layout, place, option)
+    own = [name for name, part in layout.items() if contents.option_of(part.class_name) == option]
+    return _chosen(spec, layout, place, own, option)
+
+
+def _pieces(file: Path) -> tuple[Piece, ...]:
+    """Returns what a file of weights holds. Raises: BadInput for a format that is not read."""
     demand_format(file)
-    shapes = {key.removeprefix(PREFIX): shape for key, shape in formats.shapes(file).items()}
-    known = LAYOUTS.get(spec.name, {}).get("transformer")
-    blocks = _BLOCKS.get(known.class_name if known else "", ("blocks.",))
-    what = next((words for pattern, words in _OTHER_PARTS if any(map(pattern.search, shapes))), "something else")
-    if what == _LORA or not any(block in key for block in blocks for key in shapes):  # a LoRA names the blocks, too
-        first = next(iter(shapes), "nothing")
+    return pieces([file])
+
+
+def _file_parts(spec: ModelSpec, layout: Layout, file: Path, found: Sequence[Piece], option: str) -> dict[str, Source]:
+    """Returns the components of a model among those that a file holds; with --from all, else those of the option.
+
+    Raises: BadInput where the file lacks what the option takes, or holds that of another model.
+    """
+    fitting = _demand_piece(spec, layout, file.name, found, option)
+    parts = {fitting: Source(file, next(p.prefix for p in found if contents.component(p, layout) == fitting))}
+    for piece in found:
+        name = contents.component(piece, layout)
+        wanted = option in (TRANSFORMER, piece.kind.option)
+        if name and name not in parts and wanted and not contents.difference(piece, layout[name].config):
+            parts[name] = Source(file, piece.prefix)
+    return parts
+
+
+def _folder_part(spec: ModelSpec, layout: Layout, folder: Path, option: str) -> dict[str, Source]:
+    """Returns the one component that a folder with config.json holds. Raises: BadInput."""
+    _demand_known(folder)
+    files = list(_weights(folder))
+    for file in files:
+        demand_format(file)
+    return {_demand_piece(spec, layout, folder.name, pieces(files), option): Source(folder)}
+
+
+def _demand_piece(spec: ModelSpec, layout: Layout, where: str, found: Sequence[Piece], option: str) -> str:
+    """Returns the name of the component that `option` takes from a file or folder.
+
+    `where`: its name; `found`: what it holds. Raises: BadInput that says what it holds instead, and where to give that.
+    """
+    named = [(contents.component(piece, layout), piece) for piece in found]
+    name, piece = next(((name, each) for name, each in named if name and each.kind.option == option), ("", None))
+    if piece is None:
+        what = found[0].kind.words if found else "something else"
+        right = next((f"Give it by {each.kind.option}. " for name, each in named if name), "")
+        raise BadInput(f"{where} holds {what}, not the {_WANTED[option]} of {spec.name}.", f"{right}{_TAKES[option]}")
+    if option == TRANSFORMER:
+        _demand_same_model(spec, where, layout[name].config, piece)
+    if told := contents.difference(piece, layout[name].config):
+        size, has, wants = told
         raise BadInput(
-            f"{file.name} holds {what}, not the transformer of {spec.name}; the first tensor in it is {first}.",
-            "--from takes the transformer's file, or a whole folder in diffusers layout.",
+            f"{where} is {piece.kind.words} of another model: {size.tensors[0]} is {has} wide, that of {spec.name} "
+            f"{wants}.",
+            _OTHER.format(spec.name),
         )
-    width = next((shapes[name][1] for name in _FIRST_LAYER if len(shapes.get(name, ())) == 2), None)
-    if known:
-        _demand_same_model(spec, file.name, known.config, width, any("guidance" in key for key in shapes))
+    return name
 
 
-def _demand_same_model(spec: ModelSpec, name: str, config: Config, width: int | None, guided: bool) -> None:
-    """Checks that the width of the first layer and the guidance input, where known, are those of the model.
+def _demand_same_model(spec: ModelSpec, where: str, config: Config, piece: Piece) -> None:
+    """Checks a transformer's first layer, guidance input and marker against the model's configuration.
 
     Raises: BadInput that names the other model.
     """
+    width = piece.kind.sizes[0].found(piece.shapes)
+    _demand_width(spec, where, config, width, any("guidance" in key for key in piece.shapes))
+    if config and contents.MARKERS[0] in piece.shapes and not config.get("zero_cond_t"):
+        raise BadInput(
+            f"{where} is Qwen-Image-Edit-2511 (it holds {contents.MARKERS[0]}), not {spec.name}.",
+            "Pull Qwen-Image-Edit-2511 from it.",
+        )
+
+
+def _demand_width(spec: ModelSpec, where: str, config: Config, width: int | None, guided: bool) -> None:
+    """Checks that the width of the first layer and the guidance input, where known, are those of the model."""
     wanted = config.get("in_channels")
     if wanted and width and width != wanted:
-        other = _OTHER_WIDTHS.get(width, "another model")
         raise BadInput(
-            f"{name} is {other}: its first layer takes {width} channels, that of {spec.name} {wanted}.",
-            f"Give the weights of {spec.name}, or of a model that was trained from it.",
+            f"{where} is {_OTHER_WIDTHS.get(width, 'another model')}: its first layer takes {width} channels, that of "
+            f"{spec.name} {wanted}.",
+            _OTHER.format(spec.name),
         )
     if config.get("guidance_embeds") and not guided:
         raise BadInput(
-            f"{name} is FLUX.1 [schnell], or another FLUX that takes no guidance; {spec.name} takes it.",
-            f"Give the weights of {spec.name}, or of a model that was trained from it.",
+            f"{where} is FLUX.1 [schnell], or another FLUX that takes no guidance; {spec.name} takes it.",
+            f"[schnell] cannot be made into it. {_OTHER.format(spec.name)}",
         )
 
 
-# ── a folder ────────────────────────────────────────────────────────────────────────────────────
+# ── folders ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _demand_readable_folder(spec: ModelSpec, folder: Path) -> None:
+def _whole_folder(spec: ModelSpec, layout: Layout, folder: Path) -> Given:
+    """Checks a model's folder in diffusers layout. Raises: BadInput."""
     in_parts = spec.role != "scorer"
     if not (folder / ("model_index.json" if in_parts else "config.json")).is_file():
-        raise BadInput(f"{folder} is not a model's folder in diffusers layout.", _remedy(spec, folder))
-    parts = parts_of(_json(folder / "model_index.json")) if in_parts else [""]
-    for part in (folder / name for name in parts):
+        raise BadInput(f"{folder} is not a model's folder in diffusers layout.", places.remedy(spec.source, folder))
+    rewritten: dict[str, Source] = {}
+    for part in (folder / name for name in (parts_of(_json(folder / "model_index.json")) if in_parts else [""])):
         if not part.is_dir():
             raise BadInput(f"{folder} lacks the part {part.name}.", "Download the whole model folder again.")
-        config = _json(part / "config.json")
-        if config.get("quantization_config"):
-            whose = dict(config["quantization_config"]).get("quant_method", "another tool")
-            raise BadInput(
-                f"{part} is quantised already, by {whose}.",
-                "Give the folder of the model at full width; it is quantised here.",
-            )
-        for file in _weights(part):
+        _demand_known(part)
+        files = list(_weights(part))
+        for file in files:
             demand_format(file)
-    own, wanted = _json(folder / "transformer" / "config.json"), LAYOUTS.get(spec.name, {}).get("transformer")
-    if wanted and own:
-        _demand_same_model(spec, str(folder), wanted.config, own.get("in_channels"), own.get("guidance_embeds", True))
+        if in_parts and files and (_is_four_bit(Source(part)) or all(is_variant(file.name) for file in files)):
+            rewritten[part.name] = Source(part)
+    own = _json(folder / "transformer" / "config.json")
+    if own and layout:
+        config = layout["transformer"].config
+        _demand_width(spec, str(folder), config, own.get("in_channels"), own.get("guidance_embeds", True))
+    return Given(folder, rewritten)
+
+
+def _component_folders(spec: ModelSpec, layout: Layout, folder: Path) -> dict[str, Source]:
+    """Returns the components that lie in a folder as diffusers writes them, without a model_index.json.
+
+    `folder`: the folder of a transformer itself, or one that holds transformer/ and perhaps other parts. Raises:
+    BadInput for a part that does not fit.
+    """
+    if _json(folder / "config.json").get("_class_name"):
+        return _folder_part(spec, layout, folder, TRANSFORMER)
+    found: dict[str, Source] = {}
+    for name, part in layout.items():
+        if (folder / name / "config.json").is_file():
+            found |= _folder_part(spec, layout, folder / name, contents.option_of(part.class_name))
+    return found
+
+
+def _chosen(spec: ModelSpec, layout: Layout, folder: Path, wanted: Sequence[str], option: str) -> dict[str, Source]:
+    """Returns the files of ComfyUI's folder, or of any other, that hold the components `wanted` of a model.
+
+    Separate files go before those within a whole checkpoint. Raises: BadInput where no file holds what `option` gives,
+    and where two files hold the same component.
+    """
+    alone: dict[str, list[Source]] = {}
+    within: dict[str, list[Source]] = {}
+    reasons = []
+    for file in places.single_files(folder):
+        try:
+            found = _pieces(file)
+            options = [piece.kind.option for piece in found]
+            main = TRANSFORMER if TRANSFORMER in options else next(iter(options), "")
+            names = _file_parts(spec, layout, file, found, main) if main else {}
+        except BadInput as error:
+            reasons.append(error.cause)
+            continue
+        for name, source in names.items():
+            (within if len(found) > 1 and name != "transformer" else alone).setdefault(name, []).append(source)
+    fitting = {name: alone.get(name) or within.get(name, []) for name in wanted}
+    for name, sources in fitting.items():
+        if len(sources) > 1:
+            own = contents.option_of(layout[name].class_name)
+            listed = "".join(f"\n  {source.path}" for source in sources)
+            more = " The folders of the others can be given by --text-encoder and --vae." if own == TRANSFORMER else ""
+            raise BadInput(f"{len(sources)} files fit the {name} of {spec.name}:{listed}", f"Give one by {own}.{more}")
+    if not any(fitting[name] for name in wanted if contents.option_of(layout[name].class_name) == option):
+        listed = "".join(f"\n  {reason}" for reason in reasons[:5])
+        raise BadInput(f"No file in {folder} is the {_WANTED[option]} of {spec.name}.{listed}", _TAKES[option])
+    return {name: sources[0] for name, sources in fitting.items() if sources}
 
 
 def _weights(part: Path) -> Iterator[Path]:
     """Yields the safetensors files of a model's component: those of its index, else all but the variants (.fp16. …).
 
-    Raises: BadInput for a file of the index that is missing, and for a component that has only variants.
+    A component that has only variants gives those in bfloat16, or else in float16. Raises: BadInput for a file of the
+    index that is missing.
     """
     for index in part.glob("*.safetensors.index.json"):
         if not is_variant(index.name):
@@ -134,34 +307,25 @@ def _weights(part: Path) -> Iterator[Path]:
                     raise BadInput(f"{part / name} is not there.", "Download the whole model folder again.")
                 yield part / name
             return
-    files = sorted(part.glob("*.safetensors"))
-    plain = [file for file in files if not is_variant(file.name)]
-    if files and not plain:
-        raise BadInput(f"{part} has only {files[0].name}, a variant.", "Download the model without a variant.")
-    yield from plain
+    yield from places.plain_or_variant(part)
 
 
-def _remedy(spec: ModelSpec, folder: Path) -> str:
-    """Describes to the user which folder or file to give instead of `folder`."""
-    if (folder.parent / "model_index.json").is_file():
-        return f"This is one part of a model: give {folder.parent}."
-    cached = f"models--{spec.source.replace('/', '--')}/snapshots/*"
-    for within in ("snapshots/*", cached, f"hub/{cached}", "*"):
-        if found := sorted(folder.glob(f"{within}/model_index.json")):
-            return f"Give the folder that holds model_index.json: {found[-1].parent}."
-    if any((folder / name).is_dir() for name in ("diffusion_models", "unet", "checkpoints")):
-        files = _some(folder.glob("*/**/*.safetensors"))
-        return f"This is ComfyUI's folder: give the transformer's own file in it{files}."
-    if any(folder.glob("*.safetensors")):
-        return f"Give the folder that holds model_index.json, or one file{_some(folder.glob('*.safetensors'))}."
-    if any(folder.glob("**/models--*")):
-        return f"There is no {spec.source} in that cache: give the folder that holds model_index.json."
-    return "Give the folder that holds model_index.json, or the transformer's one safetensors file."
+def _demand_known(part: Path) -> None:
+    """Checks that a component's configuration tells of no quantisation but bitsandbytes' 4 bits. Raises: BadInput."""
+    told = _json(part / "config.json").get("quantization_config")
+    if told and not (told.get("quant_method") == "bitsandbytes" and told.get("load_in_4bit")):
+        raise BadInput(
+            f"{part} is quantised already, by {told.get('quant_method', 'another tool')}"
+            f"{' to 8 bits' if told.get('load_in_8bit') else ''}.",
+            "Give the folder of the model at full width, or in bitsandbytes' 4 bits; it is quantised here.",
+        )
 
 
-def _some(files: Iterable[Path]) -> str:
-    first = next(iter(sorted(files)), None)
-    return f", such as {first}" if first else ""
+def _is_four_bit(source: Source) -> bool:
+    """Returns whether weights are in bitsandbytes' 4 bits."""
+    files = [source.path] if source.path.is_file() else list(_weights(source.path))
+    plain = (file for file in files if file.suffix.lower() != GGUF)
+    return any(name.startswith(source.prefix) for file in plain for name in four_bit(header(file)))
 
 
 def _json(file: Path) -> Json:

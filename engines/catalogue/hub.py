@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from engines.api.errors import ModelGated, NotFound, Unreachable
+from engines.catalogue.weights import is_variant
 
 _BLOCK = 1 << 20
+_KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 OnBytes = Callable[[int], None]
 
 
@@ -82,6 +84,22 @@ def is_intact(path: Path, file: RemoteFile) -> bool:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest() == expected
+
+
+def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """Returns those files of a repository that the engines read.
+
+    Where there is a model_index.json, they are that file and the files in the components' folders; otherwise they are
+    the files in the top folder. Half-precision variants (.fp16. …) and other kinds of file are left out.
+    """
+    in_parts = any(file.path == "model_index.json" for file in files)
+    wanted = []
+    for file in files:
+        path = PurePosixPath(file.path)
+        in_place = len(path.parts) == 2 or file.path == "model_index.json" if in_parts else len(path.parts) == 1
+        if in_place and path.suffix in _KEPT and not is_variant(path.name):
+            wanted.append(file)
+    return wanted
 
 
 def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:

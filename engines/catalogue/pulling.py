@@ -5,19 +5,30 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
-from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing
+from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
 from engines.api.forms import FULL_WIDTH, ROWS
 from engines.api.protocols import ModelSpec
-from engines.catalogue.formats import shapes
-from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
+from engines.catalogue.given import Given, Source
+from engines.catalogue.hub import (
+    FolderHub,
+    Hub,
+    Listing,
+    RemoteFile,
+    cached_snapshot,
+    gate_steps,
+    is_intact,
+    wanted_files,
+)
 from engines.catalogue.registry import load_class
+from engines.catalogue.shapes import PUBLISHED, SMALL_PARTS, layout_of, write_layout
 from engines.catalogue.weights import (
+    MANIFEST,
     PULLED,
     PULLING,
     QUANTISED,
@@ -28,8 +39,10 @@ from engines.catalogue.weights import (
     record,
 )
 
+_DRAFT = ".part"  # ends the name of a file that is not whole yet
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
-_KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
+ELSEWHERE = "keep the models on a larger disk: --models FOLDER, or FLENWHEEL_MODELS"
+MAKE = "write"  # begins what is told of a component that is quantised or rewritten
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -81,23 +94,21 @@ class Pull:
         home: Path,
         hub: Hub,
         *,
-        transformer: Path | None = None,
-        given: str = "",
+        given: Given | None = None,
         check: Callable[[Path], None] = lambda home: None,
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
     ) -> None:
         """Takes the model's registry row, its folder (`home`) and the place from which its files come (`hub`).
 
-        `transformer`: a single safetensors file from which the transformer is taken, instead of the repository's files.
-        `given`: the mark of the weights that a user gives (see `given.mark`), "" for those of the hub: components that
-        were quantised from others are quantised anew.
-        `check`: called with the folder once all files but the weights are there; raises where the given weights do not
-        fit. `write`: quantises a component as `components.write` does; `free`: returns a disk's free bytes.
+        `given`: the weights that a user gives instead of the repository's; components that were made from others are
+        made anew. `check`: called with a folder of the model's configurations before any weights are fetched; raises
+        where the given weights do not fit. `write`: quantises a component as `components.write` does; `free`: returns
+        a disk's free bytes.
         """
         self._check = check
-        self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
-        self._given, self._write = given, write
+        self._spec, self._home, self._hub = spec, home, hub
+        self.given, self._write = given or Given(), write
         self._free = free or (lambda folder: shutil.disk_usage(_existing(folder)).free)
         self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
@@ -108,9 +119,10 @@ class Pull:
         """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
-        sources, files = self._sources()
-        small = self._quantisable if form != FULL_WIDTH else ("transformer",) if self._transformer else ()
-        to_quantise = tuple(name for name in small if not self._is_made(name, form))
+        sources, files = self._sources(form)
+        small = self._quantisable if form != FULL_WIDTH else ()
+        made = dict.fromkeys((*small, *self.given.parts))
+        to_quantise = tuple(name for name in made if not self._is_made(name, form))
         missing = tuple(each for each in files if self._is_missing(each, form))
 
         disk = _existing(self._home).stat().st_dev
@@ -123,8 +135,9 @@ class Pull:
                 copied += each.file.size
         for name in to_quantise:
             whole = sum(each.file.size for each in files if each.file.path.startswith(f"{name}/"))
-            bits = ROWS[form].bits if form in ROWS else 16
-            quantised += self._spec.component_bytes.get(held_name(name, form)) or int(whole * bits / 16)
+            own = self._form(name, form)
+            bits = ROWS[own].bits if own in ROWS else 16
+            quantised += self._spec.component_bytes.get(held_name(name, own)) or int(whole * bits / 16)
         room = download + copied + quantised
         return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
@@ -136,7 +149,7 @@ class Pull:
         token; ModelMissing for a file that arrives damaged; Unreachable; BadInput for given weights that do not fit.
         """
         self._demand_possible(survey)
-        renewed = {name: held_name(name, survey.form) for name in survey.to_quantise}
+        renewed = {name: held_name(name, self._form(name, survey.form)) for name in survey.to_quantise}
         made_from = record(self._home).made_from
         note = PullRecord(
             model=self._spec.name,
@@ -146,9 +159,11 @@ class Pull:
             files={each.path: each.file.size for each in survey.files},
             made_from={held: mark for held, mark in made_from.items() if held not in renewed.values()},
         )
-        parts = {(self._home / path).parent for path in note.files if self._given and not self._transformer}
-        weights = (file for part in parts for file in part.glob("*.safetensors*"))  # a given folder's stand alone here
-        plain = (file for file in weights if not is_variant(file.name))
+        parts = {(self._home / path).parent for path in note.files if self.given.folder}
+        renewing = {(self._home / each.path).parent for each in survey.missing if _is_weights(each.file)}
+        replaced = {part for part in renewing if part.name in made_from}  # which hold what was given once
+        weights = (file for part in parts | replaced for file in part.glob("*.safetensors*"))  # new ones stand alone
+        plain = (file for file in weights if not is_variant(file.name) and file.suffix != _DRAFT)
         strange = [file for file in plain if file.relative_to(self._home).as_posix() not in note.files]
         changed = (
             *(self._home / each.path for each in survey.missing),
@@ -158,13 +173,17 @@ class Pull:
         note.write(self._home / PULLING)
         if strange or any(path.exists() for path in changed):  # else the model stays ready in the form that is here
             (self._home / PULLED).unlink(missing_ok=True)
+        for part in replaced:
+            (part / MANIFEST).unlink(missing_ok=True)
         for file in strange:
             file.unlink()
         self._download(survey.missing, tell)
         for name, held in renewed.items():
             self._quantise(name, survey.form, tell)
-            note = replace(note, made_from={**note.made_from, held: self._mark(name)})
+            note = replace(note, made_from={**note.made_from, held: self.given.mark(name)})
             note.write(self._home / PULLING)
+        gone = {part.name for part in replaced}
+        note = replace(note, made_from={held: mark for held, mark in note.made_from.items() if held not in gone})
         note.write(self._home / PULLED)
         (self._home / PULLING).unlink()
         return self._home
@@ -185,13 +204,12 @@ class Pull:
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────
 
-    def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
+    def _sources(self, form: str) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
         """Lists the repositories of the model and its few-step adapter; returns the listings and the files wanted."""
-        listing = self._hub.listing(self._spec.source)
+        listing = self._listing(form)
         wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
-        if self._transformer:
-            endings = (".safetensors", ".index.json")
-            wanted = [w for w in wanted if not (w.path.startswith("transformer/") and w.path.endswith(endings))]
+        own, endings = tuple(f"{name}/" for name in self.given.parts), (".safetensors", ".index.json")
+        wanted = [each for each in wanted if not (each.path.startswith(own) and each.path.endswith(endings))]
         few = self._spec.few_steps
         if few is None or not few.source:
             return (listing,), tuple(wanted)
@@ -200,6 +218,36 @@ class Pull:
         adapter = [Wanted(other, file, few.file) for file in other.files if file.path == "/".join(path)]
         return (listing, other), (*wanted, *adapter)
 
+    def _listing(self, form: str) -> Listing:
+        """Lists the model's repository; where that cannot be reached, what is here of it, if that is enough.
+
+        It is enough where all weights are given or here. Raises: Unreachable, which names the small files that are
+        missing where all weights are given; NotFound, ModelGated.
+        """
+        try:
+            return self._hub.listing(self._spec.source)
+        except Unreachable as error:
+            layout = layout_of(self._spec.name, self._spec.family)
+            small = (*layout, *SMALL_PARTS.get(self._spec.family, ()))
+            for folder in (self._home, cached_snapshot(self._spec.source)):
+                if layout and folder and (folder / "model_index.json").is_file() and self.given.parts:
+                    weights = [
+                        name for name in layout if name not in self.given.parts and not self._is_made(name, form)
+                    ]
+                    wanted = (*((name, "*.*") for name in small), *((name, "*.safetensors") for name in weights))
+                    if all(any((folder / name).glob(pattern)) for name, pattern in wanted):
+                        self._hub = FolderHub(folder)
+                        found = self._hub.listing(self._spec.source)
+                        own = (file for file in found.files if "." not in PurePosixPath(file.path).parent.name)
+                        return replace(found, files=tuple(own))  # without what we have quantised
+            if not layout or layout.keys() - self.given.parts.keys():
+                raise
+            raise Unreachable(
+                f"{error.cause} All weights of {self._spec.name} are given, but its small files are not here: "
+                f"model_index.json, and the configurations and tokenizers in {', '.join(small)}.",
+                f"Once with a network, run the same command: it fetches these alone. {error.hint}",
+            ) from error
+
     def _is_missing(self, wanted: Wanted, form: str) -> bool:
         """Returns whether a file must be fetched; full-width weights need not be where their part is here quantised."""
         path, file = self._home / wanted.path, wanted.file
@@ -207,23 +255,23 @@ class Pull:
         original = None if known else self._hub.local(wanted.listing, file)
         if path.is_file() and path.stat().st_size == file.size and not (original and not filecmp.cmp(original, path)):
             return False
-        part = PurePosixPath(wanted.path).parts[0]
-        quantised = part in self._quantisable and self._is_made(part, form)
-        return not (quantised and path.suffix == ".safetensors")
+        rewritten = path.suffix == ".safetensors" or (path.parent / MANIFEST).is_file()
+        return not (rewritten and self._is_made(PurePosixPath(wanted.path).parts[0], form))
 
     def _is_made(self, name: str, form: str) -> bool:
-        """Returns whether the folder holds a component quantised, and from the given weights where there are any."""
-        mark, made_from = self._mark(name), record(self._home).made_from
-        return is_held(self._home, name, form) and mark in ("", made_from.get(held_name(name, form)))
+        """Returns whether the folder holds a component as it is to be, from the given weights where there are any."""
+        held = held_name(name, self._form(name, form))
+        mark, made_from = self.given.mark(name), record(self._home).made_from
+        return (self._home / held / MANIFEST).is_file() and mark in ("", made_from.get(held))
 
-    def _mark(self, name: str) -> str:
-        """Returns the mark of the weights that a user gives for a component; "" for those of the hub."""
-        return self._given if name == "transformer" or not self._transformer else ""
+    def _form(self, name: str, form: str) -> str:
+        """Returns the precision that a component has in a model of the precision `form`."""
+        return form if name in self._quantisable else FULL_WIDTH
 
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
 
     def _demand_possible(self, survey: Survey) -> None:
-        """Checks disk space and token, and the given weights where the model is here already.
+        """Checks disk space and token, and the given weights where the model's configurations are known.
 
         Nothing is written before that: a model that is ready stays ready if this raises.
         """
@@ -231,7 +279,7 @@ class Pull:
             raise DiskFull(
                 f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, and {_gib(survey.free)} is "
                 f"free: {_gib(survey.download)} to download, the rest for copies and quantised parts.",
-                "Free some space, or set models_dir to a folder on a larger disk.",
+                f"Free some space, or {ELSEWHERE}.",
             )
         if survey.gated and survey.download and not self._hub.has_token():
             closed = next(listing.repo for listing in survey.sources if listing.gated)
@@ -240,6 +288,9 @@ class Pull:
             raise ModelGated(f"{cause}, and this machine has no token.", gate_steps(closed))
         if (self._home / PULLED).is_file():
             self._check(self._home)
+        elif self._spec.name in PUBLISHED:
+            with TemporaryDirectory() as folder:
+                self._check(write_layout(PUBLISHED[self._spec.name], Path(folder)))
 
     def _download(self, missing: Iterable[Wanted], tell: Tell) -> None:
         """Fetches configurations first, then the smallest weights first, so that a missing permission shows at once."""
@@ -263,7 +314,7 @@ class Pull:
         """
         path, file, listing = self._home / wanted.path, wanted.file, wanted.listing
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.part")
+        draft = path.with_name(f"{path.name}{_DRAFT}")
         local = self._hub.local(listing, file)
         if local and is_intact(local, file):
             draft.unlink(missing_ok=True)
@@ -288,21 +339,14 @@ class Pull:
         draft.replace(path)
 
     def _quantise(self, name: str, form: str, tell: Tell) -> None:
-        """Quantises one part of the model to the precision `form`, and reports each tensor to `tell`."""
-        source = self._transformer if name == "transformer" and self._transformer else self._home / name
-        seen: list[str] = []
-        total = 0  # where a header cannot be read; whoever reads the weights reports that
-        with suppress(BadInput):
-            files = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
-            total = sum(len(shapes(file)) for file in files)
+        """Writes one part of the model in the precision that it has in `form`, and reports each weight to `tell`."""
+        source, own = self.given.parts.get(name, Source(self._home / name)), self._form(name, form)
 
-        def on_tensor(tensor: str) -> None:
-            seen.append(tensor)
-            tell(f"{form} {name}", len(seen), max(total, len(seen) + 1))  # a file may hold several weights in one
+        def on_tensor(done: int, total: int) -> None:
+            tell(f"{MAKE} {name} as {own}", done, total)
 
         write = self._write or load_class("engines.weights.components:write")
-        write(self._spec, self._home, name, form, source, on_tensor=on_tensor)
-        tell(f"{form} {name}", 1, 1)
+        write(self._spec, self._home, name, own, source, on_tensor=on_tensor)
 
 
 def missing_bytes(home: Path) -> int:
@@ -319,29 +363,13 @@ def missing_bytes(home: Path) -> int:
     return left
 
 
-def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Returns those files of a repository that the engines read.
-
-    Where there is a model_index.json, they are that file and the files in the components' folders; otherwise they are
-    the files in the top folder. Half-precision variants (.fp16. …) and other kinds of file are left out.
-    """
-    in_parts = any(file.path == "model_index.json" for file in files)
-    wanted = []
-    for file in files:
-        path = PurePosixPath(file.path)
-        in_place = len(path.parts) == 2 or file.path == "model_index.json" if in_parts else len(path.parts) == 1
-        if in_place and path.suffix in _KEPT and not is_variant(path.name):
-            wanted.append(file)
-    return wanted
-
-
 def _is_weights(file: RemoteFile) -> bool:
     return file.path.endswith(".safetensors")
 
 
 def _begun(path: Path) -> int:
     """Returns the size in bytes of the unfinished draft that an interrupted download of a file left; 0 without one."""
-    draft = path.with_name(f"{path.name}.part")
+    draft = path.with_name(f"{path.name}{_DRAFT}")
     return draft.stat().st_size if draft.is_file() else 0
 
 

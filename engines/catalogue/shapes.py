@@ -1,8 +1,8 @@
 """Lists the configurations of the full-size models as their makers publish them, and their sizes in bytes.
 
-So both are known before a download. Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on
-huggingface.co; values that are left out are the defaults of the classes. `launch.py bench memory` computes the sizes
-from the configurations, and a test compares them with the sizes listed here.
+So both are known before a download. Configurations: black-forest-labs/FLUX.1-dev and FLUX.2-klein-base-4B, and
+Qwen/Qwen-Image-Edit on huggingface.co; values that are left out are the defaults of the classes. `launch.py bench
+memory` computes the sizes from the configurations, and tests compare them with the sizes listed here.
 """
 
 from __future__ import annotations
@@ -96,12 +96,46 @@ def _qwen_edit(**transformer: Any) -> Layout:
     }  # fmt: skip
 
 
+_KLEIN_4B: Layout = {
+    "transformer": Part(
+        "diffusers", "Flux2Transformer2DModel",
+        {
+            "attention_head_dim": 128, "guidance_embeds": False, "in_channels": 128, "joint_attention_dim": 7680,
+            "mlp_ratio": 3.0, "num_attention_heads": 24, "num_layers": 5, "num_single_layers": 20, "patch_size": 1,
+        },
+    ),
+    "text_encoder": Part(
+        "transformers", "Qwen3ForCausalLM",
+        {
+            "model_type": "qwen3", "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "vae": Part(
+        "diffusers", "AutoencoderKLFlux2",
+        {
+            "block_out_channels": [128, 256, 512, 512], "down_block_types": ["DownEncoderBlock2D"] * 4,
+            "up_block_types": ["UpDecoderBlock2D"] * 4, "latent_channels": 32, "layers_per_block": 2,
+        },
+    ),
+}  # fmt: skip
+
 LAYOUTS: Mapping[str, Layout] = {
     "FLUX.1-dev": _FLUX,
     "FLUX.1-Krea-dev": _FLUX,
     "Qwen-Image-Edit-2511": _qwen_edit(zero_cond_t=True),
     "Qwen-Image-Edit-2509": _qwen_edit(),
     "Qwen-Image-Edit": _qwen_edit(),
+}
+
+PUBLISHED: Mapping[str, Layout] = {**LAYOUTS, "FLUX.2-klein-base-4B": _KLEIN_4B}
+"""The layouts of all full-size models; memory is planned for those in `LAYOUTS`."""
+_FAMILIES: Mapping[str, Layout] = {"flux": _FLUX, "flux2": _KLEIN_4B, "qwen-edit": _qwen_edit()}
+SMALL_PARTS: Mapping[str, tuple[str, ...]] = {  # family -> the parts of a model that have no weights
+    "flux": ("scheduler", "tokenizer", "tokenizer_2"),
+    "flux2": ("scheduler", "tokenizer"),
+    "qwen-edit": ("scheduler", "tokenizer", "processor"),
 }
 
 # Bytes on the GPU, by the folder of a part: bfloat16 without an ending, then the quantised forms.
@@ -127,6 +161,15 @@ KLEIN_4B_BYTES: Mapping[str, int] = {
     "text_encoder.nf4": 2_652_895_216,
     "vae": 168_092_230,
 }  # fmt: skip
+
+
+def layout_of(model: str, family: str) -> Layout:
+    """Returns a model's layout; for a model whose configurations are not known, its family's, without them.
+
+    Empty for a family whose models are not made of components.
+    """
+    classes = {name: part._replace(config={}) for name, part in _FAMILIES.get(family, {}).items()}
+    return PUBLISHED.get(model, classes)
 
 
 def write_layout(layout: Layout, folder: Path) -> Path:

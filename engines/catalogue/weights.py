@@ -13,7 +13,7 @@ from engines.catalogue.durable import write_file
 QUANTISED = tuple(ROWS)
 PULLED = "pulled.json"  # the record of a pull, written when all files are here
 PULLING = "pulling.json"  # the same record while some files are missing
-_MANIFEST = "quantised.json"
+MANIFEST = "quantised.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,11 @@ class PullRecord:
 
 
 def is_variant(name: str) -> bool:
-    """Returns whether a file's name, such as model.fp16.safetensors, marks it as a further variant of the weights."""
-    return any(part in name for part in (".fp16.", ".bf16.", ".non_ema."))
+    """Returns whether a file's name, such as model.fp16.safetensors, marks it as a further variant of the weights.
+
+    Older tools name the shards of a variant model.fp16-00001-of-00002.safetensors.
+    """
+    return any(f".{part}{end}" in name for part in ("fp16", "bf16", "non_ema") for end in ".-")
 
 
 def held_name(name: str, form: str) -> str:
@@ -52,7 +55,7 @@ def held_name(name: str, form: str) -> str:
 
 def is_held(folder: Path, name: str, form: str) -> bool:
     """Returns whether a model's folder holds the component `name` in a quantised precision; False for bf16."""
-    return form != FULL_WIDTH and (folder / held_name(name, form) / _MANIFEST).is_file()
+    return form != FULL_WIDTH and (folder / held_name(name, form) / MANIFEST).is_file()
 
 
 def pulled_form(folder: Path) -> str:
@@ -92,7 +95,7 @@ def held_forms(folder: Path) -> list[str]:
     Leaves out the precision that an unfinished pull is about to add.
     """
     finished, asked = record(folder, (PULLED,)).form, record(folder, (PULLING,)).form
-    forms = [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
+    forms = [form for form in QUANTISED if any(folder.glob(f"*.{form}/{MANIFEST}"))]
     return [form for form in forms if form != asked or form == finished]
 
 
@@ -123,6 +126,6 @@ def _has_all_shards(folder: Path) -> bool:
         for file in folder.glob("*.safetensors.index.json")
         for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
     }
-    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{_MANIFEST}"))
+    held = (*folder.glob("*.safetensors"), *folder.parent.glob(f"{folder.name}.*/{MANIFEST}"))
     without = not held and (folder / "config.json").is_file()
     return folder.is_dir() and not without and all((folder / name).is_file() for name in shards)

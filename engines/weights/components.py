@@ -20,6 +20,7 @@ from engines.api.forms import FULL_WIDTH
 from engines.api.params import Json
 from engines.api.protocols import Component, Loaded, ModelSpec
 from engines.catalogue.formats import header
+from engines.catalogue.given import Given, Source
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.weights import held_name, pulled_form
 from engines.weights import originals, store
@@ -29,6 +30,7 @@ from engines.weights.quantise import FORMS, check_whole, model_bytes, place, ske
 
 LibraryClass: TypeAlias = Any  # a class of diffusers or transformers, by its name in model_index.json
 
+_QUANTISED = "quantization_config"  # tells how another tool had quantised the weights; ours are told beside them
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4}
 
 
@@ -132,7 +134,7 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
     elif form in FORMS:
 
         def quantise(model: Loaded, source: Path, form: str) -> None:
-            for key, weight in tensors(source, model):
+            for key, weight in tensors(Source(source), model):
                 place(model, stored(model, key, weight, form, dtype), form)
 
         module = _filled(spec, folder, name, source, form, quantise)
@@ -157,31 +159,32 @@ def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
 
 
 def write(
-    spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
-    on_tensor: store.OnTensor = lambda _: None,
+    spec: ModelSpec, folder: Path, name: str, form: str, source: Path | Source, *, device: str = "cpu",
+    on_tensor: store.OnTensor = lambda done, total: None,
 ) -> None:  # fmt: skip
     """Quantises a component of a model and writes it to the model's `folder`, where `load` finds it.
 
-    `form`: the precision; `source`: the original weights, a folder or one safetensors file; `device`:
-    where the quantising is computed; `on_tensor`: called with the name of each weight when it is done. Raises:
-    ModelMissing for a missing or damaged file or weight; BadInput for weights that do not fit the model.
+    `form`: the precision; bf16 writes the component at full width. `source`: the original weights, a folder or one
+    file; `device`: where the quantising is computed; `on_tensor`: called after each weight with the number of those
+    that are done, and of all. Raises: ModelMissing for a missing or damaged file or weight; BadInput for weights that
+    do not fit the model.
     """
-    dtype = weight_dtype(spec)
-    model = skeleton(bare(folder, name, source), form, dtype, full_width(spec))
+    dtype, weights = weight_dtype(spec), source if isinstance(source, Source) else Source(source)
+    model = skeleton(bare(folder, name, folder / name), form, dtype, full_width(spec))
     target = folder / held_name(name, form)
-    store.write(model, tensors(source, model), target, form, dtype, device=device, on_tensor=on_tensor)
+    store.write(model, tensors(weights, model), target, form, dtype, device=device, on_tensor=on_tensor)
 
 
-def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
+def demand_fitting(spec: ModelSpec, folder: Path, given: Given) -> None:
     """Checks that the weights which a user gives have the names and shapes of this model. Reads no weights.
 
-    `folder`: the folder with the model's configurations; `source`: the given weights, a model's folder or the file of a
-    transformer. Raises: BadInput for weights that do not fit; ModelMissing for a missing or damaged file.
+    `folder`: the folder with the model's configurations; `given`: the given weights. Raises: BadInput for weights that
+    do not fit; ModelMissing for a missing or damaged file.
     """
-    small = {name for form in FORMS for name in spec.options.get(form, ())}
-    for name in sorted({"transformer"} if source.is_file() else small):
-        given = source if source.is_file() else source / name
-        originals.demand_fitting(given, bare(folder, name, folder / name))
+    small = {name for form in FORMS for name in spec.options.get(form, ())} if given.folder else set()
+    whole = {name: Source(given.folder / name) for name in sorted(small) if given.folder}
+    for name, source in {**whole, **given.parts}.items():
+        originals.demand_fitting(source, bare(folder, name, folder / name))
 
 
 def _filled(
@@ -208,8 +211,12 @@ def bare(folder: Path, name: str, source: Path) -> Loaded:
     read_json(described / "config.json")  # raises where the libraries would name no file
     with init_empty_weights(include_buffers=False):
         if _library(folder, name) == "diffusers":
-            return kind.from_config(kind.load_config(described))
-        model = kind(kind.config_class.from_pretrained(described, local_files_only=True))
+            told = kind.load_config(described)
+            return kind.from_config({key: value for key, value in told.items() if key != _QUANTISED})
+        config = kind.config_class.from_pretrained(described, local_files_only=True)
+        if hasattr(config, _QUANTISED):
+            delattr(config, _QUANTISED)
+        model = kind(config)
     model.tie_weights()
     if (described / "generation_config.json").is_file():
         model.generation_config = type(model.generation_config).from_pretrained(described, local_files_only=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from inspect import signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,16 +21,27 @@ from torch import Tensor, nn
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.api.params import Json
-from engines.catalogue import given
+from engines.catalogue.contents import MARKERS, PREFIX
 from engines.catalogue.formats import READ, demand_format
+from engines.catalogue.given import Source
+from engines.catalogue.places import plain_or_variant
 from engines.catalogue.weights import is_variant
+from engines.weights.four_bits import FourBit
 from engines.weights.published import Published, Scaled, Weight, published
 
 _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
 _DIFFUSERS_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.0\.")
 _TINY = 8  # numbers in a marker, at most
-Read = Callable[[Published, str], Tensor]
+_CONVERTED_AS = {  # class without a converter of its own in diffusers -> the class that has the same layout
+    "AutoencoderKLFlux2": "AutoencoderKL",
+    "AutoencoderKLQwenImage": "AutoencoderKLWan",
+}
+_QUANT_CONV = re.compile(r"^(?:encoder\.(?=quant_conv\.)|decoder\.(?=post_quant_conv\.))")  # as in FLUX.2's own VAE
+_STATISTICS = (".running_mean", ".running_var")
+_BESIDE = re.compile(r"^(text_projection|logit_scale|spiece_model|tekken_model)\b|\.position_ids$")
+"""What files of text encoders hold beside the encoder."""
+Read = Callable[[Published, str], "Tensor | FourBit"]
 
 
 def read_json(file: Path) -> Json:
@@ -44,40 +57,40 @@ def read_json(file: Path) -> Json:
 def shards(folder: Path) -> list[Path]:
     """Returns the paths of a component's safetensors files.
 
-    These are the files that the component's index file names; without an index, all except variants such as .fp16.
-    `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file, or a damaged index file.
+    These are the files that the component's index file names; without an index, all except variants such as .fp16., or
+    else the variants. `folder`: the component's folder. Raises: ModelMissing if it has no safetensors file, or a
+    damaged index file.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         if not is_variant(index.name):
             return [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
-    files = [file for file in sorted(folder.glob("*.safetensors")) if not is_variant(file.name)]
+    files = plain_or_variant(folder)
     if not files:
         raise ModelMissing(f"There is no safetensors file in {folder}.", "Download the whole model folder again.")
     return files
 
 
-def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Weight]]:
+def tensors(source: Source, model: nn.Module) -> Iterator[tuple[str, Weight | FourBit]]:
     """Yields the weights of a component as pairs (name in `model`, weight); e4m3 floats stay so, with their scales.
 
-    `source`: the component's folder or one safetensors file; `model`: the module that the weights are for. Raises:
-    ModelMissing for a missing or damaged file; BadInput for a weight of another shape, or for a single file in a format
-    that is not supported.
+    `source`: where the weights are; `model`: the module that they are for. A weight that bitsandbytes has stored in 4
+    bits comes as it is, unless its file has another layout than the module. Raises: ModelMissing for a missing or
+    damaged file; BadInput for a weight of another shape, or for a single file in a format that is not supported.
     """
     # Scales take the way of their weights through the same renaming and splitting, row for row.
     scales = _named(source, model, lambda held, key: held.scale(key))
-    weights = _fitting(source, model, lambda held, key: held.tensor(key))
+    weights = _fitting(source, model, lambda held, key: held.stored(key))
     for (name, weight), (_, scale) in zip(weights, scales, strict=True):
-        if weight.dtype != torch.float8_e4m3fn:
+        if isinstance(weight, FourBit) or isinstance(scale, FourBit) or weight.dtype != torch.float8_e4m3fn:
             yield name, weight
         else:
             yield name, Scaled(weight, scale[0, 0] if bool((scale == scale[0]).all()) else scale)
 
 
-def demand_fitting(source: Path, model: nn.Module) -> None:
+def demand_fitting(source: Source, model: nn.Module) -> None:
     """Checks that the files in `source` have all weights of `model`, each in its shape. Reads no weights.
 
-    `source`: a component's folder or one safetensors file. Raises: BadInput for weights that do not fit; ModelMissing
-    for a missing or damaged file.
+    Raises: BadInput for weights that do not fit; ModelMissing for a missing or damaged file.
     """
 
     def outline(held: Published, key: str) -> Tensor:
@@ -88,35 +101,37 @@ def demand_fitting(source: Path, model: nn.Module) -> None:
     weights = dict(model.named_parameters(remove_duplicate=False))
     tied = {id(weights[name]) for name in came if name in weights}
     missing = [name for name, weight in weights.items() if id(weight) not in tied]
+    stats = (name for name in model.state_dict() if name.endswith(_STATISTICS))
+    missing += [name for name in stats if name not in came]
     if missing:
         raise BadInput(
-            f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, the first is {missing[0]}.",
+            f"{source.path.name} lacks {len(missing)} weights of {type(model).__name__}, the first is {missing[0]}.",
             "It is another model, or only a part of this one: give all weights of the very model that you pull.",
         )
 
 
-def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
+def _fitting(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
     """Yields what `_named` does, once it has the model's shape. Raises: ModelMissing, BadInput."""
     for name, weight in _named(source, model, read):
         path, _, leaf = name.rpartition(".")
         expected = getattr(model.get_submodule(path), leaf)
         if weight.shape != expected.shape:
             raise BadInput(
-                f"{name} in {source.name} has the shape {tuple(weight.shape)}; {type(model).__name__} has "
+                f"{name} in {source.path.name} has the shape {tuple(weight.shape)}; {type(model).__name__} has "
                 f"{tuple(expected.shape)} there.",
-                "Give the weights of the very model that you pull, at full width: not quantised, not of a sibling.",
+                "Give the weights of the very model that you pull, not of a sibling.",
             )
         yield name, weight
 
 
-def _named(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
+def _named(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
     """Yields (name in `model`, what `read` returns for it) of each weight. Raises: ModelMissing, BadInput."""
-    return (_single_file if source.is_file() else _folder)(source, model, read)
+    return (_single_file if source.path.is_file() else _folder)(source, model, read)
 
 
-def _folder(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
+def _folder(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
     names = _Names(model)
-    for file in shards(source):
+    for file in shards(source.path):
         with published(file) as held:
             for key in held.keys():  # noqa: SIM118  it is no mapping
                 name = names(key)
@@ -155,30 +170,43 @@ def _renamings(model: nn.Module) -> list[Any]:
     return [entry for entry in get_model_conversion_mapping(model) if isinstance(entry, WeightRenaming)]
 
 
-def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
-    """Yields the weights of a transformer's file, by Black Forest Labs, ComfyUI or diffusers, in diffusers' names."""
-    kind = type(model).__name__
+def _single_file(source: Source, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor | FourBit]]:
+    """Yields a component's weights from one file, by its makers, ComfyUI or diffusers, in the module's names."""
+    from transformers import PreTrainedModel
+
+    file, prefix, module = source.path, source.prefix, type(model).__name__
     demand_format(file)
     with published(file) as held:
-        names = {key.removeprefix(given.PREFIX): key for key in held.keys()}  # noqa: SIM118  it is no mapping
-        for marker in given.MARKERS:
+        own = (key for key in held.keys() if key.startswith(prefix))  # noqa: SIM118  it is no mapping
+        names = {key.removeprefix(prefix or PREFIX): key for key in own}
+        for marker in MARKERS:
             if marker in names and math.prod(held.shape(names[marker])) <= _TINY:
                 del names[marker]
-        state, known = _Unread(names, partial(read, held)), model.state_dict().keys()
-        for name, weight in state.items() if names.keys() <= known else converted(kind, state, file.name):
+        known = model.state_dict().keys()
+        if isinstance(model, PreTrainedModel):
+            rename = _Names(model)
+            renamed = ((rename(name) or name, key) for name, key in names.items() if not _BESIDE.search(name))
+            weights: Iterable[tuple[str, Tensor | FourBit]] = ((name, read(held, key)) for name, key in renamed)
+        elif names.keys() <= known:
+            weights = ((name, read(held, key)) for name, key in names.items())
+        else:
+            state = _Unread(names, partial(read, held))
+            weights = converted(module, state, file.name, getattr(model, "config", {}))
+        for name, weight in weights:
             if name not in known:
-                raise BadInput(f"{file.name} holds no {kind}: that model has no {name}.", READ)
+                raise BadInput(f"{file.name} holds no {module}: that model has no {name}.", READ)
             yield name, weight
 
 
 class _Unread(Mapping[str, Tensor]):
     """Maps names to tensors, each of which is read from its file whenever it is asked for."""
 
-    def __init__(self, keys: Mapping[str, str], read: Callable[[str], Tensor]) -> None:
+    def __init__(self, keys: Mapping[str, str], read: Callable[[str], Tensor | FourBit]) -> None:
         self._keys, self._read = keys, read
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._read(self._keys[name])
+        weight = self._read(self._keys[name])
+        return weight.full() if isinstance(weight, FourBit) else weight
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -187,20 +215,25 @@ class _Unread(Mapping[str, Tensor]):
         return len(self._keys)
 
 
-def converted(kind: str, state: Mapping[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
+def converted(
+    kind: str, state: Mapping[str, Tensor], file: str, config: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[tuple[str, Tensor]]:
     """Yields the weights of a checkpoint as pairs (diffusers' name, tensor), converted block by block to save memory.
 
     `kind`: the name of a model class of diffusers; diffusers' converter for this class is used. `state`: the
-    checkpoint's tensors by their original names; `file`: the checkpoint's file name, for error messages. Raises:
-    BadInput for tensors that are not those of this model class.
+    checkpoint's tensors by their original names; `file`: the checkpoint's file name, for error messages; `config`: the
+    model's configuration, which the converters of VAEs read. Raises: BadInput for tensors that are not those of this
+    model class.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
     loadable: Any = SINGLE_FILE_LOADABLE_CLASSES
-    convert = loadable.get(kind, {}).get("checkpoint_mapping_fn", dict)
+    convert = loadable.get(_CONVERTED_AS.get(kind, kind), {}).get("checkpoint_mapping_fn", dict)
+    knobs = {"config": config} if "config" in signature(convert).parameters else {}
     try:
         for index, (part, blocks) in enumerate(_block_by_block(state)):
-            for name, weight in convert(part).items():
+            statistics = {key: part[key] for key in part if key.startswith("bn.")}  # of FLUX.2's VAE
+            for name, weight in (convert(part, **knobs) | statistics).items():
                 block = _DIFFUSERS_BLOCK.match(name)
                 if block and block[1] in blocks:
                     yield f"{block[1]}.{index}.{name[block.end() :]}", weight
@@ -228,7 +261,7 @@ def _block_by_block(state: Mapping[str, Tensor]) -> Iterator[tuple[dict[str, Ten
             blocks.setdefault((found[1], int(found[2])), {})[f"{found[1]}.0.{key[found.end() :]}"] = key
         else:
             around.append(key)
-    outside = {key: state[key] for key in around}
+    outside = {_QUANT_CONV.sub("", key): state[key] for key in around}
     counts = {kind: 1 + max(index for name, index in blocks if name == kind) for kind, _ in blocks}
     for index in range(max(counts.values(), default=1)):
         part = dict(outside)

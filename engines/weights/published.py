@@ -1,6 +1,6 @@
 """Opens files of weights as others publish them, and reads one tensor at a time at the width in which it computes.
 
-Formats: safetensors, also in 8-bit floats with or without scales; and GGUF.
+Formats: safetensors, also in 8-bit floats with or without scales, and in bitsandbytes' 4 bits; and GGUF.
 Sources: Comfy-Org/ComfyUI, comfy/ops.py and comfy/quant_ops.py (scales of 8-bit floats); city96/ComfyUI-GGUF, loader.py
 (names and shapes in GGUF files of diffusion models).
 """
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from engines.api.errors import ModelMissing
 from engines.catalogue import formats
+from engines.weights.four_bits import FourBit
 
 Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
 _EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -85,6 +86,10 @@ class Published(Protocol):
         """
         ...
 
+    def stored(self, key: str) -> Tensor | FourBit:
+        """Returns a weight as `tensor` does, but one in bitsandbytes' 4 bits as it is stored."""
+        ...
+
 
 @contextmanager
 def opened(file: Path) -> Iterator[Mapped]:
@@ -122,15 +127,30 @@ class _Safetensors:
         self._mapped = mapped
         names = mapped.keys()
         self._scales = {f"{module}.weight": f"{module}.{end}" for module, end in formats.scales(names)}
-        self._keys = [name for name in names if not formats.SCALE.search(name)]
+        self._four_bit: dict[str, list[str]] = {weight: [] for weight in formats.four_bit(names)}
+        beside = set()
+        for name in names:
+            if (match := formats.FOUR_BIT.match(name)) and match[1] in self._four_bit:
+                self._four_bit[match[1]].append(name)
+                beside.add(name)
+        self._keys = [name for name in names if name not in beside and not formats.SCALE.search(name)]
 
     def keys(self) -> Iterable[str]:
         return self._keys
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._mapped.get_slice(key).get_shape())
+        return self._packed(key).shape if key in self._four_bit else tuple(self._mapped.get_slice(key).get_shape())
+
+    def stored(self, key: str) -> Tensor | FourBit:
+        return self._packed(key) if key in self._four_bit else self.tensor(key)
+
+    def _packed(self, key: str) -> FourBit:
+        state = {name[len(key) + 1 :]: self._mapped.get_tensor(name) for name in self._four_bit[key]}
+        return FourBit.of(self._mapped.get_tensor(key), state)
 
     def tensor(self, key: str) -> Tensor:
+        if key in self._four_bit:
+            return self._packed(key).full()
         weight: Tensor = self._mapped.get_tensor(key)
         if weight.dtype not in _EIGHT_BIT or self._is_kept(key):
             return weight
@@ -161,6 +181,9 @@ class _Gguf:
 
     def shape(self, key: str) -> tuple[int, ...]:
         return self._tensors[key].shape
+
+    def stored(self, key: str) -> Tensor | FourBit:
+        return self.tensor(key)
 
     def tensor(self, key: str) -> Tensor:
         from gguf import dequantize

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engines.api.errors import ModelMissing
 from engines.weights.eight_bit_floats import LinearFloat8, eight_bit_floats
 from engines.weights.eight_bits import Linear8bit, as_multiplied, eight_bits
+from engines.weights.four_bits import BLOCK, NESTED_BLOCK, FourBit
 from engines.weights.published import Scaled, Weight, wide
 
 # Kept at full width: they are small, and an error in them shows in every token.
@@ -25,7 +26,6 @@ _KEPT_AT_THE_TOP = (
     "x_embedder", "context_embedder", "img_in", "txt_in", "time_text_embed", "norm_out", "proj_out",
 )  # fmt: skip
 _KEPT_ANYWHERE = ("visual", "lm_head")  # a vision tower sees the face that must stay the same
-_BLOCK, _NESTED_BLOCK = 64, 256
 _CODES = 4 * (16 + 256)  # bytes of the two code books
 
 QuantisedLayer: TypeAlias = Any  # a Linear4bit, Linear8bit or LinearFloat8 whose attributes are set one by one
@@ -71,14 +71,20 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
     return model
 
 
-def stored(model: nn.Module, name: str, weight: Weight, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
+def stored(model: nn.Module, name: str, weight: Weight | FourBit, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
     """Converts one weight of a model into the tensors that are stored for it, and returns them by full names.
 
     A weight of a quantised layer is quantised; any other weight is converted to `dtype`, the compute dtype. `model`:
-    what `skeleton` returned; `name`: the weight's full name; `form`: bf16 or a key of `FORMS`.
+    what `skeleton` returned; `name`: the weight's full name; `form`: bf16 or a key of `FORMS`. A weight that is in 4
+    bits already keeps its codes in an nf4 layer.
     """
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
+    if isinstance(weight, FourBit):
+        kept = weight.kept(dtype) if form == "nf4" and isinstance(module, Linear4bit) else None
+        if kept is not None:
+            return {f"{path}.{ending}": tensor for ending, tensor in kept.items()}
+        weight = weight.full()
     if form in FORMS and leaf == "weight" and isinstance(module, FORMS[form].kind):
         return {f"{path}.{ending}": tensor for ending, tensor in FORMS[form].tensors(weight, dtype).items()}
     whole = wide(weight)
@@ -215,8 +221,8 @@ class _Nf4:
     def bytes(self, rows: int, columns: int, dtype: torch.dtype) -> int:
         """Adds up codes, a one-byte scale a block, the four-byte scales of the scales, an offset, two code books."""
         count = rows * columns
-        blocks = math.ceil(count / _BLOCK)
-        return math.ceil(count / 2) + blocks + 4 * math.ceil(blocks / _NESTED_BLOCK) + 4 + _CODES
+        blocks = math.ceil(count / BLOCK)
+        return math.ceil(count / 2) + blocks + 4 * math.ceil(blocks / NESTED_BLOCK) + 4 + _CODES
 
 
 class _Int8:

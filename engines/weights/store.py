@@ -19,33 +19,33 @@ from engines.api.errors import ModelMissing
 from engines.api.protocols import Loaded
 from engines.catalogue.durable import flush
 from engines.weights.aligned import straight, write_aligned
+from engines.weights.four_bits import FourBit
 from engines.weights.originals import read_json, shards
 from engines.weights.published import Weight, opened
 from engines.weights.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"
 SHARD_BYTES = 1 << 29  # quantised tensors stay in memory until they fill a shard
-OnTensor = Callable[[str], None]
+OnTensor = Callable[[int, int], None]  # how many weights are done, of how many
 
 
 def write(
     model: nn.Module,
-    weights: Iterable[tuple[str, Weight]],
+    weights: Iterable[tuple[str, Weight | FourBit]],
     target: Path,
     form: str,
     dtype: torch.dtype,
     *,
-    on_tensor: OnTensor = lambda _: None,
+    on_tensor: OnTensor = lambda done, total: None,
     device: str = "cpu",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Quantises the weights of a component and writes them to the folder `target`, completely or not at all.
 
     `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, weight); `form`: the
-    precision; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
-    `device`: where the quantising is computed; `shard_bytes`: the size from which a new file is begun. No more
-    than one file and one weight are in memory at a time. Raises: ModelMissing if `weights` lacks a weight of the model;
-    and what the iterator `weights` raises.
+    precision; `dtype`: the compute dtype; `on_tensor`: called after each weight; `device`: where the quantising is
+    computed; `shard_bytes`: the size from which a new file is begun. No more than one file and one weight are in memory
+    at a time. Raises: ModelMissing if `weights` lacks a weight of the model; and what the iterator `weights` raises.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -54,6 +54,7 @@ def write(
         undo.callback(shutil.rmtree, draft, ignore_errors=True)
         shelf = _Shelf(draft, shard_bytes)
         came: set[int] = set()
+        counted = {id(weight) for weight in model.parameters()}
         for name, weight in weights:
             path, _, leaf = name.rpartition(".")
             parameter = id(getattr(model.get_submodule(path), leaf))
@@ -61,7 +62,8 @@ def write(
                 came.add(parameter)
                 kept = stored(model, name, weight.to(device), form, dtype)
                 shelf.put({key: tensor.cpu() for key, tensor in kept.items()})
-                on_tensor(name)
+                if parameter in counted:
+                    on_tensor(len(came & counted), len(counted))
         _check_all_came(model, came, target)
         shelf.close()
         _write_config(model, draft)

@@ -72,12 +72,15 @@ class PullPayload(Payload):
     """Holds the parameters of a model's download.
 
     `model` is the model's name, `form` the format in which its large parts are stored, such as nf4 or bf16. `source`
-    is the path of a local folder or file to take the model from, "" for the Hugging Face hub.
+    is the path of a local folder or file to take the model from, "" for the Hugging Face hub; `text_encoders` and
+    `vae` are those to take these components from.
     """
 
     model: str
     form: str
     source: str = ""
+    text_encoders: tuple[str, ...] = ()
+    vae: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,28 @@ def test_a_model_comes_breaks_off_and_goes_on(studio: Workplace, url: str, page:
     expect(gated.get_by_role("button", name="Accept the licence and download")).to_be_disabled()
 
 
+def test_files_that_are_here_become_the_model(studio: Workplace, url: str, page: Page) -> None:
+    """A wrong path is refused where it was typed; from the right one the model is ready, and the fields are empty."""
+    page.goto(f"{url}/?tab=Settings")
+    page.locator("#pull-form").get_by_text("full width").click()
+    page.click("#pull-given .label-wrap")
+    page.locator("#pull-model input").fill(FAR.label)
+    page.get_by_role("option", name=FAR.label).click()
+    path, vae = (page.locator(f"#{name} textarea, #{name} input") for name in ("pull-path", "pull-vae"))
+    path.fill("/nowhere/at/all")
+    page.click("#pull-take")
+    expect(page.locator(".fl-say.bad")).to_contain_text("nothing at")
+    expect(path).to_have_value("/nowhere/at/all")
+    path.fill(str(studio.hub._folder))
+    vae.fill(__file__)
+    page.click("#pull-take")
+    expect(page.locator(".fl-say.bad")).to_contain_text("no part that --vae could give")
+    vae.fill("")
+    page.click("#pull-take")
+    expect(page.locator("article[data-model=far]")).to_contain_text("ready")
+    expect(path).to_have_value("")
+
+
 def test_nothing_goes_for_good_without_a_second_word(studio: Workplace, url: str, page: Page) -> None:
     """Pictures and a whole character leave the disk after “Yes”; another comes back by “Restore”."""
     anna, bea, cleo = character(studio, "Anna", 3), character(studio, "Bea", 2), character(studio, "Cleo", 1)

@@ -23,18 +23,26 @@ def test_no_command_means_the_studio() -> None:
     assert (options.command, options.port, options.no_open) == (None, 0, False)
 
 
-@pytest.mark.parametrize("command", ["studio", "doctor", "character", "pictures"])
+@pytest.mark.parametrize("command", ["studio", "doctor", "pull", "character", "pictures"])
 def test_an_option_counts_in_front_of_the_command_too(command: str) -> None:
     """`--home X studio` is `studio --home X`; what follows the command wins."""
-    further = ["list"] if command == "character" else []
+    further = {"character": ["list"], "pull": ["x"]}.get(command, [])
     assert parser().parse_args(["--home", "x", command, *further]).home == Path("x")
     assert parser().parse_args(["--home", "x", command, *further, "--home", "y"]).home == Path("y")
     asked = parser().parse_args(["--port", "99", "--fake", "studio"])
     assert (asked.port, asked.fake, asked.compile) == (99, True, False)
 
 
-@pytest.mark.parametrize("option", [["--home", "x"], ["--port", "99"], ["--fake"], ["--no-open"], ["--compile"]])
-@pytest.mark.parametrize("command", [["demo"], ["pull", "x"], ["test"], ["bench", "store"]])
+@pytest.mark.parametrize("command", [["studio"], ["doctor"], ["pull", "x"]])
+def test_the_folder_of_the_models_is_chosen_wherever_it_is_used(command: list[str]) -> None:
+    """By the same option, in front of the command or after it."""
+    assert parser().parse_args(["--models", "m", *command]).models == Path("m")
+    assert parser().parse_args([*command, "--models", "m"]).models == Path("m")
+    assert parser().parse_args(command).models is None
+
+
+@pytest.mark.parametrize("option", [["--home", "x"], ["--models", "x"], ["--port", "99"], ["--fake"], ["--no-open"]])
+@pytest.mark.parametrize("command", [["demo"], ["test"], ["bench", "store"]])
 def test_an_option_that_the_command_does_not_take_is_refused(
     option: list[str], command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

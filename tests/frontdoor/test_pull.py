@@ -1,20 +1,24 @@
 """The pull command, before it downloads."""
 
 import argparse
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engines.api.errors import BadInput, ModelMissing
+from engines.api.errors import BadInput, ModelMissing, Unreachable
 from engines.api.protocols import ModelSpec
+from engines.catalogue.given import Given, Source
 from engines.catalogue.models import MODELS
 from engines.catalogue.pulling import Pull
 from engines.catalogue.registry import Registry
 from engines.fake.hub import FakeHub
 from frontdoor.cli import parser
 from frontdoor.pull import pull
-from tests.engines.conftest import TOY_QWEN, _build_qwen
+from tests.engines.catalogue.test_given import FLUX, write
+from tests.engines.conftest import TOY_FLUX, TOY_QWEN, _build_flux, _build_qwen
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +160,151 @@ def test_the_progress_grows_to_its_end(qwen_folder: Path, tiny: ModelSpec, tmp_p
     """The progress of a file without an index is counted in tensors; 100 % comes once, at the end."""
     (file,) = (qwen_folder / "transformer").glob("*.safetensors")
     told: list[float] = []
-    work = Pull(tiny, tmp_path / "home", FakeHub(qwen_folder), transformer=file)
-    work.run(work.survey("nf4"), lambda what, done, of: told.append(done / of) if what == "nf4 transformer" else None)
+    work = Pull(tiny, tmp_path / "home", FakeHub(qwen_folder), given=Given(parts={"transformer": Source(file)}))
+    made = "write transformer as nf4"
+    work.run(work.survey("nf4"), lambda what, done, of: told.append(done / of) if what == made else None)
     assert told == sorted(told) and told.count(1.0) == 1 and told[0] < 0.1
+
+
+# ── what users have on their disks ──────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny FLUX of the engines' tests, built once."""
+    return _build_flux(tmp_path_factory.mktemp("tiny-flux"))
+
+
+@pytest.fixture
+def tiny_flux() -> ModelSpec:
+    """The row of that FLUX, as if it lay on the hub."""
+    return replace(
+        TOY_FLUX, source="maker/flux", options={**TOY_FLUX.options, "nf4": ("transformer", "text_encoder_2")}
+    )
+
+
+@pytest.fixture
+def comfy(flux_folder: Path, tmp_path: Path) -> Path:
+    """ComfyUI's models folder with all weights of that FLUX, and with a VAE that is not its own."""
+    import torch
+    from safetensors.torch import save_file
+
+    models = tmp_path / "ComfyUI" / "models"
+    for part, name in (
+        ("transformer", "diffusion_models/flux.safetensors"),
+        ("text_encoder", "text_encoders/clip.safetensors"),
+        ("text_encoder_2", "text_encoders/t5.safetensors"),
+        ("vae", "vae/ae.safetensors"),
+    ):
+        (file,) = (flux_folder / part).glob("*.safetensors")
+        (models / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, models / name)
+    save_file({"decoder.middle.0.residual.0.gamma": torch.zeros(1)}, models / "vae" / "wan.safetensors")
+    return models
+
+
+def _pulled(spec: ModelSpec, hub: FakeHub, home: Path, *more: str) -> Path:
+    options = parser().parse_args(["pull", spec.name, "--yes", *more])
+    registry = Registry(home, home, [spec])
+    assert pull(options, registry, hub, lambda _: "y") == 0
+    return registry.folder(spec)
+
+
+def _is_whole(spec: ModelSpec, folder: Path, original: Path) -> None:
+    """Checks that every part loads, and that those at full width are the original ones."""
+    import torch
+
+    from engines.weights import components
+
+    for name in ("transformer", "text_encoder", "text_encoder_2", "vae"):
+        there = components.load(spec, folder, name).state_dict()
+        here = components.load(components.in_form(spec, "bf16"), original, name).state_dict()
+        if name not in spec.options["nf4"]:
+            assert there.keys() == here.keys()
+            assert all(torch.equal(there[key], tensor) for key, tensor in here.items())
+
+
+def test_with_all_weights_given_small_files_alone_are_fetched(
+    flux_folder: Path, tiny_flux: ModelSpec, comfy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is named before; a second pull has nothing to do, and offline the small files that are here are enough."""
+    hub, home = FakeHub(flux_folder), tmp_path / "models"
+    options = (
+        "--from",
+        str(comfy / "diffusion_models" / "flux.safetensors"),
+        "--vae",
+        str(comfy / "vae/ae.safetensors"),
+    )
+    for name in ("t5", "clip"):
+        options += ("--text-encoder", str(comfy / "text_encoders" / f"{name}.safetensors"))
+    folder = _pulled(tiny_flux, hub, home, *options)
+    told = capsys.readouterr().out
+    assert hub.asked and all(not path.endswith(".safetensors") and path in told for path, _ in hub.asked)
+    assert f"text_encoder_2 from {comfy / 'text_encoders' / 't5.safetensors'}" in told
+    assert told.count("write transformer as nf4") <= 2  # lines, where the output is no terminal
+    _is_whole(tiny_flux, folder, flux_folder)
+
+    hub.asked.clear()
+    _pulled(tiny_flux, hub, home, *options)
+    assert "is here already" in capsys.readouterr().out and hub.asked == []
+    away = FakeHub(flux_folder, offline=True)
+    _pulled(tiny_flux, away, home, "--to", "int8", *options)
+    assert (folder / "transformer.int8" / "quantised.json").is_file()
+
+    (comfy / "diffusion_models" / "flux.safetensors").touch()
+    before = (folder / "transformer.int8" / "quantised.json").stat().st_mtime_ns
+    _pulled(tiny_flux, away, home, "--to", "int8", *options[:2])  # the other parts are here
+    assert (folder / "transformer.int8" / "quantised.json").stat().st_mtime_ns > before
+    _is_whole(tiny_flux, folder, flux_folder)
+
+
+def test_offline_without_the_small_files_they_are_named(
+    flux_folder: Path, tiny_flux: ModelSpec, comfy: Path, tmp_path: Path
+) -> None:
+    """The refusal says that the weights are here, and which files are not; nothing is written."""
+    with pytest.raises(Unreachable, match=r"its small files are not here: .*scheduler, tokenizer, tokenizer_2"):
+        _pulled(tiny_flux, FakeHub(flux_folder, offline=True), tmp_path / "models", "--from", str(comfy))
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        _pulled(tiny_flux, FakeHub(flux_folder, offline=True), tmp_path / "models", "--from", str(comfy / "vae" / ".."))
+    assert not (tmp_path / "models").exists()
+
+
+def test_comfyuis_folder_is_enough(flux_folder: Path, tiny_flux: ModelSpec, comfy: Path, tmp_path: Path) -> None:
+    """Its files are found by what they hold; a VAE of another model is passed over, a second one of this asked for."""
+    hub = FakeHub(flux_folder)
+    _is_whole(tiny_flux, _pulled(tiny_flux, hub, tmp_path / "a", "--from", str(comfy)), flux_folder)
+    assert not [path for path, _ in hub.asked if path.endswith(".safetensors")]
+    shutil.copyfile(comfy / "vae" / "ae.safetensors", comfy / "vae" / "other.safetensors")
+    with pytest.raises(BadInput, match="2 files fit the vae"):
+        _pulled(tiny_flux, hub, tmp_path / "b", "--from", str(comfy))
+    vae = str(comfy / "vae" / "other.safetensors")
+    _is_whole(tiny_flux, _pulled(tiny_flux, hub, tmp_path / "b", "--from", str(comfy), "--vae", vae), flux_folder)
+
+
+def test_a_folder_in_four_bits_becomes_the_model(flux_folder: Path, tiny_flux: ModelSpec, tmp_path: Path) -> None:
+    """A folder that bitsandbytes has quantised is pulled as nf4 and at full width, and draws on no hub."""
+    from safetensors.torch import load_file, save_file
+
+    from tests.engines.weights.test_parts import _four_bits
+
+    given = Path(shutil.copytree(flux_folder, tmp_path / "given"))
+    (file,) = (given / "transformer").glob("*.safetensors")
+    save_file(_four_bits(load_file(file), nested=False), file)
+    config = json.loads((given / "transformer" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True, "_load_in_4bit": True}
+    (given / "transformer" / "config.json").write_text(json.dumps(config))
+    hub = FakeHub(flux_folder, offline=True)
+    for form in ("nf4", "bf16"):
+        folder = _pulled(tiny_flux, hub, tmp_path / "models", "--from", str(given), "--to", form)
+        _is_whole(tiny_flux, folder, flux_folder)
+    assert "quantization_config" not in json.loads((folder / "transformer" / "config.json").read_text())
+
+
+def test_of_a_known_model_all_is_decided_before_the_first_byte(tmp_path: Path) -> None:
+    """A file of the right names that lacks most weights is refused by the model's own layout, without a request."""
+    row = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
+    file = write(tmp_path / "flux1-dev.safetensors", FLUX)
+    hub = FakeHub(tmp_path)
+    with pytest.raises(BadInput, match=r"flux1-dev\.safetensors holds no FluxTransformer2DModel"):
+        _pulled(row, hub, tmp_path / "models", "--from", str(file))
+    assert hub.asked == [] and not (tmp_path / "models").exists()

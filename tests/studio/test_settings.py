@@ -17,7 +17,8 @@ NOBODY = "~nobody-of-this-name/FLENwheel"  # as unknown to the system as a user 
 def test_characters_and_models_lie_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless something else is said."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("FLENWHEEL_HOME", raising=False)
+    for name in ("FLENWHEEL_HOME", "FLENWHEEL_MODELS"):
+        monkeypatch.delenv(name, raising=False)
     found = Settings.from_env(tmp_path)
     assert found.data_root == tmp_path / "FLENwheel"
     assert found.models_dir == tmp_path / ".cache" / "flenwheel" / "models"
@@ -27,6 +28,17 @@ def test_what_is_asked_for_comes_before_what_was_set(tmp_path: Path, monkeypatch
     """`--home` overrules FLENWHEEL_HOME, which is not even looked at."""
     monkeypatch.setenv("FLENWHEEL_HOME", NOBODY)
     assert Settings.from_env(tmp_path, tmp_path / "asked").data_root == tmp_path / "asked"
+
+
+def test_one_rule_places_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--models` before FLENWHEEL_MODELS before the user's folder; an unknown user's home is refused in words."""
+    monkeypatch.setenv("FLENWHEEL_MODELS", str(tmp_path / "set"))
+    assert Settings.from_env(tmp_path, tmp_path).models_dir == tmp_path / "set"
+    assert Settings.from_env(tmp_path, tmp_path, tmp_path / "asked").models_dir == tmp_path / "asked"
+    monkeypatch.setenv("FLENWHEEL_MODELS", NOBODY)
+    with pytest.raises(NotFound, match="home folder") as told:
+        Settings.from_env(tmp_path, tmp_path)
+    assert "--models" in told.value.hint
 
 
 def test_a_home_that_nobody_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +53,7 @@ def test_a_home_that_nobody_has_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 # Python's own answer for a user without an entry in the system's list is the one for a system without a list.
 _AS_NOBODY = """
 import os, sys
-for name in ("HOME", "FLENWHEEL_HOME"):
+for name in ("HOME", "FLENWHEEL_HOME", "FLENWHEEL_MODELS"):
     os.environ.pop(name, None)
 sys.modules["pwd"] = None
 from pathlib import Path

@@ -89,6 +89,10 @@ def test_given_files_need_a_model_and_a_place(nobody: Desk) -> None:
     for name, path, words in ((None, "x", "No model"), ("far", " ", "no folder"), ("far", "/nowhere", "nothing at")):
         with pytest.raises(NotFound, match=words):
             models.take_files(nobody, name, "bf16", path)
+    with pytest.raises(NotFound, match="nothing at"):
+        models.take_files(nobody, "far", "bf16", "", "/nowhere", "")
+    with pytest.raises(BadInput, match="no part that --vae could give"):
+        models.take_files(nobody, "far", "bf16", "", "", __file__)
     offered = models.fill_models(nobody, None)["choices"]
     assert (FAR.label, "far") in offered
 

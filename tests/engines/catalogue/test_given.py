@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput
-from engines.catalogue.given import demand_readable, mark
+from engines.catalogue.given import mark, resolve
 from engines.catalogue.models import MODELS
 
 _BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1, "U8": 1, "I8": 1}
@@ -54,7 +54,7 @@ def test_a_transformers_own_file_is_taken(prefix: str, dtype: str, tmp_path: Pat
     scales = {"double_blocks.0.img_attn.qkv.scale_weight": (), "double_blocks.0.img_attn.qkv.scale_input": ()}
     for row, shapes in (("FLUX.1-dev", {**FLUX, **scales}), ("Qwen-Image-Edit-2511", {**QWEN, **markers})):
         file = write(tmp_path / f"{row}.safetensors", {f"{prefix}{key}": each for key, each in shapes.items()}, dtype)
-        demand_readable(spec(row), file)
+        resolve(spec(row), file)
 
 
 _FILES: Mapping[str, tuple[Shapes, str, str]] = {
@@ -64,14 +64,16 @@ _FILES: Mapping[str, tuple[Shapes, str, str]] = {
     "NVFP4": ({**FLUX, "double_blocks.0.img_attn.qkv.weight_scale_2": ()}, "F8_E4M3", "NVFP4: .*weight_scale_2"),
     "mixed": ({**FLUX, "double_blocks.0.img_attn.qkv.comfy_quant": (9,)}, "U8", "comfy_quant"),
     "bitsandbytes": ({**FLUX, "double_blocks.0.img_attn.qkv.weight.absmax": (9,)}, "U8", "bitsandbytes: .*absmax"),
+    "8 bits": ({**FLUX, "double_blocks.0.img_attn.qkv.SCB": (9,)}, "I8", "bitsandbytes: .*SCB"),
     "nf4 state": (
-        {**FLUX, "double_blocks.0.img_attn.qkv.weight.quant_state.bitsandbytes__nf4": (9,)},
+        {"double_blocks.0.img_attn.qkv.weight.quant_state.bitsandbytes__nf4": (9,)},
         "U8",
-        "bitsandbytes",
+        "4-bit weights are not described",
     ),
     "Nunchaku": ({"transformer_blocks.0.qkv_proj.qweight": (9, 9)}, "I8", "Nunchaku: .*qweight"),
     "whole numbers": (FLUX, "I8", "whole numbers: img_in.weight"),
     "VAE": ({"decoder.conv_in.weight": (4, 4), "encoder.conv_in.weight": (4, 4)}, "BF16", "holds a VAE, not the"),
+    "Qwen's VAE": ({"decoder.middle.0.residual.0.gamma": (4,)}, "BF16", "holds a VAE of Qwen-Image or Wan, not the"),
     "T5": ({"encoder.block.0.layer.0.SelfAttention.q.weight": (4, 4)}, "F16", "holds a T5 text encoder"),
     "CLIP": ({"text_model.encoder.layers.0.mlp.fc1.weight": (4, 4)}, "F16", "holds a CLIP text encoder"),
     "Qwen VL": ({"model.layers.0.mlp.up_proj.weight": (4, 4)}, "F16", "holds a language model"),
@@ -86,7 +88,7 @@ def test_another_file_is_refused_by_what_it_is(what: str, tmp_path: Path) -> Non
     """The sentence names the file, what it holds, and what to give; Python's words are not in it."""
     shapes, dtype, words = _FILES[what]
     with pytest.raises(BadInput, match=words) as refused:
-        demand_readable(spec(), write(tmp_path / "given.safetensors", shapes, dtype))
+        resolve(spec(), write(tmp_path / "given.safetensors", shapes, dtype))
     assert "given.safetensors" in refused.value.cause and refused.value.hint
     assert "out of range" not in str(refused.value)
 
@@ -103,7 +105,7 @@ def test_another_file_is_refused_by_what_it_is(what: str, tmp_path: Path) -> Non
 def test_a_lora_is_called_one_under_every_name(row: str, tensor: str, tmp_path: Path) -> None:
     """A LoRA whose tensors carry the names of a transformer's blocks is refused as a LoRA, for every family."""
     with pytest.raises(BadInput, match=r"given\.safetensors holds a LoRA, not the transformer"):
-        demand_readable(spec(row), write(tmp_path / "given.safetensors", {tensor: (16, 3072)}))
+        resolve(spec(row), write(tmp_path / "given.safetensors", {tensor: (16, 3072)}))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_what_holds_no_tensors_is_refused(name: str, data: bytes, words: str, tm
     """Other formats, pages saved as files, pointers of git: each by name."""
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BadInput, match=words) as refused:
-        demand_readable(spec(), tmp_path / name)
+        resolve(spec(), tmp_path / name)
     assert name in refused.value.cause
 
 
@@ -132,7 +134,7 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
     with file.open("rb+") as stream:
         stream.truncate(file.stat().st_size - 1)
     with pytest.raises(BadInput, match=r"cut\.safetensors is damaged"):
-        demand_readable(spec(), file)
+        resolve(spec(), file)
 
 
 def test_a_mark_tells_weights_apart(tmp_path: Path) -> None:
@@ -164,71 +166,70 @@ def model(folder: Path, transformer: Mapping[str, Any] | None = None) -> Path:
 
 def test_a_models_folder_is_taken(tmp_path: Path) -> None:
     """Whatever width it has, as long as it is plain."""
-    demand_readable(spec(), model(tmp_path))
+    resolve(spec(), model(tmp_path))
 
 
 def test_a_quantised_folder_is_refused(tmp_path: Path) -> None:
     """By its configuration, and by its tensors where that says nothing."""
     with pytest.raises(BadInput, match="transformer is quantised already, by bitsandbytes") as refused:
-        demand_readable(spec(), model(tmp_path / "a", {"quantization_config": {"quant_method": "bitsandbytes"}}))
+        resolve(spec(), model(tmp_path / "a", {"quantization_config": {"quant_method": "bitsandbytes"}}))
     assert "full width" in refused.value.hint
     write(model(tmp_path / "b") / "transformer" / "model.safetensors", {"x.weight.absmax": (4,)}, "F32")
     with pytest.raises(BadInput, match="bitsandbytes"):
-        demand_readable(spec(), tmp_path / "b")
+        resolve(spec(), tmp_path / "b")
 
 
 def test_a_sibling_is_refused(tmp_path: Path) -> None:
     """A folder of FLUX.1 Fill or [schnell] is not FLUX.1-dev, whole as it may be."""
     with pytest.raises(BadInput, match=r"FLUX\.1 Fill"):
-        demand_readable(spec(), model(tmp_path / "fill", {"in_channels": 384}))
+        resolve(spec(), model(tmp_path / "fill", {"in_channels": 384}))
     with pytest.raises(BadInput, match="schnell"):
-        demand_readable(spec(), model(tmp_path / "schnell", {"guidance_embeds": False}))
+        resolve(spec(), model(tmp_path / "schnell", {"guidance_embeds": False}))
 
 
 def test_what_a_folder_lacks_is_named(tmp_path: Path) -> None:
-    """A shard that the index names, a whole part, or all but a variant."""
+    """A shard that the index names, or a whole part."""
     (model(tmp_path / "a") / "transformer" / "model.safetensors.index.json").write_text('{"weight_map": {"x": "gone"}}')
     with pytest.raises(BadInput, match="gone is not there"):
-        demand_readable(spec(), tmp_path / "a")
-    (model(tmp_path / "b") / "transformer" / "model.safetensors").rename(
-        tmp_path / "b" / "transformer" / "model.bf16.safetensors"
-    )
-    with pytest.raises(BadInput, match="a variant"):
-        demand_readable(spec(), tmp_path / "b")
+        resolve(spec(), tmp_path / "a")
     (model(tmp_path / "c") / "transformer").rename(tmp_path / "c" / "elsewhere")
     with pytest.raises(BadInput, match="lacks the part transformer"):
-        demand_readable(spec(), tmp_path / "c")
+        resolve(spec(), tmp_path / "c")
 
 
 _REPOSITORY = "models--black-forest-labs--FLUX.1-dev"
 
 
 @pytest.mark.parametrize(
-    ("holds", "given", "says"),
+    ("holds", "given"),
     [
-        (f"{_REPOSITORY}/snapshots/abc", _REPOSITORY, f"{_REPOSITORY}/snapshots/abc"),
-        (f"{_REPOSITORY}/snapshots/abc", "", f"{_REPOSITORY}/snapshots/abc"),
-        (f"hub/{_REPOSITORY}/snapshots/abc", "", f"hub/{_REPOSITORY}/snapshots/abc"),
-        ("FLUX.1-dev", "", "FLUX.1-dev"),
-        ("FLUX.1-dev", "FLUX.1-dev/transformer", "FLUX.1-dev"),
+        (f"{_REPOSITORY}/snapshots/abc", f"{_REPOSITORY}/snapshots/abc"),
+        (f"{_REPOSITORY}/snapshots/abc", _REPOSITORY),
+        (f"{_REPOSITORY}/snapshots/abc", ""),
+        (f"hub/{_REPOSITORY}/snapshots/abc", ""),
     ],
 )
-def test_the_right_folder_is_named_where_it_is_near(holds: str, given: str, says: str, tmp_path: Path) -> None:
-    """A cache's root, a repository in it, a parent or a part: the sentence names the folder to give."""
+def test_any_folder_of_the_cache_leads_to_the_snapshot(holds: str, given: str, tmp_path: Path) -> None:
+    """The cache's root, its hub, a repository in it: the snapshot is taken, that of the main branch before others."""
     model(tmp_path / holds)
-    with pytest.raises(BadInput) as refused:
-        demand_readable(spec(), tmp_path / given)
-    assert refused.value.hint.endswith(f"{tmp_path / says}.")
+    assert resolve(spec(), tmp_path / given).folder == tmp_path / holds
+    model((tmp_path / holds).parent / "newer")
+    assert resolve(spec(), tmp_path / given).folder == tmp_path / (holds if given == holds else holds[:-3] + "newer")
+    (tmp_path / holds).parent.with_name("refs").mkdir()
+    ((tmp_path / holds).parent.with_name("refs") / "main").write_text("abc")
+    assert resolve(spec(), tmp_path / given).folder == tmp_path / holds
 
 
-def test_comfyuis_folder_leads_to_its_file(tmp_path: Path) -> None:
-    """Its models lie in one file each; a folder with one file leads to that file, an empty one to a sentence."""
-    file = write(tmp_path / "models" / "diffusion_models" / "flux1-dev.safetensors", FLUX)
-    for folder in (tmp_path / "models", tmp_path / "models" / "diffusion_models"):
-        with pytest.raises(BadInput) as refused:
-            demand_readable(spec(), folder)
-        assert str(file) in refused.value.hint
+def test_the_right_folder_is_named_where_it_is_near(tmp_path: Path) -> None:
+    """A parent of the model's folder, another cache, a folder of nothing: the sentence says what to give."""
+    model(tmp_path / "near" / "FLUX.1-dev")
+    (tmp_path / "cache" / "models--other--model").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="diffusers layout") as refused:
-        demand_readable(spec(), tmp_path / "empty")
-    assert "model_index.json" in refused.value.hint
+    for folder, words in (
+        ("near", f"{tmp_path / 'near' / 'FLUX.1-dev'}."),
+        ("cache", "no black-forest"),
+        ("empty", ""),
+    ):
+        with pytest.raises(BadInput, match="diffusers layout") as refused:
+            resolve(spec(), tmp_path / folder)
+        assert words in refused.value.hint and "model_index.json" in refused.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
 from engines.api.protocols import FewSteps, ModelSpec
+from engines.catalogue.given import Given, Source
 from engines.catalogue.hub import FolderHub, Listing, RemoteFile
 from engines.catalogue.models import MODELS
 from engines.catalogue.pulling import Pull, missing_bytes
@@ -54,12 +56,12 @@ def pull(tmp_path: Path) -> Callable[..., Pull]:
     """How a pull of the toy is made; what it quantises is written down instead."""
 
     def make(hub: Any, spec: ModelSpec = SPEC, free: int = 1 << 40, **more: Any) -> Pull:
-        def write(spec: ModelSpec, home: Path, name: str, form: str, source: Path, *, on_tensor: Any) -> None:
-            assert source.exists()
-            on_tensor("only.weight")
-            target = home / f"{name}.{form}"
+        def write(spec: ModelSpec, home: Path, name: str, form: str, source: Source, *, on_tensor: Any) -> None:
+            assert source.path.exists()
+            on_tensor(1, 1)
+            target = home / (name if form == "bf16" else f"{name}.{form}")
             target.mkdir(exist_ok=True)
-            (target / "quantised.json").write_text(json.dumps({"bytes": 7, "source": str(source)}))
+            (target / "quantised.json").write_text(json.dumps({"bytes": 7, "source": str(source.path)}))
 
         return Pull(spec, tmp_path / "home", hub, write=write, free=lambda _: free, **more)
 
@@ -139,8 +141,9 @@ def test_no_room_is_said_before_anything_is_fetched(pull, repository: Path, tmp_
     """Too small a disk is refused with needed and free bytes, and nothing was written."""
     hub = FakeHub(repository)
     work = pull(hub, free=1 << 20)
-    with pytest.raises(DiskFull, match=r"needs 1\.0 GiB .* 0\.0 GiB is free"):
+    with pytest.raises(DiskFull, match=r"needs 1\.0 GiB .* 0\.0 GiB is free") as refused:
         work.run(work.survey("nf4"), _quiet)
+    assert "--models" in refused.value.hint and "FLENWHEEL_MODELS" in refused.value.hint
     assert hub.asked == []
     assert not (tmp_path / "home").exists()
 
@@ -186,12 +189,17 @@ def test_a_folder_of_this_machine_is_linked(pull, repository: Path, tmp_path: Pa
     assert (home / SHARD).stat().st_ino == (repository / SHARD).stat().st_ino
 
 
+def _of_file(file: Path) -> Given:
+    """What a user gives as the transformer's own file."""
+    return Given(parts={"transformer": Source(file)})
+
+
 def test_a_single_file_stands_for_the_transformer(pull, repository: Path, tmp_path: Path) -> None:
     """With the transformer's own file given, the repository's is not fetched; its configuration is."""
     file = tmp_path / "flux1-dev.safetensors"
     file.write_bytes(b"x")
     hub = FakeHub(repository)
-    work = pull(hub, transformer=file)
+    work = pull(hub, given=_of_file(file))
     home = work.run(work.survey("nf4"), _quiet)
     assert (home / "transformer" / "config.json").is_file()
     assert not list((home / "transformer").glob("*.safetensors"))
@@ -203,14 +211,31 @@ def test_given_weights_replace_those_that_are_here(pull, repository: Path, tmp_p
     file = tmp_path / "flux1-dev.safetensors"
     file.write_bytes(b"x")
     hub = FakeHub(repository)
-    of_hub, of_file = pull(hub), pull(hub, transformer=file, given="mark of the file")
+    of_hub, of_file = pull(hub), pull(hub, given=_of_file(file))
     of_hub.run(of_hub.survey("nf4"), _quiet)
     survey = of_file.survey("nf4")
     assert survey.to_quantise == ("transformer",)
     home = of_file.run(survey, _quiet)
     assert json.loads((home / "transformer.nf4" / "quantised.json").read_text())["source"] == str(file)
     assert of_file.survey("nf4").nothing_to_do and of_hub.survey("nf4").nothing_to_do
-    assert pull(hub, transformer=file, given="another mark").survey("nf4").to_quantise == ("transformer",)
+    os.utime(file, ns=(0, 1))
+    assert pull(hub, given=_of_file(file)).survey("nf4").to_quantise == ("transformer",)
+
+
+def test_a_given_part_gives_way_to_the_hubs(pull, repository: Path, tmp_path: Path) -> None:
+    """A part written at full width stays through a pull without it; nothing of it is left beside the hub's."""
+    vae = tmp_path / "ae.safetensors"
+    vae.write_bytes(b"x")
+    hub = FakeHub(repository)
+    of_hub, of_file = pull(hub), pull(hub, given=Given(parts={"vae": Source(vae)}))
+    home = of_file.run(of_file.survey("nf4"), _quiet)
+    assert "vae/model.safetensors" not in {path for path, _ in hub.asked}
+    assert of_file.survey("nf4").nothing_to_do and of_hub.survey("nf4").nothing_to_do
+
+    (home / "vae" / "model-00001.safetensors").write_bytes(b"given")
+    work = pull(FolderHub(repository), given=Given(folder=repository))
+    work.run(work.survey("nf4"), _quiet)
+    assert [file.name for file in (home / "vae").iterdir()] == ["model.safetensors"]
 
 
 def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_path: Path) -> None:
@@ -220,7 +245,7 @@ def test_a_given_folder_of_other_weights_is_copied(pull, repository: Path, tmp_p
     (repository / SHARD).rename(repository / "transformer" / "rest.safetensors")
     (repository / "transformer" / "model-00001-of-00002.safetensors").write_bytes(b"z" * 4000)
     (home / "transformer" / "model.fp16.safetensors").write_bytes(b"a variant, which nothing reads")
-    work = pull(FolderHub(repository), given="mark of the folder")
+    work = pull(FolderHub(repository), given=Given(folder=repository))
     survey = work.survey("nf4")
     paths = {each.path for each in survey.missing}
     assert paths == {"transformer/model-00001-of-00002.safetensors", "transformer/rest.safetensors"}
@@ -254,7 +279,7 @@ def test_a_model_stays_ready_while_a_form_is_added(
     first = pull(FakeHub(repository))
     home = first.run(first.survey("nf4"), _quiet)
     first.forget_originals("nf4")
-    second = pull(FakeHub(repository, cut={SHARD: 2500}), given=given)
+    second = pull(FakeHub(repository, cut={SHARD: 2500}), given=Given(folder=repository) if given else None)
     with pytest.raises(Unreachable):
         second.run(second.survey(form), _quiet)
     registry = Registry(tmp_path, tmp_path, [SPEC])

@@ -11,6 +11,7 @@ import pytest
 
 from engines.api.errors import BadInput
 from engines.api.protocols import ModelSpec
+from engines.catalogue.given import Given, Source
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +120,7 @@ def test_a_weight_of_another_shape_is_never_kept(
     file = single_file(**{f"model.diffusion_model.{name}": torch.ones(shape)})
     for refuses in (
         lambda: components.write(toy_qwen, bare_copy, "transformer", form, file),
-        lambda: components.demand_fitting(toy_qwen, bare_copy, file),
+        lambda: components.demand_fitting(toy_qwen, bare_copy, Given(parts={"transformer": Source(file)})),
     ):
         with pytest.raises(BadInput, match=name) as refused:
             refuses()
@@ -146,7 +147,7 @@ def test_a_folder_of_packed_weights_is_refused(qwen_folder: Path, tmp_path: Path
     for refuses in (
         lambda: components.write(row, folder, "transformer", "nf4", folder / "transformer"),
         lambda: components.load(row, folder, "transformer"),
-        lambda: components.demand_fitting(row, folder, folder),
+        lambda: components.demand_fitting(row, folder, Given(folder=folder)),
     ):
         with pytest.raises(BadInput, match="has the shape"):
             refuses()
@@ -160,13 +161,13 @@ def test_what_fits_is_found_to_fit_without_its_weights(single_file, qwen_folder,
     from engines.weights import components
 
     row = components.replace(toy_qwen, options={**toy_qwen.options, "nf4": ("transformer", "text_encoder")})
-    components.demand_fitting(row, qwen_folder, qwen_folder)
-    components.demand_fitting(row, qwen_folder, single_file("float8_e4m3fn"))
+    components.demand_fitting(row, qwen_folder, Given(folder=qwen_folder))
+    components.demand_fitting(row, qwen_folder, Given(parts={"transformer": Source(single_file("float8_e4m3fn"))}))
     file = single_file()
     state = load_file(file)
     save_file({key: value for key, value in state.items() if "img_in" not in key}, file)
     with pytest.raises(BadInput, match="lacks 2 weights") as refused:
-        components.demand_fitting(row, qwen_folder, file)
+        components.demand_fitting(row, qwen_folder, Given(parts={"transformer": Source(file)}))
     assert "very model" in refused.value.hint
     assert torch.is_tensor(next(iter(state.values())))
 

@@ -164,7 +164,7 @@ store.write.__kwdefaults__["shard_bytes"] = 4 << 20
 used = psutil.Process().memory_info
 before, seen = used().rss, []
 components.write(
-    row, folder, "transformer", "int8", folder / "transformer", on_tensor=lambda _: seen.append(used().rss)
+    row, folder, "transformer", "int8", folder / "transformer", on_tensor=lambda done, total: seen.append(used().rss)
 )
 print(max(seen) - before)
 """

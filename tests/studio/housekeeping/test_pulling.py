@@ -94,6 +94,15 @@ def test_files_of_this_machine_are_taken_without_a_token(place: Workplace, hub: 
     assert place.registry.here("far")
 
 
+def test_a_jobs_payload_keeps_every_place(place: Workplace, hub: FakeHub) -> None:
+    """A payload of before, without places of parts, is read like one that has none."""
+    job = pulling.submit(place, "far", "bf16", str(hub._folder))
+    asked = PullPayload.of(job)
+    assert (asked.source, asked.text_encoders, asked.vae) == (str(hub._folder), (), "")
+    assert PullPayload.from_json({"model": "far", "form": "bf16", "source": str(hub._folder)}) == asked
+    assert PullPayload.from_json({**asked.to_json(), "text_encoders": ["a", "b"]}).text_encoders == ("a", "b")
+
+
 def test_only_what_comes_and_is_made_needs_room(place: Workplace, hub: FakeHub) -> None:
     """A quantised form needs more than the download alone, and a folder of this machine is measured by the job."""
     settings = place.settings
