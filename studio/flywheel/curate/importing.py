@@ -19,6 +19,7 @@ from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
 from studio.judging import quality
+from studio.judging.copies import LEAST_SIDE
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Advised, Duplicate, Job, Refused
 from studio.records.payload import ImportPayload
@@ -201,6 +202,8 @@ class Intake:
         before = self._known.get(image.id)
         is_ours = before is None or before.job == self._ctx.job.id  # this job's own, before it was interrupted
         if image.id not in self._seen and is_ours:
+            if min(pixels.size) >= LEAST_SIDE:
+                twins.describe(self._store, image, pixels)
             self._remember(file, image, measures)
         else:
             self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
@@ -243,6 +246,7 @@ class Intake:
 
     def name_twins(self) -> None:
         """Recomputes the duplicate warnings that are stored with originals, and adds the changed ones to the report."""
+        twins.compare(self._store)
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))
