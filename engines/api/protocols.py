@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
-# What a component loads: a module of diffusers or transformers, whose attributes are known only at run time, or what a
-# fake has in its place. This file imports no torch.
+# What a component loads: a module of diffusers or transformers, or what a fake has in its place; no torch here.
 Loaded: TypeAlias = Any
 
 
@@ -66,9 +65,7 @@ class ModelSpec:
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.training.trainer:LoraTrainer"  # "module:Class" of the training loop
-    captioner: str = (
-        "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over an editor's own text encoder
-    )
+    captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over its text encoder
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: FewSteps | None = None
@@ -212,6 +209,7 @@ class EditItem:
     source: Image
     params: EditParams
     references: tuple[Image, ...] = ()
+    seen: Image | None = None  # the source as the text encoder reads it, where `source` is scaled; None: made of it
 
 
 @dataclass(frozen=True)
@@ -251,6 +249,9 @@ class Editor(TakesLoras, Protocol):
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
         """Returns the stages, with their memory, that these edits take."""
+
+    def scaled(self, item: EditItem) -> EditItem:
+        """Returns the edit with its source as small as the model reads it, so that it takes less RAM; same result."""
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures and yields the results in the order of `items`, each as soon as it is decoded."""

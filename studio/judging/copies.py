@@ -41,7 +41,7 @@ class Features:
         grey.thumbnail((_SIDE, _SIDE))
         points, marks = cv2.ORB.create(nfeatures=_MOST).detectAndCompute(np.asarray(grey), None)
         places = np.array([each.pt for each in points], np.float32).reshape(-1, 2)
-        return cls(places, np.zeros((0, 32), np.uint8) if marks is None else marks)
+        return cls(places, np.zeros((0, 32), np.uint8) if marks is None else np.asarray(marks, np.uint8))
 
     def to_bytes(self) -> bytes:
         """Returns the content of a file in which the features can be kept."""

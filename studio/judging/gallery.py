@@ -38,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float64]
 _Part = TypeVar("_Part", bound=Hashable)
+_Opened = TypeVar("_Opened")
 LeaveOut = Callable[[str, UserError], object]  # called with a picture's id and the error that kept it from being opened
 
 
@@ -177,14 +178,14 @@ def score_of(image: ImageRecord, version: str) -> float | None:
 
 
 def open_each(
-    ids: Iterable[_Part], read: Callable[[_Part], Image], leave_out: Callable[[_Part, UserError], object] = _quietly
-) -> dict[_Part, Image]:
-    """Opens pictures with `read` and returns them as a dict of id -> picture.
+    ids: Iterable[_Part], read: Callable[[_Part], _Opened], leave_out: Callable[[_Part, UserError], object] = _quietly
+) -> dict[_Part, _Opened]:
+    """Opens pictures with `read` and returns what it makes of them as a dict of id -> result.
 
     An id may be of any type that `read` takes, so that it can also stand for a part of a picture. What cannot be opened
     is left out, and `leave_out` is called with the id and the error.
     """
-    opened: dict[_Part, Image] = {}
+    opened: dict[_Part, _Opened] = {}
     for image in ids:
         try:
             opened[image] = read(image)

@@ -187,6 +187,7 @@ class Intake:
                 made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
             image = self._store.add_image(
                 data,
+                upright=pixels,
                 name=mended(file.name),
                 job=self._ctx.job.id,
                 advice=advice,
