@@ -51,7 +51,7 @@ def open_picture(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(str(path), error) from error
-    return to_rgb(decode(data, str(path)))
+    return to_rgb(decode(data, str(path)), in_place=True)
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
@@ -98,13 +98,15 @@ def is_heic(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in _HEIC
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image, *, in_place: bool = False) -> Image.Image:
     """Returns a copy of a picture in the form that every model gets: 8-bit RGB, sRGB, turned upright as EXIF says.
 
-    Transparent pixels are laid over white.
+    Transparent pixels are laid over white. With `in_place` a picture in this form already is returned itself, without
+    its metadata, which saves its memory a second time.
     """
     try:
-        upright = ImageOps.exif_transpose(picture) or picture
+        is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        upright = ImageOps.exif_transpose(picture) or picture if is_turned else picture
     except BROKEN:
         upright = picture  # unreadable EXIF gives no orientation
     profile = picture.info.get("icc_profile")
@@ -124,7 +126,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         upright = upright.convert("RGB")
     if profile and upright.mode in ("RGB", "CMYK", "L"):
         upright = _to_srgb(upright, profile)
-    plain = upright.convert("RGB") if upright.mode != "RGB" else upright.copy()
+    plain = upright.convert("RGB") if upright.mode != "RGB" else upright
+    plain = plain.copy() if plain is picture and not in_place else plain
     plain.info.clear()
     return plain
 

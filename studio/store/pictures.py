@@ -237,7 +237,7 @@ class Pictures:
         `file` is its path relative to the character's folder. Raises: NotFound for a missing file, NotAllowed where the
         system denies access, BadInput for a damaged file.
         """
-        return to_rgb(decode(self.read(file), str(self._folder / file)))
+        return to_rgb(decode(self.read(file), str(self._folder / file)), in_place=True)
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)

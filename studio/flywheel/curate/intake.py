@@ -265,7 +265,7 @@ def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSe
 def _decoded(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        return to_rgb(image)
+        return to_rgb(image, in_place=True)
     except MemoryError as error:
         raise BadInput("This machine has not enough memory to open it.", "Make it smaller first.") from error
     except _BROKEN as error:
