@@ -14,7 +14,7 @@ from tabs.common import looks, missing
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html
 
-ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
+ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"), ("detector", "Finds faces"))
 FORMS: Final = (
     ("4 bit (nf4): for a GPU with 24 GB", "nf4"),
     ("8 bit (int8)", "int8"),

@@ -181,8 +181,7 @@ class Device(Protocol):
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Copies a component's weights from RAM to the device and returns the module that computes with them.
 
-        `nbytes`: their size; `streamed`: copy each block only while it computes. Raises: MemoryError when they do not
-        fit; then none are left on the device.
+        `nbytes`: their size; `streamed`: copy each block while it computes. Raises: MemoryError, and leaves none there.
         """
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
@@ -277,6 +276,7 @@ class Embedding:
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
+    others: tuple[tuple[float, ...], ...] = ()  # of further people in the picture, whose faces are of like size
 
 
 @dataclass(frozen=True)

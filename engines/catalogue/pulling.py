@@ -188,7 +188,8 @@ class Pull:
     def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
         """Lists the repositories of the model and its few-step adapter; returns the listings and the files wanted."""
         listing = self._hub.listing(self._spec.source)
-        wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
+        own = [file for file in listing.files if file.path == self._spec.options.get("file")]
+        wanted = [Wanted(listing, file, file.path) for file in own or wanted_files(listing.files)]
         if self._transformer:
             endings = (".safetensors", ".index.json")
             wanted = [w for w in wanted if not (w.path.startswith("transformer/") and w.path.endswith(endings))]

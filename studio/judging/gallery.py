@@ -68,7 +68,8 @@ class Gallery:
         """Returns the id of the original that is most similar to an embedding; "" without originals."""
         if not self.ids:
             return ""
-        return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
+        people = [self.vectors @ np.asarray(vector) for vector in (embedding.vector, *embedding.others)]
+        return self.ids[int(np.argmax(max(people, key=_top_mean)))]
 
 
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
@@ -128,11 +129,12 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
     """Returns the similarity of an embedding to the originals in a gallery: the mean of its highest cosines with them.
 
-    Returns None for a gallery without originals.
+    Of several people in a picture the one most like the originals counts. Returns None for a gallery without originals.
     """
     if not reference.ids:
         return None
-    return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
+    people = (embedding.vector, *embedding.others)
+    return max(_top_mean(reference.vectors @ np.asarray(vector, dtype=np.float64)) for vector in people)
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:

@@ -317,4 +317,6 @@ def _not_a_picture(data: bytes) -> BadInput:
         return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:
         return BadInput("It holds text, not a picture.", "If it is a caption, name it like its picture, with .txt.")
-    return BadInput("It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP are. {_EXPORT}")
+    return BadInput(
+        "It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP are. {_EXPORT}"
+    )
