@@ -48,5 +48,14 @@ class FaceDetector(Protocol):
     spec: ModelSpec
     version: str  # the model's name and the hash of what it computes with
 
+    def people(self, picture: Image) -> tuple[Face, ...]:
+        """Returns the largest face in a picture and those of like size. Raises: ModelMissing as `faces` does."""
+
+    def read(self, face: Face, height: int) -> dict[str, str]:
+        """Returns what a face in a picture of `height` pixels shows, as axis -> value; what is not certain is left out.
+
+        The axes are the head angle and the framing.
+        """
+
     def faces(self, picture: Image) -> tuple[Face, ...]:
         """Returns the faces in a picture, the largest first. Raises: ModelMissing for a missing or wrong file."""

@@ -298,7 +298,10 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:Facenet512",
         licence="MIT (deepface); weights under their own licence",
-        options={"verification_threshold": 0.70, "detector": "yunet"},  # 1 − cosine distance in deepface/config/threshold.py
+        options={
+            "verification_threshold": 0.70,
+            "detector": "yunet",
+        },  # 1 − cosine distance in deepface/config/threshold.py
     ),
     ModelSpec(
         name="arcface",

@@ -20,6 +20,7 @@ from PIL import Image
 from engines.api.errors import ModelMissing
 from engines.api.faces import Face
 from engines.api.protocols import ModelSpec
+from engines.faces import geometry
 from engines.pictures import to_rgb
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3), BGR
@@ -43,17 +44,30 @@ class _Detector:
         small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         scale = picture.width / small.width
         with self._lock:
-            rows = self._rows(np.ascontiguousarray(np.asarray(small)[:, :, ::-1]))
-        found = [
-            Face(*box, tuple(zip(points[::2], points[1::2], strict=True)), row[-1])
-            for row in rows
-            if row[-1] >= _CONFIDENT
-            for box, points in [([scale * each for each in row[:4]], [scale * each for each in row[4:-1]])]
-        ]
+            rows = self.rows(np.ascontiguousarray(np.asarray(small)[:, :, ::-1]))
+        found = []
+        for *places, confidence in rows:
+            left, top, width, height, *points = (scale * each for each in places)
+            if confidence >= _CONFIDENT:
+                pairs = tuple(zip(points[::2], points[1::2], strict=True))
+                found.append(Face(left, top, width, height, pairs, confidence))
         return tuple(sorted(found, key=lambda face: -face.width * face.height))
 
-    def _rows(self, pixels: Pixels) -> list[Row]:
-        """Returns what the network finds in a picture."""
+    def people(self, picture: Image.Image) -> tuple[Face, ...]:
+        """Returns the largest face in a picture and those of like size. Raises: ModelMissing as `faces` does."""
+        return geometry.of_size(self.faces(picture))
+
+    def read(self, face: Face, height: int) -> dict[str, str]:
+        """Returns what a face in a picture of `height` pixels shows, as axis -> value; what is not certain is left out.
+
+        The axes are the head angle, which needs landmarks, and the framing.
+        """
+        angle = geometry.angle_of(geometry.pose_of(face.points)) if face.points else ""
+        told = {"angle": angle, "framing": geometry.framing_of(face, height)}
+        return {axis: value for axis, value in told.items() if value}
+
+    def rows(self, pixels: Pixels) -> list[Row]:
+        """Returns what the network finds in a picture of at most 640 pixels a side."""
         raise NotImplementedError
 
 
@@ -77,7 +91,7 @@ class YuNet(_Detector):
         remedy = f"python launch.py pull {self.spec.name}, or get it from {self.spec.options['page']} and put it there."
         if not file.is_file():
             raise ModelMissing(f"{self.spec.name} needs {name}, which is not at {file}.", remedy)
-        data = file.read_bytes()
+        data: bytes = file.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             told = "it is cut short, or only a pointer to the real file" if len(data) < size else "it is another file"
             raise ModelMissing(
@@ -90,7 +104,8 @@ class YuNet(_Detector):
         weights = np.frombuffer(self._data, np.uint8)
         return cv2.FaceDetectorYN.create("onnx", weights, np.empty(0, np.uint8), (_SIDE, _SIDE), _CONFIDENT)
 
-    def _rows(self, pixels: Pixels) -> list[Row]:
+    def rows(self, pixels: Pixels) -> list[Row]:
+        """Returns what the network finds in a picture of at most 640 pixels a side."""
         self._network.setInputSize((pixels.shape[1], pixels.shape[0]))
         _, found = self._network.detect(pixels)
         return [] if found is None else found.tolist()
@@ -115,7 +130,8 @@ class CompiledYuNet(_Detector):
                 f'Run "{sys.executable}" -m pip install {name}, or take the detector yunet.',
             ) from error
 
-    def _rows(self, pixels: Pixels) -> list[Row]:
+    def rows(self, pixels: Pixels) -> list[Row]:
+        """Returns what the network finds in a picture of at most 640 pixels a side."""
         scores, boxes, points = self._package.detect(pixels, conf=_CONFIDENT)
         columns = (boxes.astype(float), points.astype(float), scores.astype(float)[:, None] / 100)
         rows: list[Row] = np.concatenate(columns, axis=1).tolist()
@@ -130,7 +146,8 @@ class Cascade(_Detector):
         """Returns the model's name and OpenCV's version."""
         return f"{self.spec.name}:{cv2.__version__}"
 
-    def _rows(self, pixels: Pixels) -> list[Row]:
+    def rows(self, pixels: Pixels) -> list[Row]:
+        """Returns what the network finds in a picture of at most 640 pixels a side."""
         file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
         grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
         found = cv2.CascadeClassifier(str(file)).detectMultiScale(grey, scaleFactor=1.1, minNeighbors=10)

@@ -48,4 +48,4 @@ def framing_of(face: Face, height: int) -> str:
 
 def of_size(faces: Sequence[Face]) -> tuple[Face, ...]:
     """Returns the faces of the people whom a picture shows: the largest, and those of at least 40 % of its height."""
-    return tuple(face for face in faces if face.height >= _OF_SIZE * faces[0].height)
+    return tuple(face for face in faces if face.height >= _OF_SIZE * max(each.height for each in faces))

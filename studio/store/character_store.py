@@ -98,7 +98,7 @@ class Store:
     ) -> ImageRecord:
         """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
-        `kind` is its origin, `upright` a file's pixels if they are decoded; `fields` are other fields of its record. One
+        `kind` is its origin, `upright` a file's pixels if they are decoded, `fields` other fields of its record. One
         that is stored already does not change. Raises: BadInput for no picture, UserError when writing fails."""
         if isinstance(image, bytes):
             keep = partial(self._pictures.keep, image, upright)

@@ -18,7 +18,7 @@ from studio.flywheel.curate import belonging, inbox, twins
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
-from studio.judging import quality
+from studio.judging import faces, quality
 from studio.judging.copies import LEAST_SIDE
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Advised, Duplicate, Job, Refused
@@ -162,6 +162,7 @@ class Intake:
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all() if not image.emptied}
         self._seen: set[str] = set()
+        self._faces = faces.reader_of(ctx.workplace, ctx.store.character.scorer)
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
         measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}
@@ -181,6 +182,7 @@ class Intake:
             measures = quality.measure(pixels)
             advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
             generator, size = self._store.character.generator, (measures.width, measures.height)
+            advice |= faces.advise(self._faces, pixels)
             advice |= quality.advise_cut(self._ctx.workplace.registry, generator, size)
             made, words = origin(data, self._store), self._read_words(file, told)
             if words is not None:

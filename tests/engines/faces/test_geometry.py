@@ -53,7 +53,9 @@ def test_angles_follow_the_yaw(yaw: float, angle: str) -> None:
     assert angle_of(Pose(yaw, 0, 0)) == angle
 
 
-@pytest.mark.parametrize(("share", "framing"), [(0.7, "head"), (0.4, "head"), (0.25, "bust"), (0.16, ""), (0.08, "full body")])
+@pytest.mark.parametrize(
+    ("share", "framing"), [(0.7, "head"), (0.4, "head"), (0.25, "bust"), (0.16, ""), (0.08, "full body")]
+)
 def test_framing_follows_the_faces_share(share: float, framing: str) -> None:
     """The larger a face is in a picture, the less of the person is shown."""
     assert framing_of(Face(0, 0, 10, 1000 * share), 1000) == framing
