@@ -26,6 +26,7 @@ _MUST_BE_QUOTED: Final = re.compile(r'[,:\n]|^["\s]|\s$')
 _NOT_IN_NAMES: Final = re.compile(r'[:<>,"\n]')  # of LoRAs: they end a name in its tag or in the list of hashes
 _TAG: Final = re.compile(r"\s*<lora:([^:>]+)(?::(-?\d*\.?\d+))?[^>]*>")
 _NEGATIVE: Final = "Negative prompt:"
+MADE_BY: Final = "FLENwheel"  # value of the key Version in our own texts
 
 
 @dataclass(frozen=True)
@@ -133,4 +134,4 @@ def _pairs(
     hashes = [f"{lora.name}: {lora.hash}" for lora in loras if lora.hash]
     if hashes:
         yield "Lora hashes", ", ".join(hashes)
-    yield "Version", "FLENwheel"
+    yield "Version", MADE_BY

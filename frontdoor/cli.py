@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from engines.api.forms import FULL_WIDTH, ROWS
 from frontdoor.machine import use_expandable_segments
 
 COMMANDS = {
@@ -57,9 +58,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--open", action="store_true", help="afterwards open the studio on the result")
     test.add_argument("--fast", action="store_true", help="leave out all tests that need torch, models or a browser")
     pull.add_argument("model", help="the model's name, as doctor shows it")
-    pull.add_argument(
-        "--to", choices=("nf4", "int8", "bf16"), default="nf4", help="form of the large parts (default: nf4)"
-    )
+    pull.add_argument("--to", choices=(*ROWS, FULL_WIDTH), default="nf4", help="form of the large parts (default: nf4)")
     pull.add_argument(
         "--from",
         dest="source",

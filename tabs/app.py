@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerp
 from tabs.common.theme import head, theme
 from tabs.glossary import GLOSSARY
 from tabs.guard import MIB, Guard
-from tabs.serving import HERE, Running, listen, serve
+from tabs.serving import HERE, Latest, Running, listen, serve
 from tabs.sharing import ReviewLink, qr_code
 
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
@@ -67,7 +68,7 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     one. The page's own handlers are not published as endpoints.
     """
     link = sharing or ReviewLink(workplace)
-    demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
+    demo = scripted.Described(title="FLENwheel", analytics_enabled=False, fill_width=True)
     with demo:
         cid, tab, seen = (_hidden() for _ in range(3))
         places = (*TABS, *PAGES)
@@ -126,12 +127,14 @@ def launch(workplace: Workplace, port: int = 0) -> Running:
     leave = _upload_below(pages)
     sharing = ReviewLink(workplace)
     demo = build(workplace, sharing)
-    demo.queue(api_open=False)
+    demo.api_open = False  # not by queue(), which makes the whole app once more
     running = serve(
         demo,
         listener,
         pages / "studio",
-        lambda app: TrustedHostMiddleware(Guard(app, LIMITS), [HERE, "localhost"]),
+        lambda app: TrustedHostMiddleware(
+            Guard(Latest(app, demo, partial(open_folders, workplace)), LIMITS), [HERE, "localhost"]
+        ),
         sessions=SESSIONS,
         handlers={TypeError: scripted.by_names(Api(workplace, sharing))},
         theme=theme(),

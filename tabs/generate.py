@@ -69,7 +69,7 @@ def build(page: Page) -> None:
                     run_card = gr.Button("Run model card", elem_id="card-go")
             price, busy, history = html(elem_id="card-price"), html(), html(elem_id="generate-history")
             with gr.Row(elem_id="generate-drop"):
-                file = gr.UploadButton("Settings from a PNG: drop it on these fields, or choose it", size="sm")
+                file = gr.UploadButton("Settings from a picture: drop it on these fields, or choose it", size="sm")
         with gr.Column(scale=5), gr.Tabs(elem_id="generate-views") as views:
             with gr.TabItem("Pictures", id=PICTURES):
                 gallery, floor = _lay_out_gallery()
@@ -104,6 +104,7 @@ def build(page: Page) -> None:
     page.on(new_seed.click, take_new_seed, [], [fields["seed"], fields["keep_seed"]])
     page.on(last_seed.click, take_last_seed, [], [fields["seed"], fields["keep_seed"]])
     page.on(fields["seed"].input, lambda desk: True, [], [fields["keep_seed"]])
+    page.on(fields["extra"].input, lambda desk: False, [], [fields["extra_sure"]])
     page.on(file.upload, read_file, [file], [*settings, file])
     page.act(results, results_act, [shown], [shown, *settings], then=[drawn])
     page.act(history, history_act, [], settings)
@@ -156,6 +157,7 @@ def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
                 allow_custom_value=True,
             )
             add("extra_weight", gr.Number, 1.0, label="Its weight", step=0.1)
+            add("extra_sure", gr.Checkbox, False, label="It is for this model", container=False)
     return made, [words, unwanted, plan]
 
 
@@ -188,9 +190,9 @@ def use_settings(desk: Desk, image_id: str) -> list[Any]:
 
 
 def read_file(desk: Desk, file: str | None) -> list[Any]:
-    """Returns updates that fill the Generate tab's fields with the settings stored in a dropped PNG, and None.
+    """Returns updates that fill the Generate tab's fields with the settings stored in a dropped picture, and None.
 
-    The updates are in the order of SETTINGS_WIDGETS; None empties the drop zone. `file` is the path of the PNG. Raises:
+    The updates are in the order of SETTINGS_WIDGETS; None empties the drop zone. `file` is its path. Raises:
     NotFound, BadInput for a file without settings.
     """
     recalled = recall.of_file(desk, Path(str(file)))
@@ -226,6 +228,7 @@ def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
         first_block_cache=params.first_block_cache,
         extra=named.get(recall.lora_name(store, second.file), second.file) if second else "",
         extra_weight=second.weight if second else 1.0,
+        extra_sure=second.for_this_model if second else False,
     )
     fields = put_back(desk, asked, untouched=("plan", "count"))
     return [*fields, view("generate", "restored", shown=shown, lost=lost)]

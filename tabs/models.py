@@ -8,6 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import NotFound
+from engines.api.forms import FULL_WIDTH, ROWS
 from studio.housekeeping import models, pulling
 from studio.workplace.desk import Desk
 from tabs.common import looks, missing
@@ -15,11 +16,7 @@ from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html
 
 ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"), ("detector", "Finds faces"))
-FORMS: Final = (
-    ("4 bit (nf4): for a GPU with 24 GB", "nf4"),
-    ("8 bit (int8)", "int8"),
-    ("full width (bf16)", "bf16"),
-)
+FORMS: Final = (*((row.download, form) for form, row in ROWS.items()), ("full width (bf16)", FULL_WIDTH))
 _TONES: Final = {
     models.Here.EMBEDDED: ("", "built in"),
     models.Here.READY: ("good", "ready"),
@@ -34,7 +31,7 @@ def lay_out(page: Page) -> list[Render]:
 
     Returns the render functions to run with every step of a job, because they show the progress of a download.
     """
-    form = gr.Radio(list(FORMS), value="nf4", label="Keep the large parts of a download as", elem_id="pull-form")
+    form = gr.Radio(list(FORMS), value=FORMS[0][1], label="Keep the large parts of a download as", elem_id="pull-form")
     shown = html(looks.waiting(), elem_id="settings-models")
     with gr.Accordion("I have the files of a model already", open=False, elem_id="pull-given"):
         with gr.Row():

@@ -78,7 +78,7 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
         demo.load(show, [hand, heard], [stage], **_QUIET)
         stage.act(act, [hand, heard], [stage, hand, heard], **_QUIET)
-        demo.queue(api_open=False)
+        demo.api_open = False
     return demo
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import APIInfo
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from engines.api.errors import BadInput, UserError
 from studio.api.answers import refusal
 from studio.api.api import API_NAMES, Api
+from studio.api.surface import calls
 from studio.records.base import Json
 from studio.records.words import demand_text
 from tabs.serving import Handler
@@ -24,6 +26,26 @@ from tabs.serving import Handler
 Call = Callable[..., Json]
 
 _UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file", "character_import": "file"}
+
+
+class Described(gr.Blocks):
+    """A Gradio app whose API description tells of the scripted surface all that `studio.api.surface` knows."""
+
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None) -> APIInfo:
+        """Returns the description of all endpoints, which `view_api` of gradio_client prints; Gradio calls it.
+
+        A page asks for what it needs itself each time it is opened, with its own name in `page`: Gradio's own words do.
+        """
+        info = super().get_api_info(all_endpoints, page)
+        for call in calls() if page is None else ():
+            found = info["named_endpoints"][f"/{call.name}"]
+            for told, argument in zip(found["parameters"], call.arguments, strict=True):
+                told["label"], told["type"], told["example_input"] = argument.name, argument.schema, argument.example
+                told["python_type"] = {"type": argument.kind, "description": argument.description}
+            (answer,) = found["returns"]
+            answer["label"], answer["type"] = "answer", call.returns
+            answer["python_type"] = {"type": call.answer, "description": call.told}
+        return info
 
 
 def register(api: Api) -> None:

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,11 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from gradio.route_utils import FnIndexInferError
 from gradio.routes import App
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engines.api.errors import BadInput, Busy, UserError
 from tabs.sessions import Sessions
@@ -80,6 +81,26 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await self.lifespan.shutdown()
+
+
+class Latest:
+    """Puts an ASGI app behind a look at the folders to serve: a file in one that is new is served at once.
+
+    Gradio serves the files below `demo.allowed_paths`; `folders` returns those that there are now. It is asked only for
+    a file outside the known ones.
+    """
+
+    def __init__(self, app: ASGIApp, demo: gr.Blocks, folders: Callable[[], Iterable[Path]]) -> None:
+        self._app, self._demo, self._folders = app, demo, folders
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Adds new folders where the request is for a file outside the known ones, and passes it to the app."""
+        _, asks, file = scope.get("path", "").partition("/gradio_api/file=")
+        if asks and not file.startswith(tuple(self._demo.allowed_paths)):
+            known = set(self._demo.allowed_paths)
+            found = map(str, await run_in_threadpool(self._folders))
+            self._demo.allowed_paths += [each for each in found if each not in known]
+        await self._app(scope, receive, send)
 
 
 def listen(port: int, host: str = HERE) -> socket.socket:
@@ -146,7 +167,6 @@ def serve(
     inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last
     demo.app = demo.server_app = inner
     demo.has_launched = True  # from now on Gradio checks the paths of files
-    demo.config = demo.get_config_file()  # again, because mounting sets the theme after it
     inner.state_holder = Sessions(demo, sessions)
     cache.mkdir(parents=True, exist_ok=True)
     inner.uploaded_file_dir = str(cache)

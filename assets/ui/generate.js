@@ -1,4 +1,4 @@
-// Generate: a PNG that is dropped anywhere on the fields gives its settings back; Ctrl+Enter in the prompt draws.
+// Generate: a picture that is dropped anywhere on the fields gives its settings back; Ctrl+Enter in the prompt draws.
 (() => {
   const side = (node) => node.closest?.("#generate-side");
   const holds = (event) => [...(event.dataTransfer?.types || [])].includes("Files");

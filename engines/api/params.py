@@ -14,10 +14,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_type_hints
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from engines.api.errors import BadInput
+from engines.api.forms import Quantised
 from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]  # a JSON object
-_LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
+_LORA_HINT = (
+    'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out, and '
+    '"for_this_model": true says that a doubtful file is for this model.'
+)
+_UNSAID = ("for_this_model", False)  # not stored
 
 
 STRONGEST = 100.0  # largest weight of a LoRA, positive or negative; sliders go to about 10
@@ -45,26 +50,32 @@ _FEW = 5  # unknown names that an error lists
 
 @dataclass(frozen=True, kw_only=True)
 class LoraUse:
-    """Holds the path of a LoRA file and the strength (`weight`) at which it is applied: 1 leaves it as trained."""
+    """Holds a LoRA file and how strongly it is applied."""
 
     file: Annotated[str, MinLen(1), MaxLen(4096)]
+    """The path of the LoRA file on the studio's machine."""
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
+    """How strongly it is applied; 1 is as it was trained."""
+    for_this_model: bool = False
+    """The user says that the file is for the model, where the file itself leaves that in doubt."""
 
     @classmethod
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
-        """Creates a LoraUse from a mapping with `file` and `weight` (1 if left out), or from another LoraUse.
+        """Creates a LoraUse from a mapping with `file`, or from another LoraUse.
 
-        `where`: the name of the value in errors. Raises: BadInput for any other value, or a strength out of bounds.
+        The mapping may have `weight` (1 if left out) and `for_this_model` (False if left out). `where`: the name of the
+        value in errors. Raises: BadInput for any other value, or a strength out of bounds.
         """
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
             raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
-        if "file" not in given or set(given) - {"file", "weight"}:
+        if "file" not in given or set(given) - {field.name for field in dataclasses.fields(cls)}:
             raise BadInput(f"{where} cannot hold {shown(dict(given))}.", _LORA_HINT)
         allowed = kinds(cls)
         file = taken(f"{where}.file", given["file"], allowed["file"])
         weight = taken(f"{where}.weight, that of {shown(file)},", given.get("weight", 1.0), allowed["weight"])
-        return cls(file=file, weight=weight)
+        said = taken(f"{where}.for_this_model", given.get("for_this_model", False), allowed["for_this_model"])
+        return cls(file=file, weight=weight, for_this_model=said)
 
     @classmethod
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
@@ -101,7 +112,7 @@ class Params:
 
     def to_json(self) -> Json:
         """Returns the parameters as a plain dict, from which `from_json` makes an equal object."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self, dict_factory=lambda pairs: dict(pair for pair in pairs if pair != _UNSAID))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -174,25 +185,33 @@ class Params:
 class GenerateParams(Params):
     """Holds the parameters of one picture generated from text.
 
-    `negative`: the negative prompt, for models with true classifier-free guidance.
-    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the residual of the first
-    transformer block changes by at most this fraction, the step skips the other blocks and reuses their last result.
-    `strength`: the weight of the character's own LoRA. The studio adds that LoRA with this weight to `loras`, the LoRAs
-    to apply; engines do not read `strength`.
+    `first_block_cache`: where the residual of the first transformer block changes by at most this fraction, the step
+    skips the other blocks and reuses their last result.
+    `strength`: the studio adds the character's LoRA with this weight to `loras`; engines do not read `strength`.
     """
 
     worded: ClassVar[str] = "prompt"
 
     prompt: Words = ""
+    """What the picture shows."""
     negative: Words = ""
+    """What it shall not show, for models with true classifier-free guidance."""
     steps: Steps = 28
+    """The number of denoising steps."""
     guidance: Guidance = 3.5
+    """How closely the picture follows the prompt: the scale of the guidance."""
     width: Side = 1024
+    """The picture's width in pixels."""
     height: Side = 1024
+    """The picture's height in pixels."""
     first_block_cache: Share = 0.0
+    """The threshold of first-block caching, which saves time; 0 turns it off."""
     seed: Seed = 0
+    """The number that the noise is made from: the same seed and parameters give the same picture."""
     strength: Strength = 1.0
+    """The weight of the character's own LoRA; 1 is as it was trained."""
     loras: tuple[LoraUse, ...] = ()
+    """Further LoRA files to apply, each with its weight."""
 
     @property
     def avoided(self) -> str:
@@ -208,22 +227,28 @@ class GenerateParams(Params):
 class EditParams(Params):
     """Holds the parameters of one edit of a picture by an instruction.
 
-    `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
-    distilled to few steps.
-    `first_block_cache`: the threshold of first-block caching; 0 turns it off. Where the residual of the first
-    transformer block changes by at most this fraction, the step skips the other blocks and reuses their last result.
+    `first_block_cache`: where the residual of the first transformer block changes by at most this fraction, the step
+    skips the other blocks and reuses their last result.
     """
 
     worded: ClassVar[str] = "instruction"
 
     instruction: Words = ""
+    """What to change."""
     negative: Words = " "
+    """What the result shall not show; it counts where true_cfg is above 1."""
     steps: Steps = 40
+    """The number of denoising steps."""
     true_cfg: Guidance = 4.0
+    """The scale of classifier-free guidance, which doubles the time; 1 turns it off."""
     few_steps: bool = False
+    """Whether the model's adapter that was distilled to few steps is used, for fast drafts."""
     first_block_cache: Share = 0.0
+    """The threshold of first-block caching, which saves time; 0 turns it off."""
     seed: Seed = 0
+    """The number that the noise is made from: the same seed and parameters give the same picture."""
     loras: tuple[LoraUse, ...] = ()
+    """Further LoRA files to apply, each with its weight."""
 
     def passes(self) -> int:
         """Returns the number of the transformer's forward passes for one edit: `steps`, with guidance twice as many."""
@@ -232,57 +257,75 @@ class EditParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionParams(Params):
-    """Holds the parameters of captioning: the trigger word that captions begin with, and a caption's token limit."""
+    """Holds the parameters of captioning."""
 
     trigger: Word = "ohwx"
+    """The word that captions begin with."""
     max_tokens: Annotated[int, Ge(1), Le(2048)] = 96
+    """The most tokens of a caption."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainParams(Params):
     """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
-    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
-    epoch uses every picture once more at each of them.
-    `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the installed model.
-    `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
-    mirror image, and a caption that says left would be wrong.
-    `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
-    `class_word`: the word for the character's class, such as "person". It replaces the trigger word in captions that
-    shall mean any member of the class.
-    `prior_weight`, `prior_pictures`: the loss weight and the number of pictures of prior preservation; `dop_weight`:
-    the loss weight of differential output preservation. A weight of 0 turns that method off.
-    `save_every`, `sample_every`: the number of steps between checkpoints, and between previews; 0: only after the last
-    step.
+    `flip` is off by default, because a caption that says left would be wrong, too. `class_word` replaces the trigger
+    word in captions that shall mean any member of the class: those of prior preservation and of differential output
+    preservation.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
+    """The rank of the LoRA: how much it can hold, and how large its file is."""
     alpha: Annotated[float, Gt(0), Le(4096)] = 16.0
+    """The LoRA is scaled by alpha / rank."""
     targets: Literal["all", "attention"] = "all"
+    """The layers that get a LoRA: all (attention and MLP) or attention alone."""
     learning_rate: Annotated[float, Gt(0)] = 1e-4  # no upper bound: the loss shows where it is too high
+    """The optimiser's learning rate."""
     steps: Annotated[int, Ge(1), Le(_MOST)] = 1500
+    """The number of optimiser steps."""
     batch_size: Annotated[int, Ge(1), Le(256)] = 1
+    """The number of examples that go through the model at once."""
     gradient_accumulation: Annotated[int, Ge(1), Le(1024)] = 1
+    """The number of batches whose gradients make one step."""
     optimizer: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    """The optimiser."""
     timestep_density: Literal["uniform", "sigmoid", "logit_normal", "shift", "resolution_shift", "weighted"] = "sigmoid"
+    """How noise levels are drawn."""
     guidance: Guidance = 1.0
+    """The guidance scale that a guidance-distilled model is told in training."""
     resolution: Side = 1024
+    """Pictures are trained at about this number of pixels squared."""
     resolutions: Annotated[tuple[Side, ...], MaxLen(16)] = ()
+    """Further, smaller resolutions; an epoch has every picture once more at each."""
     caption_dropout: Share = 0.05
+    """The share of examples that are trained without their caption."""
     max_grad_norm: Annotated[float, Ge(0), Le(1e6)] = 1.0  # a negative one would reverse every gradient
+    """The norm to which gradients are clipped; 0 turns clipping off."""
     gradient_checkpointing: bool = True
-    base: Literal["", "nf4", "int8"] = ""
+    """Whether activations are computed again instead of kept, which saves memory."""
+    base: Literal["", Quantised] = ""
+    """The precision of the frozen weights; nothing takes that of the installed model."""
     ema_decay: Annotated[float, Ge(0), Le(0.9999)] = 0.0
+    """The decay of the moving average of the LoRA's weights; 0 turns it off."""
     mask_outside: Share = 0.1
+    """The weight of the loss outside a picture's mask; without a mask it is 1."""
     flip: bool = False
+    """Whether half of the examples are mirrored; no face is its own mirror image."""
     class_word: Word = "person"
+    """The word for the character's class, such as person, for preserving the class."""
     prior_weight: Annotated[float, Ge(0), Le(10)] = 0.0
+    """The weight of prior preservation's loss; 0 turns it off."""
     prior_pictures: Annotated[int, Ge(0), Le(10_000)] = 20
+    """The number of pictures that prior preservation draws."""
     dop_weight: Annotated[float, Ge(0), Le(10)] = 0.0
+    """The weight of differential output preservation's loss; 0 turns it off."""
     save_every: Annotated[int, Ge(0), Le(_MOST)] = 250
+    """The steps between checkpoints; 0: only after the last step."""
     sample_every: Annotated[int, Ge(0), Le(_MOST)] = 250
+    """The steps between previews; 0: only after the last step."""
     seed: Seed = 0
+    """The number that order, noise and first weights are made from."""
 
     def demand_sense(self, trigger: str = "") -> None:
         """Checks that the values do not contradict each other. Raises: BadInput.

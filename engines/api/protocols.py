@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
-# What a component loads: a module of diffusers or transformers, or what a fake has in its place; no torch here.
+# What a component loads: a module, its attributes known at run time only, or a fake. This file imports no torch.
 Loaded: TypeAlias = Any
 
 
@@ -33,6 +33,8 @@ class LoraFiles:
     reads_dotted: bool = False  # whether the converter reads the makers' dotted names, beside kohya's flat ones
     cut_at: int = 0  # the only hidden size at which the converter splits fused layers correctly; 0: unknown
     fused: Mapping[str, int] = field(default_factory=dict)  # ending of a maker's module -> number of our modules in it
+    mark: tuple[str, str, int] = ("", "", 0)  # a layer always written, one as wide at its input, its output over that
+    attention: tuple[int, int] = (0, 0)  # width and number of the blocks whose attention several families name alike
     names: str = ""  # "module:function" from our module to its Slot; "" where other tools use our names
 
 
@@ -171,8 +173,7 @@ class Device(Protocol):
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
         """Prepares a loaded component for fast copies to the device, if RAM allows; returns the RAM it takes, in bytes.
 
-        `host`: the component in RAM, from which all copies are made; `nbytes`: its size in bytes; `room`: the most
-        bytes of RAM that the prepared component may take.
+        `host`: the component in RAM, from which copies are made; `nbytes`: its bytes; `room`: the most bytes to take.
         """
 
     def release(self, host: Loaded) -> None:
@@ -304,7 +305,6 @@ class TrainItem:
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
     `source_crop`: in the same form, the part of the first reference (the picture that was edited) that the editor saw.
-    A training crops the picture to `crop`, and the first reference to `source_crop`.
     """
 
     image: Path

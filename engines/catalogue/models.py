@@ -54,6 +54,7 @@ _FLUX_LORA = LoraFiles(
     reader="diffusers.loaders:FluxLoraLoaderMixin",
     cut_at=3072,
     fused={"img_attn_qkv": 3, "txt_attn_qkv": 3, "linear1": 4},
+    attention=(3072, 19),
     names="engines.families.flux.names:flux_slot",
 )
 _QWEN_LORA = LoraFiles(
@@ -66,6 +67,7 @@ _QWEN_LORA = LoraFiles(
     implementation="https://github.com/QwenLM/Qwen-Image",
     base_version="qwen_image_edit",
     network="networks.lora_qwen_image",
+    attention=(3072, 60),
 )
 _QWEN_PIPELINE = "QwenImageEditPlusPipeline"
 _QWEN_OPTIONS: dict[str, Any] = {
@@ -202,6 +204,9 @@ MODELS: tuple[ModelSpec, ...] = (
             reader="diffusers.loaders:Flux2LoraLoaderMixin",
             reads_dotted=True,
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+            # As wide as FLUX.1: InvokeAI tells the two by the first MLP layer, which attention alone does not have.
+            mark=("transformer_blocks.0.ff.linear_in", "transformer_blocks.0.attn.to_out.0", 6),
+            attention=(3072, 5),
             names="engines.families.flux2.training:flux2_slot",
         ),
         true_guidance=True,

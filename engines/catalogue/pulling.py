@@ -12,12 +12,12 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing
+from engines.api.forms import FULL_WIDTH, ROWS
 from engines.api.protocols import ModelSpec
 from engines.catalogue.formats import shapes
 from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.catalogue.registry import load_class
 from engines.catalogue.weights import (
-    FULL_WIDTH,
     PULLED,
     PULLING,
     QUANTISED,
@@ -30,7 +30,6 @@ from engines.catalogue.weights import (
 
 _SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
-_BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, with its share of the scales
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -47,7 +46,7 @@ class Wanted:
 class Survey:
     """Describes what a pull would download and quantise, before it does anything; sizes are in bytes.
 
-    `form`: the precision of the weights, bf16, nf4 or int8. `sources`: the listings of the repositories. `files`: all
+    `form`: the precision of the weights. `sources`: the listings of the repositories. `files`: all
     files of the model; `missing`: those to fetch.
     `download`: the size of the files to download; `to_quantise`: the names of the components to quantise. `room`: the
     disk space that the pull takes; `free`: the disk's free space.
@@ -105,7 +104,7 @@ class Pull:
     def survey(self, form: str) -> Survey:
         """Lists the files and quantised components that the folder lacks, and computes the bytes that they take.
 
-        `form`: the precision of the weights, bf16, nf4 or int8. Raises: NotFound, ModelGated, Unreachable, BadInput.
+        `form`: the precision of the weights. Raises: NotFound, ModelGated, Unreachable, BadInput.
         """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
@@ -124,7 +123,8 @@ class Pull:
                 copied += each.file.size
         for name in to_quantise:
             whole = sum(each.file.size for each in files if each.file.path.startswith(f"{name}/"))
-            quantised += self._spec.component_bytes.get(held_name(name, form)) or int(whole * _BITS.get(form, 16) / 16)
+            bits = ROWS[form].bits if form in ROWS else 16
+            quantised += self._spec.component_bytes.get(held_name(name, form)) or int(whole * bits / 16)
         room = download + copied + quantised
         return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
@@ -170,7 +170,7 @@ class Pull:
         return self._home
 
     def forget_originals(self, form: str) -> int:
-        """Deletes the bf16 weights of the components that the folder also holds in the precision `form` (nf4 or int8).
+        """Deletes the bf16 weights of the components that the folder also holds in the precision `form`.
 
         Returns the bytes that this frees on the disk.
         """

@@ -160,6 +160,11 @@ def guides_truly(model: str) -> bool:
     return any(spec.true_guidance for spec in MODELS if spec.name == model)
 
 
+def edits(model: str) -> bool:
+    """Returns whether a model edits pictures; False for a name that no registry row has."""
+    return any(spec.role == "editor" for spec in MODELS if spec.name == model)
+
+
 def declared_family(architecture: str) -> str:
     """Returns the model family of the architecture that a LoRA file's metadata declares; "" for an unknown one."""
     lower = architecture.lower()
@@ -175,6 +180,20 @@ def is_strange(architecture: str) -> bool:
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}
     return bool(lower) and not lower.startswith(tuple(makers))
+
+
+def families_alike(width: int, blocks: int, makers: bool) -> list[str]:
+    """Returns the model families that take a LoRA of the attention alone; several name these layers alike.
+
+    `width`: the layers' width; `blocks`: the least number of blocks that the model must have; `makers`: whether the
+    layers have the names of Black Forest Labs, which some families never have.
+    """
+    found = {
+        spec.family: None
+        for spec in MODELS
+        if spec.lora.attention[0] == width and spec.lora.attention[1] >= blocks and (spec.lora.names or not makers)
+    }
+    return list(found)
 
 
 def load_class(path: str) -> Any:

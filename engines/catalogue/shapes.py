@@ -106,19 +106,25 @@ LAYOUTS: Mapping[str, Layout] = {
 
 # Bytes on the GPU, by the folder of a part: bfloat16 without an ending, then the quantised forms.
 FLUX_BYTES: Mapping[str, int] = {
-    "transformer": 23_802_816_640, "transformer.int8": 11_974_658_176, "transformer.nf4": 6_239_812_024,
+    "transformer": 23_802_816_640, "transformer.int8": 11_974_658_176, "transformer.fp8": 11_974_658_176,
+    "transformer.nf4": 6_239_812_024,
     "text_encoder": 246_120_960,
-    "text_encoder_2": 9_524_621_312, "text_encoder_2.int8": 4_896_075_776, "text_encoder_2.nf4": 2_652_519_584,
+    "text_encoder_2": 9_524_621_312, "text_encoder_2.int8": 4_896_075_776, "text_encoder_2.fp8": 4_896_075_776,
+    "text_encoder_2.nf4": 2_652_519_584,
     "vae": 167_639_366,
 }  # fmt: skip
 QWEN_EDIT_BYTES: Mapping[str, int] = {
-    "transformer": 40_860_802_176, "transformer.int8": 20_487_543_936, "transformer.nf4": 10_608_724_896,
-    "text_encoder": 16_584_333_312, "text_encoder.int8": 10_061_826_048, "text_encoder.nf4": 6_900_165_392,
+    "transformer": 40_860_802_176, "transformer.int8": 20_487_543_936, "transformer.fp8": 20_487_543_936,
+    "transformer.nf4": 10_608_724_896,
+    "text_encoder": 16_584_333_312, "text_encoder.int8": 10_061_826_048, "text_encoder.fp8": 10_061_826_048,
+    "text_encoder.nf4": 6_900_165_392,
     "vae": 253_785_062,
 }  # fmt: skip
 KLEIN_4B_BYTES: Mapping[str, int] = {
-    "transformer": 7_751_089_152, "transformer.int8": 4_072_492_032, "transformer.nf4": 2_288_852_112,
-    "text_encoder": 8_044_936_192, "text_encoder.int8": 4_413_832_192, "text_encoder.nf4": 2_652_895_216,
+    "transformer": 7_751_089_152, "transformer.int8": 4_072_492_032, "transformer.fp8": 4_072_492_032,
+    "transformer.nf4": 2_288_852_112,
+    "text_encoder": 8_044_936_192, "text_encoder.int8": 4_413_832_192, "text_encoder.fp8": 4_413_832_192,
+    "text_encoder.nf4": 2_652_895_216,
     "vae": 168_092_230,
 }  # fmt: skip
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from engines.api.forms import FULL_WIDTH, ROWS
 from engines.catalogue.durable import write_file
 
-FULL_WIDTH = "bf16"
-QUANTISED = ("nf4", "int8")
+QUANTISED = tuple(ROWS)
 PULLED = "pulled.json"  # the record of a pull, written when all files are here
 PULLING = "pulling.json"  # the same record while some files are missing
 _MANIFEST = "quantised.json"
@@ -20,7 +20,7 @@ _MANIFEST = "quantised.json"
 class PullRecord:
     """Holds the record that a pull keeps in a model's folder: what it puts there, and in which precision.
 
-    `form`: the precision of the weights, bf16, nf4 or int8; `commits`: repository -> commit; `files`: path below the
+    `form`: the precision of the weights, such as nf4; `commits`: repository -> commit; `files`: path below the
     folder -> size in bytes; `made_from`: folder of a quantised component -> mark of the weights that a user gave for it
     (see `given.mark`), "" for weights of the hub.
     """
@@ -45,7 +45,7 @@ def is_variant(name: str) -> bool:
 def held_name(name: str, form: str) -> str:
     """Returns the name of the folder that holds a component in one precision, such as transformer.nf4.
 
-    `name`: the component's name, which is also the folder's for bf16; `form`: the precision, bf16, nf4 or int8.
+    `name`: the component's name, which is also the folder's for bf16; `form`: the precision.
     """
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
@@ -56,7 +56,7 @@ def is_held(folder: Path, name: str, form: str) -> bool:
 
 
 def pulled_form(folder: Path) -> str:
-    """Returns the precision (bf16, nf4 or int8) in which a model was pulled into the folder; "" without any pull.
+    """Returns the precision (such as nf4) in which a model was pulled into the folder; "" without any pull.
 
     The last finished pull counts; where none has finished yet, the unfinished one.
     """
@@ -87,7 +87,7 @@ def is_pulling(folder: Path) -> bool:
 
 
 def held_forms(folder: Path) -> list[str]:
-    """Returns the quantised precisions (nf4, int8) in which the folder holds at least one component.
+    """Returns the quantised precisions in which the folder holds at least one component.
 
     Leaves out the precision that an unfinished pull is about to add.
     """

@@ -212,7 +212,7 @@ def _wrapped(table: dict[str, Any], name: str, tensor: Quantised) -> _Weight:
         rebuilt = rebuild(dict(zip(names, parts, strict=True)), context, shape, stride)
         table[name] = nn.Parameter(rebuilt, requires_grad=False) if isinstance(tensor, nn.Parameter) else rebuilt
 
-    return _Weight(tuple(getattr(tensor, each) for each in names), bind, plain=False)
+    return _Weight(tuple(getattr(tensor, each) for each in names), bind)
 
 
 def _quant_state(state: Quantised) -> Iterator[_Weight]:

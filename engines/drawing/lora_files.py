@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,8 +15,10 @@ from torch import Tensor
 from engines.api.errors import LoraMismatch, NotFound
 from engines.api.params import LoraUse
 from engines.api.protocols import Loaded
-from engines.catalogue.registry import declared_family, is_strange
-from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
+from engines.catalogue.registry import declared_family, families_alike, is_strange
+from engines.drawing import lycoris
+from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, plain_state
+from engines.drawing.lora_renaming import FLAT, State, joined
 from engines.drawing.memo import Memo
 from engines.weights import modulation
 from engines.weights.published import Mapped
@@ -24,8 +27,18 @@ Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family 
 
 FAMILY = "family"  # metadata key by which our own files declare their family
 LEFT_OUT = "left out"  # metadata key by which `read_adapter` describes the tensors that it left out
+_MAKERS = "named by"  # metadata key by which `read_adapter` says whose names the file has, if not diffusers'
 _VERSION = "ss_base_model_version"
 _NOT_SAID = ("sd_1.5",)  # versions that some trainers (old ai-toolkit) write whatever they train
+_COMMON = re.compile(  # layers that several families have under one name and in one shape
+    r"transformer_blocks\.(\d+)\.attn\.(?:to_[qkv]|to_out\.0|to_add_out|add_[qkv]_proj)|norm_out\.linear|"
+    r"time_text_embed\.timestep_embedder\.linear_[12]"
+)
+_CHOOSE = "Choose a LoRA trained for the model that you draw with."
+_SAY_SO = (
+    "If you know that it is for this model, say so: tick “It is for this model” beside its weight, or give "
+    '"for_this_model": true by script. Otherwise choose another file.'
+)
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
@@ -33,7 +46,8 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
 
     The tensors are named as in peft, relative to the transformer ("….lora_A.weight"), with alphas multiplied in. The
     file may have names of diffusers ("transformer.…lora_A.weight"), kohya ("lora_unet_…lora_down.weight") or ComfyUI
-    ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept.
+    ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept. Beside the empty LoRA of a
+    layer of LoKr or LoHa are its factors, as `lycoris.install` takes them.
     Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
     settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
     the file. Where the file has alphas, these count, and the metadata has no settings.
@@ -44,7 +58,12 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
-    own, note = plain_state(path, state, _declared_family(path, metadata) or family)
+    try:
+        own, note = plain_state(path, state, _declared_family(metadata) or family)
+    except LoraMismatch as error:
+        if strange := _strange(metadata):
+            raise LoraMismatch(_foreign(path, strange), _CHOOSE) from error
+        raise
     settings = path.with_name(PEFT_FILE)
     is_pefts = any(key.startswith("base_model.model.") for key in state) or path.stem == "adapter_model"
     has_alphas = any(key.endswith(".alpha") for key in state)
@@ -52,6 +71,8 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
         metadata.pop(PEFT_CONFIG, None)  # its scale is in the tensors already
     elif PEFT_CONFIG not in metadata and is_pefts and settings.is_file():
         metadata[PEFT_CONFIG] = settings.read_text(encoding="utf-8", errors="replace")
+    if any("double_blocks" in key for key in state):
+        metadata[_MAKERS] = "XLabs" if any(".processor." in key for key in state) else "Black Forest Labs"
     return own, {**metadata, **({LEFT_OUT: note} if note else {})}
 
 
@@ -105,8 +126,10 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is intended
         undo.callback(detach, transformer)
         for name, (state, _) in adapters.items():
-            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name)
+            plain = {key: value for key, value in state.items() if ".lora_" in key}
+            transformer.load_lora_adapter(plain, prefix=None, adapter_name=name)
             _count(transformer, name, state)
+            lycoris.install(transformer, name, state)
         transformer.set_adapters(list(adapters), weights=[use.weight for use in uses])
         transformer.requires_grad_(False).eval()
         undo.pop_all()
@@ -186,7 +209,9 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     state, metadata = read(use.file, family)
     if not state:
         raise LoraMismatch(f"{name} holds no tensors.", "Download or export it again.")
-    declared = _declared_family(path, metadata)
+    declared, strange = _declared_family(metadata), _strange(metadata)
+    if strange and not use.for_this_model:
+        raise LoraMismatch(_foreign(path, strange), f"{_CHOOSE} {_SAY_SO}")
     if declared and declared != family:
         raise LoraMismatch(
             f"{name} is a LoRA for the {declared} family; this model belongs to the {family} family.",
@@ -194,21 +219,24 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
         )
     modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
     # OneTrainer's flat names, "lora_transformer_single_transformer_blocks_0_proj_out.…".
-    dotted = {f"lora_transformer_{path.replace('.', '_')}": path for path in modules}
-    parted = {key: key.partition(".") for key in state}
-    state = {f"{dotted.get(module, module)}{dot}{kind}": state[key] for key, (module, dot, kind) in parted.items()}
+    dotted = {f"{FLAT}{path.replace('.', '_')}": path for path in modules}
+    parted = ((key.partition("."), value) for key, value in state.items())
+    state = joined(path, ({f"{dotted.get(flat, flat)}{dot}{kind}": value} for (flat, dot, kind), value in parted))
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
             "Choose a LoRA that was trained without the modulation layers.",
         )
-    misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]
+    loras = [key for key in state if ".lora_" in key]  # layers of LoKr and LoHa have an empty one
+    misfits = [problem for key in loras if (problem := _misfit(modules, key, state[key]))]
     if misfits:
         raise LoraMismatch(
             f"{name} does not fit {type(transformer).__name__}: {len(misfits)} of its {len(state)} tensors have no "
             f"place, the first is {misfits[0]}.",
             f"Choose a LoRA trained for this very model of the {family} family.",
         )
+    if not (declared or use.for_this_model):
+        _demand_sure(path, family, state, metadata)
     scales = PeftScales.of(metadata.get(PEFT_CONFIG, ""), name)
     return scales.applied(path, state), metadata.get(LEFT_OUT, "")
 
@@ -236,18 +264,44 @@ def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
     return "" if expected == found else f"{key}: expected width {expected}, found {found}"
 
 
-def _declared_family(path: Path, metadata: Mapping[str, str]) -> str:
+def _demand_sure(path: Path, family: str, state: State, metadata: Mapping[str, str]) -> None:
+    """Raises LoraMismatch where the file fits models of other families just as well, and says nothing of its own.
+
+    `state`: the file's tensors under diffusers' names, all of which fit a model of `family`.
+    """
+    downs = {key.partition(".lora_")[0]: value for key, value in state.items() if ".lora_A." in key}
+    common = {module: _COMMON.fullmatch(module) for module in downs}
+    blocks = {module: int(found[1]) + 1 for module, found in common.items() if found and found[1]}
+    if not blocks or not all(common.values()) or metadata.get(_MAKERS) == "XLabs":
+        return
+    width = downs[next(iter(blocks))].shape[1]
+    others = [each for each in families_alike(width, max(blocks.values()), _MAKERS in metadata) if each != family]
+    if others:
+        raise LoraMismatch(
+            f"{path.name} does not say which model it is for, and changes layers that the {' and the '.join(others)} "
+            f"family have as well as the {family} family.",
+            _SAY_SO,
+        )
+
+
+def _declared_family(metadata: Mapping[str, str]) -> str:
     """Returns the family that a LoRA file's metadata declares, by our own entry or others'; "" where it declares none.
 
-    Raises: LoraMismatch for a family to which no model here belongs.
+    "" also stands for a family to which no model here belongs.
     """
-    if metadata.get(FAMILY):
-        return metadata[FAMILY]
+    return metadata.get(FAMILY) or declared_family(_architecture(metadata))
+
+
+def _strange(metadata: Mapping[str, str]) -> str:
+    """Returns the architecture that a LoRA file declares if no model here has it, "" otherwise."""
+    architecture = "" if metadata.get(FAMILY) else _architecture(metadata)
+    return architecture if is_strange(architecture) else ""
+
+
+def _architecture(metadata: Mapping[str, str]) -> str:
     version = metadata.get(_VERSION, "")
-    architecture = metadata.get("modelspec.architecture") or ("" if version in _NOT_SAID else version)
-    if is_strange(architecture):
-        raise LoraMismatch(
-            f"{path.name} declares that it is a LoRA for {architecture}, which no model here is.",
-            "Choose a LoRA trained for the model that you draw with.",
-        )
-    return declared_family(architecture)
+    return metadata.get("modelspec.architecture") or ("" if version in _NOT_SAID else version)
+
+
+def _foreign(path: Path, architecture: str) -> str:
+    return f"{path.name} declares that it is a LoRA for {architecture}, which no model here is."

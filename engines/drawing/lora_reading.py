@@ -1,7 +1,7 @@
 """Reads LoRA files as other tools write them; raises for files with a tensor that is not understood.
 
-A tensor is a factor (down or up), an alpha, or belongs to a text encoder. Alphas are multiplied into the factors first;
-then the pairs of factors are renamed to diffusers' names by diffusers' own converters.
+A tensor is a factor (of a LoRA, a LoKr or a LoHa), an alpha, or belongs to a text encoder. Alphas are multiplied into
+the factors first; then the modules are renamed to diffusers' names by diffusers' own converters.
 """
 
 from __future__ import annotations
@@ -9,51 +9,46 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
-from diffusers.loaders import QwenImageLoraLoaderMixin
 from torch import Tensor
 
 from engines.api.errors import LoraMismatch
 from engines.api.params import Json
-from engines.catalogue.registry import load_class, lora_files
+from engines.drawing import lycoris
+from engines.drawing.lora_renaming import FLAT, PREFIXES, State, joined, renamed, state_of
 
-State = dict[str, Tensor]
-Pairs = dict[str, tuple[Tensor, Tensor]]  # module -> down (rank, in), up (out, rank)
 Number = TypeVar("Number", int, float)
-Reader: TypeAlias = Any  # one of diffusers' LoRA loader classes
 
 PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
 PEFT_FILE = "adapter_config.json"  # where peft alone keeps it, beside the weights
 LARGEST = 65504.0  # float16's largest number: a number that half precision cannot hold was never learned
 
-_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _FACTOR = re.compile(r"(.+?)\.lora(?:_|\.)(A|B|down|up)(?:\.(?!weight$)\w+)?\.weight|(.+_lora\d*)\.(down|up)\.weight")
 _ALPHA = ".alpha"
+_DOWN = ".lora_A.weight"
+_LYCORIS_FLAT = "lycoris_"  # LyCORIS' prefix of a path in the model's own names with underscores for dots
 _TEXT_ENCODER = re.compile(
     r"(lora_te\d*_|lora_prior_te_|te\d?_|text_encoders?(_\d)?\.|text_model\.|cond_stage_model\.|conditioner\.|"
     r"clip_[lg]\.|t5xxl\.|qwen25_7b\.)"
 )
-_BFL = re.compile(
-    r"(double_blocks|single_blocks|img_in|txt_in|time_in|guidance_in|vector_in|final_layer)[._].+|(img_in|txt_in)|"
-    r"\w+_modulation(_img|_txt)?\.lin"
-)
-_XLABS = ".processor."
+_PLAIN = {"down", "up", "alpha"}
 _OTHER_KINDS = {  # part of a tensor's name -> the kind of adapter that has such tensors
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
-    "lokr_": "LoKr",
-    "hada_": "LoHa",
+    "_norm.scale": "a control LoRA of FLUX (Canny or Depth), which draws after a control picture",
+    "lokr_": "LoKr of convolutions",
+    "hada_": "LoHa of convolutions",
     "oft_": "OFT",
     "boft_": "BOFT",
     "lora_mid": "a LoRA of convolutions",
     "lora_embedding": "a LoRA with trained words",
     "bundle_emb": "a LoRA with trained words",
-    ".diff": "a LoRA with whole weights or biases beside it",
+    ".diff": "a LoRA with biases beside it",
     ".bias": "a LoRA with biases",
     "norm": "a LoRA with norms beside it",
 }
@@ -63,6 +58,7 @@ _ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and
 def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
     """Converts a LoRA file's tensors to lora_A and lora_B under diffusers' names, with alphas multiplied in.
 
+    A layer of LoKr or LoHa has an empty LoRA of rank 1, and beside it the factors as `lycoris.install` takes them.
     Returns the tensors, and a message for the user about tensors of text encoders, which are left out; "" where there
     are none. `path`: the file, which errors name; `state`: its tensors by name; `family`: the model family whose names
     are expected.
@@ -78,12 +74,15 @@ def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
     note = (
         f"{path.name}: {left} tensors for a text encoder are not used, only those for the transformer." if left else ""
     )
-    return _renamed(path, _pairs(path, own), family), note
+    sides = _sides(path, own)
+    products = {name: _product(path, name, given) for name, given in sides.items() if not given.keys() <= _PLAIN}
+    pairs = {name: _pair(path, name, given) for name, given in sides.items() if name not in products}
+    return joined(path, [renamed(path, pairs, family), _renamed_products(path, products, family)]), note
 
 
 def _bare(key: str) -> str:
     """Removes from a tensor's name the prefixes that name the part of the model."""
-    while prefix := next((each for each in _PREFIXES if key.startswith(each)), ""):
+    while prefix := next((each for each in PREFIXES if key.startswith(each)), ""):
         key = key.removeprefix(prefix)
     return key
 
@@ -91,22 +90,30 @@ def _bare(key: str) -> str:
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pairs(path: Path, state: State) -> Pairs:
-    """Returns module -> (down, up), with alphas multiplied in. Raises: LoraMismatch."""
+def _sides(path: Path, state: State) -> dict[str, dict[str, Tensor]]:
+    """Returns module -> side (down, up, alpha or a factor of LyCORIS) -> tensor. Raises: LoraMismatch."""
     sides: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         module, side = _side(key)
-        if not module or not value.is_floating_point() or side in sides.get(module, {}):
+        if not module or not (value.is_floating_point() or side == "alpha"):
             raise _not_understood(path, state, key)
-        sides.setdefault(module, {})[side] = value.to(torch.bfloat16) if value.element_size() == 1 else value
-    return {module: _pair(path, module, own) for module, own in sides.items()}
+        if side in sides.setdefault(module, {}):
+            raise LoraMismatch(
+                f"{path.name} holds {side} of {module} twice, under the names of two tools.",
+                "Download or export it again.",
+            )
+        sides[module][side] = value.to(torch.bfloat16) if value.element_size() == 1 else value
+    return sides
 
 
 def _side(key: str) -> tuple[str, str]:
-    """Returns a tensor's module and its side (down, up or alpha); both empty for any other tensor."""
+    """Returns a tensor's module and its side (down, up, alpha or a factor of LyCORIS); both empty for any other."""
     key = _bare(key)
+    key = key.replace(_LYCORIS_FLAT, FLAT, 1) if key.startswith(_LYCORIS_FLAT) else key
     if key.endswith(_ALPHA):
         return key.removesuffix(_ALPHA), "alpha"
+    if product := lycoris.NAME.fullmatch(key):
+        return product[1], product[2]
     found = _FACTOR.fullmatch(key)
     if not found:
         return "", ""
@@ -140,12 +147,53 @@ def _pair(path: Path, module: str, own: Mapping[str, Tensor]) -> tuple[Tensor, T
             _ASK_FOR_PLAIN,
         )
     up = _scaled(up, _strength(path, module, own["alpha"]) / down.shape[0]) if "alpha" in own else up
-    if not all(float(factor.abs().max()) <= LARGEST for factor in (down, up)):
+    _demand_learned(path, module, (down, up))
+    return down, up
+
+
+def _product(path: Path, module: str, own: Mapping[str, Tensor]) -> lycoris.Factors:
+    """Returns the factors of one module of LoKr or LoHa, with its scale multiplied in. Raises: LoraMismatch."""
+    given = {side: value for side, value in own.items() if side != "alpha"}
+    alpha = _strength(path, module, own["alpha"]) if "alpha" in own else None
+    try:
+        found = lycoris.factors(given, alpha)
+    except ValueError as error:
+        raise LoraMismatch(
+            f"{path.name} cannot be used: {module} holds {error}.",
+            _ASK_FOR_PLAIN,
+        ) from error
+    _demand_learned(path, module, found.values())
+    return found
+
+
+def _renamed_products(path: Path, products: Mapping[str, lycoris.Factors], family: str) -> State:
+    """Returns the factors of LoKr and LoHa under diffusers' names, with an empty LoRA for each module.
+
+    Which rows of a fused layer a module takes is learned from LoRAs whose up factors are the numbers of the rows, and
+    whose down factors are the number of the product. Raises: LoraMismatch.
+    """
+    sizes = {module: lycoris.widths(own) for module, own in products.items()}
+    probes = {
+        module: (torch.full((1, wide), float(index)), torch.arange(float(out))[:, None])
+        for index, (module, (wide, out)) in enumerate(sizes.items())
+    }
+    found, numbered, state = renamed(path, probes, family), list(products.values()), State()
+    for module in (key.removesuffix(_DOWN) for key in found if key.endswith(_DOWN)):
+        own = numbered[int(found[f"{module}{_DOWN}"][0, 0])]
+        rows = found[f"{module}.lora_B.weight"][:, 0].long()
+        empty = next(iter(own.values())).new_zeros
+        state |= {f"{module}.{factor}": value for factor, value in lycoris.picked(own, rows).items()}
+        state |= state_of({module: (empty(1, lycoris.widths(own)[0]), empty(len(rows), 1))})
+    return state
+
+
+def _demand_learned(path: Path, module: str, factors: Iterable[Tensor]) -> None:
+    """Raises: LoraMismatch where a factor holds a number that no training learns."""
+    if not all(float(factor.abs().max()) <= LARGEST for factor in factors):
         raise LoraMismatch(
             f"{path.name} is broken: {module} holds numbers that are infinite, not a number or above {LARGEST:g}.",
             "Its training has failed, or the file is damaged: download it again, or choose an earlier checkpoint.",
         )
-    return down, up
 
 
 def _strength(path: Path, module: str, alpha: Tensor) -> float:
@@ -169,89 +217,6 @@ def _usable_alpha(path: Path, module: str, alpha: float) -> float:
 
 def _scaled(up: Tensor, scale: float) -> Tensor:
     return up if scale == 1 else (up.float() * scale).to(up.dtype)
-
-
-# ── names ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _renamed(path: Path, pairs: Pairs, family: str) -> State:
-    """Converts any known naming to diffusers'; flat names (lora_transformer_…) stay flat. Raises: LoraMismatch."""
-    reader = lora_files(family).reader
-    flat = {
-        module.removeprefix("lora_unet_"): pair for module, pair in pairs.items() if module.startswith("lora_unet_")
-    }
-    dotted = {module: pair for module, pair in pairs.items() if not module.startswith("lora_unet_")}
-    makers = {module: pair for module, pair in dotted.items() if _is_makers(module, bool(reader))}
-    out = _state({module: pair for module, pair in dotted.items() if module not in makers})
-    if any(module.startswith(("double_blocks", "single_blocks")) for module in (*flat, *makers)) and not reader:
-        raise LoraMismatch(
-            f"The tensors in {path.name} are named as in FLUX, which the {family} family is not.",
-            f"Choose a LoRA trained for {family}.",
-        )
-    try:
-        if makers:
-            out |= _through_reader(path, makers, family, dotted=True)
-        if flat:
-            if not reader or any(module.startswith("transformer_blocks") for module in flat):
-                out |= _converted(QwenImageLoraLoaderMixin, _kohya(flat))
-            else:
-                out |= _through_reader(path, flat, family, dotted=False)
-    except (ValueError, AssertionError, KeyError, IndexError, NotImplementedError, RuntimeError) as error:
-        raise LoraMismatch(
-            f"{path.name} does not fit: its layers are not understood as those of a model of the {family} family"
-            f"{f' ({str(error)[:200]})' if str(error) else ''}.",
-            f"Choose a LoRA trained for {family}, in diffusers', kohya's or ComfyUI's names.",
-        ) from error
-    return out
-
-
-def _is_makers(module: str, has_reader: bool) -> bool:
-    """Returns whether a module has a name of Black Forest Labs' code."""
-    return module.startswith(("double_blocks", "single_blocks")) or (has_reader and bool(_BFL.fullmatch(module)))
-
-
-def _state(pairs: Pairs) -> State:
-    named = ((f"{module}.lora_A.weight", f"{module}.lora_B.weight", *pair) for module, pair in pairs.items())
-    return {key: value for down, up, a, b in named for key, value in ((down, a), (up, b))}
-
-
-def _kohya(pairs: Pairs) -> State:
-    downs = {f"lora_unet_{module}.lora_down.weight": down for module, (down, _) in pairs.items()}
-    return downs | {f"lora_unet_{module}.lora_up.weight": up for module, (_, up) in pairs.items()}
-
-
-def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> State:
-    """Converts Black Forest Labs' module names to diffusers', and checks that none is lost. Raises: LoraMismatch."""
-    files = lora_files(family)
-    groups: dict[str, State] = {"blocks": {}, "around": {}, _XLABS: {}}
-    expected = 0  # modules in our names: one fused module of theirs holds several
-    for module, (down, up) in pairs.items():
-        flat = module.replace(".", "_")
-        if _XLABS in module:
-            groups[_XLABS] |= {f"{module}.down.weight": down, f"{module}.up.weight": up}
-            expected += 3 if "qkv_lora" in module else 1
-            continue
-        expected += next((count for tail, count in files.fused.items() if flat.endswith(tail)), 1)
-        if dotted and files.reads_dotted and not _is_makers(module, has_reader=False):
-            groups["around"] |= {f"diffusion_model.{key}": v for key, v in _state({module: (down, up)}).items()}
-        else:
-            groups["blocks"] |= _kohya({flat: (down, up)})
-    out: State = {}
-    for group in filter(None, groups.values()):
-        out |= _converted(load_class(files.reader), group)
-    found = sum(key.endswith("lora_A.weight") for key in out)
-    if found != expected:
-        raise LoraMismatch(
-            f"{path.name} holds {expected} LoRA modules under their own names, of which only {found} are understood.",
-            "Export it again in diffusers' format.",
-        )
-    return out
-
-
-def _converted(reader: Reader, state: State) -> State:
-    """Converts tensors' names with a LoRA loader class of diffusers, and removes its prefix "transformer."."""
-    found = reader.lora_state_dict(dict(state))
-    return {key.removeprefix("transformer."): value for key, value in found.items()}
 
 
 # ── peft's settings ─────────────────────────────────────────────────────────────────────────────
@@ -302,6 +267,8 @@ class PeftScales:
         `state`: the tensors by name; `path`: the file, which errors name. Raises: LoraMismatch where the tensors
         contradict the LoraConfig.
         """
+        if self.alpha is not None and any(".lora_" not in key for key in state):
+            raise LoraMismatch(f"{path.name} is a LoKr or LoHa as peft alone writes it, with settings.", _ASK_FOR_PLAIN)
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:
             if not any(_is_end(named, module) for module in modules):

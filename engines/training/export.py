@@ -267,10 +267,16 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
     rank; they are left out for model families whose reader in diffusers fails on them.
     Where the tool has one fused layer for several layers of diffusers (such as q, k and v), the down matrices are
     stacked and the up matrices form a block diagonal. The product is the same, and the rank is the sum of the ranks.
+    The layer by which other programs know the family (its `mark`) is added with zeros, where it has no LoRA.
     Raises: LoraMismatch for a module that the tool has no name for.
     """
     groups: dict[str, dict[int, str]] = {}
     slots: dict[str, Slot] = {}
+    mark, beside, times = lora_files(info.family).mark
+    alike = state.get(f"{beside}.lora_A.weight")
+    if alike is not None and f"{mark}.lora_A.weight" not in state:
+        shapes = {"A": (1, alike.shape[1]), "B": (times * alike.shape[1], 1)}
+        state = {**state, **{f"{mark}.lora_{side}.weight": alike.new_zeros(*shapes[side]) for side in shapes}}
     for module in _modules(state):
         place = slot(info.family, module)
         if place is None:

@@ -243,13 +243,13 @@ class Family(ABC):
         """Returns descriptions of the components with these names (such as "vae").
 
         Each has a key (equal for equal weights), the bytes on the GPU, and the function that loads the component.
-        `base`: the precision of the transformer, nf4 or int8; "" for that of the installed model.
+        `base`: the precision of the transformer, such as nf4; "" for that of the installed model.
         """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
 
     def spec_with_base(self, base: str) -> ModelSpec:
-        """Returns the model's registry row with its transformer in the precision `base`, nf4 or int8.
+        """Returns the model's registry row with its transformer in the precision `base`, such as nf4.
 
         With "" for `base` the row is returned unchanged.
         """

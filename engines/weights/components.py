@@ -16,11 +16,12 @@ import torch
 from accelerate import init_empty_weights
 
 from engines.api.errors import ModelMissing
+from engines.api.forms import FULL_WIDTH
 from engines.api.params import Json
 from engines.api.protocols import Component, Loaded, ModelSpec
 from engines.catalogue.formats import header
 from engines.catalogue.imports import bringing_in
-from engines.catalogue.weights import FULL_WIDTH, held_name, pulled_form
+from engines.catalogue.weights import held_name, pulled_form
 from engines.weights import originals, store
 from engines.weights.originals import read_json, shards, tensors
 from engines.weights.published import opened
@@ -38,7 +39,7 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
-    """Returns the precision in which a component of a model is loaded: "bf16", "nf4" or "int8".
+    """Returns the precision in which a component of a model is loaded, such as "nf4".
 
     `spec`: the model's registry row; `folder`: the model's folder; `name`: the component. A precision that the function
     `holding` has written into the row takes precedence. Without it, a component that the row does not quantise is
@@ -51,7 +52,7 @@ def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
 
 
 def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
-    """Returns a copy of a registry row with the precision `form` ("bf16", "nf4" or "int8") for the component `name`.
+    """Returns a copy of a registry row with the precision `form` (such as "bf16") for the component `name`.
 
     This takes precedence over the precision chosen when the model was downloaded.
     """
@@ -71,7 +72,7 @@ def row_key(spec: ModelSpec, name: str) -> str:
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
     """Returns a copy of a registry row in which all quantised components have the precision `form` instead.
 
-    `form`: nf4 or int8; bf16 leaves them unquantised.
+    `form`: the precision; bf16 leaves them unquantised.
     """
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
     rest = {key: value for key, value in spec.options.items() if key not in FORMS}
@@ -161,7 +162,7 @@ def write(
 ) -> None:  # fmt: skip
     """Quantises a component of a model and writes it to the model's `folder`, where `load` finds it.
 
-    `form`: the precision, nf4 or int8; `source`: the original weights, a folder or one safetensors file; `device`:
+    `form`: the precision; `source`: the original weights, a folder or one safetensors file; `device`:
     where the quantising is computed; `on_tensor`: called with the name of each weight when it is done. Raises:
     ModelMissing for a missing or damaged file or weight; BadInput for weights that do not fit the model.
     """

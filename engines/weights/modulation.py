@@ -59,7 +59,7 @@ def component(spec: ModelSpec, folder: Path) -> Component:
 def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
     """Returns the bytes of all modulation layers of a transformer.
 
-    `config`: the transformer's config.json; `form`: the precision of the weights, bf16, nf4 or int8; `dtype`: the
+    `config`: the transformer's config.json; `form`: the precision of the weights, bf16 or a quantised one; `dtype`: the
     compute dtype.
     """
     layer = skeleton(_empty(config["num_attention_heads"] * config["attention_head_dim"]), form, dtype)
@@ -253,11 +253,11 @@ class _Stored:
                 tensors[name.removeprefix(f"{path}.")] = straight(tensor) if self._quantised else tensor
         layer = skeleton(_empty(tensors["1.bias"].numel() // _SIXFOLD), self._form, self._dtype)
         if self._quantised:
-            place(layer, tensors, self._form)
+            place(layer, {name: tensor.to(device) for name, tensor in tensors.items()}, self._form)
         else:
             for name, tensor in tensors.items():
                 place(layer, stored(layer, name, tensor.to(device), self._form, self._dtype), self._form)
-        return layer.to(device)
+        return layer
 
     @cached_property
     def _files(self) -> dict[str, dict[str, Path]]:

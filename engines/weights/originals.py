@@ -22,7 +22,7 @@ from engines.api.params import Json
 from engines.catalogue import given
 from engines.catalogue.formats import READ, demand_format
 from engines.catalogue.weights import is_variant
-from engines.weights.published import Published, published
+from engines.weights.published import Published, Scaled, Weight, published
 
 _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
@@ -56,14 +56,21 @@ def shards(folder: Path) -> list[Path]:
     return files
 
 
-def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields the weights of a component as pairs (name in `model`, tensor).
+def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Weight]]:
+    """Yields the weights of a component as pairs (name in `model`, weight); e4m3 floats stay so, with their scales.
 
     `source`: the component's folder or one safetensors file; `model`: the module that the weights are for. Raises:
     ModelMissing for a missing or damaged file; BadInput for a weight of another shape, or for a single file in a format
     that is not supported.
     """
-    yield from _fitting(source, model, lambda held, key: held.tensor(key))
+    # Scales take the way of their weights through the same renaming and splitting, row for row.
+    scales = _named(source, model, lambda held, key: held.scale(key))
+    weights = _fitting(source, model, lambda held, key: held.tensor(key))
+    for (name, weight), (_, scale) in zip(weights, scales, strict=True):
+        if weight.dtype != torch.float8_e4m3fn:
+            yield name, weight
+        else:
+            yield name, Scaled(weight, scale[0, 0] if bool((scale == scale[0]).all()) else scale)
 
 
 def demand_fitting(source: Path, model: nn.Module) -> None:
@@ -89,8 +96,8 @@ def demand_fitting(source: Path, model: nn.Module) -> None:
 
 
 def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
-    """Yields what `tensors` does, with each weight read by `read`. Raises: ModelMissing, BadInput."""
-    for name, weight in (_single_file if source.is_file() else _folder)(source, model, read):
+    """Yields what `_named` does, once it has the model's shape. Raises: ModelMissing, BadInput."""
+    for name, weight in _named(source, model, read):
         path, _, leaf = name.rpartition(".")
         expected = getattr(model.get_submodule(path), leaf)
         if weight.shape != expected.shape:
@@ -100,6 +107,11 @@ def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, 
                 "Give the weights of the very model that you pull, at full width: not quantised, not of a sibling.",
             )
         yield name, weight
+
+
+def _named(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
+    """Yields (name in `model`, what `read` returns for it) of each weight. Raises: ModelMissing, BadInput."""
+    return (_single_file if source.is_file() else _folder)(source, model, read)
 
 
 def _folder(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:

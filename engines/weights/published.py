@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -24,6 +25,41 @@ Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
 _EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """Holds a weight as the 8-bit floats of a file, and the scale that they are multiplied by.
+
+    `codes`: (out, …) float8_e4m3fn; `scale`: float32, () or (out, 1).
+    """
+
+    codes: Tensor
+    scale: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Returns the shape of the weight."""
+        return self.codes.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of the codes."""
+        return self.codes.device
+
+    def to(self, device: str | torch.device) -> Scaled:
+        """Returns the same weight on another device."""
+        return Scaled(self.codes.to(device), self.scale.to(device))
+
+
+Weight: TypeAlias = Tensor | Scaled
+
+
+def wide(weight: Weight) -> Tensor:
+    """Returns a weight as one tensor: 8-bit floats times their scale, in bfloat16; any other as it is."""
+    if not isinstance(weight, Scaled):
+        return weight
+    return (weight.codes.float() * weight.scale).to(torch.bfloat16)
+
+
 class Published(Protocol):
     """Represents an open file of weights: its tensors by name, their shapes, and their numbers."""
 
@@ -36,7 +72,17 @@ class Published(Protocol):
         ...
 
     def tensor(self, key: str) -> Tensor:
-        """Returns a weight; one that is stored in 8 bits or fewer comes as bfloat16, with its scale multiplied in."""
+        """Returns a weight's numbers; where `scale` is not 0 they are e4m3 floats that have yet to be multiplied by it.
+
+        One that is stored otherwise in 8 bits or fewer comes as bfloat16, with its scale multiplied in.
+        """
+        ...
+
+    def scale(self, key: str) -> Tensor:
+        """Returns a weight's scales in float32, each as many times as it counts for rows: (rows, 1).
+
+        They are 0 for a weight that has none. Only a matrix has some; those of a bias are (rows,), and 0.
+        """
         ...
 
 
@@ -86,13 +132,22 @@ class _Safetensors:
 
     def tensor(self, key: str) -> Tensor:
         weight: Tensor = self._mapped.get_tensor(key)
-        if weight.dtype not in _EIGHT_BIT:
+        if weight.dtype not in _EIGHT_BIT or self._is_kept(key):
             return weight
-        if key not in self._scales:
-            return weight.to(torch.bfloat16)
-        scale: Tensor = self._mapped.get_tensor(self._scales[key]).float()
-        rows = scale.reshape(-1, *[1] * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
-        return (weight.float() * rows).to(torch.bfloat16)
+        return (weight.float() * self._factor(key, weight.ndim)).to(torch.bfloat16)
+
+    def scale(self, key: str) -> Tensor:
+        shape = self.shape(key)
+        return self._factor(key, 2).expand(shape[0], 1) if self._is_kept(key) else _no_scales(shape)
+
+    def _is_kept(self, key: str) -> bool:
+        """Returns whether a weight is a matrix of e4m3 floats."""
+        return self._mapped.get_slice(key).get_dtype() == "F8_E4M3" and len(self.shape(key)) == 2
+
+    def _factor(self, key: str, dimensions: int) -> Tensor:
+        """Returns what a weight of so many dimensions is multiplied by: 1 where the file has no scale for it."""
+        found = self._mapped.get_tensor(self._scales[key]).float() if key in self._scales else torch.ones(())
+        return found.reshape(-1, *[1] * (dimensions - 1)) if found.numel() > 1 else found.reshape(())
 
 
 class _Gguf:
@@ -114,3 +169,11 @@ class _Gguf:
         numbers = np.array(dequantize(held.data, held.tensor_type), dtype=np.float32)  # a copy: the file is read-only
         weight = torch.from_numpy(numbers).reshape(self._tensors[key].shape)
         return weight if held.tensor_type.name in ("F32", "F16") else weight.to(torch.bfloat16)
+
+    def scale(self, key: str) -> Tensor:
+        return _no_scales(self.shape(key))
+
+
+def _no_scales(shape: tuple[int, ...]) -> Tensor:
+    """Returns the zeros that stand for the scales of a weight that has none."""
+    return torch.zeros((shape[0], 1) if len(shape) > 1 else shape)

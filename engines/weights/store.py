@@ -1,7 +1,7 @@
 """Stores a quantised component on disk: written tensor by tensor, and mapped back without a read or a copy.
 
-The layout is that of diffusers and transformers (config.json, safetensors shards, for NF4 bitsandbytes' own names);
-`quantised.json` beside them records the precision, the compute type and the bytes.
+The layout is that of diffusers and transformers (config.json, safetensors shards; tensors of NF4 have bitsandbytes'
+names, those of fp8 ComfyUI's); `quantised.json` beside them records the precision, the compute type and the bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engines.api.protocols import Loaded
 from engines.catalogue.durable import flush
 from engines.weights.aligned import straight, write_aligned
 from engines.weights.originals import read_json, shards
-from engines.weights.published import opened
+from engines.weights.published import Weight, opened
 from engines.weights.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"
@@ -30,7 +30,7 @@ OnTensor = Callable[[str], None]
 
 def write(
     model: nn.Module,
-    weights: Iterable[tuple[str, Tensor]],
+    weights: Iterable[tuple[str, Weight]],
     target: Path,
     form: str,
     dtype: torch.dtype,
@@ -41,8 +41,8 @@ def write(
 ) -> None:
     """Quantises the weights of a component and writes them to the folder `target`, completely or not at all.
 
-    `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, tensor); `form`: the
-    precision, nf4 or int8; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
+    `model`: the component, as `skeleton` returned it; `weights`: pairs (name in `model`, weight); `form`: the
+    precision; `dtype`: the compute dtype; `on_tensor`: called with each weight's name when it is done;
     `device`: where the quantising is computed; `shard_bytes`: the size from which a new file is begun. No more
     than one file and one weight are in memory at a time. Raises: ModelMissing if `weights` lacks a weight of the model;
     and what the iterator `weights` raises.
@@ -79,8 +79,8 @@ def write(
 def read(model: nn.Module, folder: Path, form: str) -> None:
     """Memory-maps the stored files of a quantised component, and puts their tensors into `model`.
 
-    `model`: the component, as `skeleton` returned it; `form`: the precision, nf4 or int8. Raises: ModelMissing for a
-    missing or damaged file.
+    `model`: the component, as `skeleton` returned it; `form`: its precision. Raises: ModelMissing for a missing or
+    damaged file.
     """
     for file in shards(folder):
         with opened(file) as mapped:

@@ -16,9 +16,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessorPil
 
+from engines.api.forms import FULL_WIDTH
 from engines.api.protocols import Loaded, ModelSpec
 from engines.catalogue.shapes import Layout, write_layout
-from engines.catalogue.weights import FULL_WIDTH, held_name
+from engines.catalogue.weights import held_name
 from engines.weights import components, store
 from engines.weights.quantise import skeleton
 

@@ -16,6 +16,7 @@ from frontdoor.machine import cores
 ENTRIES = {
     "costs": "frontdoor.bench.costs:measure",
     "enrich": "frontdoor.bench.enrich:measure",
+    "forms": "frontdoor.bench.forms:measure",
     "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",
     "photographs": "frontdoor.bench.photographs:measure",

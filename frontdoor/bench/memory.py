@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from engines.api.forms import ROWS
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import Captioner, EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
 from engines.catalogue.models import MODELS
@@ -47,7 +48,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def parts() -> Iterator[Row]:
-    """Yields a report row for each component of each full-size model in each form of its weights: bf16, int8 and nf4.
+    """Yields a report row for each component of each full-size model in each form of its weights.
 
     The row's value is the size of the weights in GiB. Of several models with equal sizes only the first is listed.
     """
@@ -64,7 +65,7 @@ def stages() -> Iterator[Row]:
     memory plan gives the stage: its weights, and the bytes that it declares for computing.
     """
     for spec in _real():
-        for form in ("nf4", "int8"):
+        for form in ROWS:
             for job, plan in plans(load_class("engines.weights.components:in_form")(spec, form)):
                 yield from (_row(spec, form, job, stage) for stage in plan.stages)
 

@@ -13,6 +13,7 @@ from statistics import median
 import psutil
 from PIL import Image
 
+from engines.api.forms import ROWS
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import (
     Captioner,
@@ -110,7 +111,7 @@ class Bench:
 
 
 def measure(peer: Path | None) -> list[Row]:
-    """Measures the GPU memory and the loading times of both full-size models, in 4 and 8 bits; returns report rows.
+    """Measures the GPU memory and the loading times of both full-size models in each form; returns report rows.
 
     The memory of this process on the GPU is capped at that of a 24 GiB card, and the weights are random. The rows are
     those of `peaks`, `switches` and `trainings`, then those of diffusers' own FLUX training script. `peer` is the
@@ -122,7 +123,7 @@ def measure(peer: Path | None) -> list[Row]:
     in_form: Callable[[ModelSpec, str], ModelSpec] = load_class("engines.weights.components:in_form")
     torch.cuda.set_per_process_memory_fraction(min(1.0, CAP / torch.cuda.get_device_properties(0).total_memory))
     rows: list[Row] = []
-    for form in ("nf4", "int8"):
+    for form in ROWS:
         with tempfile.TemporaryDirectory() as home:
             free = shutil.disk_usage(home).free
             if free < _DISK:

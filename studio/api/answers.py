@@ -7,16 +7,16 @@ from enum import StrEnum
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
-from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import StringConstraints, ValidationError, validate_call
+from pydantic import ValidationError, validate_call
 
 from engines.api.errors import BadInput, UserError, from_disk
 from engines.api.params import Params
 from engines.api.protocols import ModelSpec
-from engines.api.values import Line, Whole, Words, misfit, shortened, shown
-from studio.records.base import Json
+from engines.api.values import misfit, shortened, shown
+from studio.api.results import JobRow, Picture, Queued
+from studio.records.base import Json, Part
 from studio.records.character import Character
 from studio.records.image import ImageRecord
 from studio.records.job import Job, JobState
@@ -36,20 +36,9 @@ Answer = Json  # the result of a scripted call as it is sent to the client
 
 _FEW = 5  # the number of unknown names that an error message lists
 
-Id = Annotated[str, MaxLen(200)]  # an id, or a name from a fixed list
-File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system allows a NUL
-Ids = Annotated[list[Id], MaxLen(100_000)]
-Lines = Annotated[list[Line], MaxLen(100)]
-Files = Annotated[list[Annotated[str, MaxLen(4096)]], MaxLen(100_000)]
-Prompts = Annotated[list[Words], MaxLen(10_000)]
-Seeds = Annotated[list[Whole], MaxLen(100)]
-Knobs = dict[str, Any]  # a scripted call's parameters by name, which `Params.from_json` checks
-Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
-Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # a number of rows or steps, or an index in a list
 
-
-def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Wraps a function of the scripted API: checks its arguments, and returns failures as JSON instead of raising them.
+def answers(function: Callable[P, Part]) -> Callable[P, Json]:
+    """Wraps a function of the scripted API: checks its arguments, and returns result and failures as JSON.
 
     A result gets `ok` true. A UserError, a wrong argument and an error of the disk, such as a full one, are returned as
     {"ok": false, "error": {code, message, hint}}; any other exception is raised.
@@ -63,7 +52,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
         try:
             for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
                 demand_text(name, value)
-            told: Json = mended({"ok": True, **checked(*args, **kwargs)})
+            told: Json = mended({"ok": True, **checked(*args, **kwargs).to_json()})
         except ValidationError as error:
             return refusal(_misfit(error.errors(include_url=False)[0], names, kinds))
         except UserError as error:
@@ -75,6 +64,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
             return refusal(refused)
         return told
 
+    answer.__annotations__ = {**function.__annotations__, "return": Json}
     return answer
 
 
@@ -92,7 +82,9 @@ def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any])
         return BadInput(f"This call does not take {what}.", f"It takes: {', '.join(known) or 'nothing'}.")
     name = names[first] if isinstance(first, int) else str(first)
     if found["type"].startswith("missing"):
-        return BadInput(f"{name} is missing.", "The page's API view says what each call takes.")
+        return BadInput(
+            f"{name} is missing.", "view_api() of gradio_client says what each call takes, and so does docs/api.md."
+        )
     return misfit(name, kinds.get(name, Any), {**found, "loc": tuple(inner)})
 
 
@@ -126,27 +118,25 @@ def member(name: str, kind: type[E], value: str) -> E:
         raise BadInput(f"{name} cannot be {shown(value)}.", f"It is one of: {known}.") from None
 
 
-def picture(store: Store, image: ImageRecord) -> Json:
-    """Returns a picture's record as JSON, with the keys `file_path`, `thumb_path` and `trouble` added.
+def picture(store: Store, image: ImageRecord) -> Picture:
+    """Returns a picture's record with the paths of its file and its thumbnail on the studio's machine.
 
-    The paths of file and thumbnail are those on the studio's machine. `trouble` holds the error message when a file
-    cannot be used, else "". No key is named `path`, because gradio_client treats any dict with such a key as a file to
-    download.
+    `trouble` holds the error message when a file cannot be used, else "". No field is named `path`, because
+    gradio_client treats any dict with such a key as a file to download.
     """
-    files = {"file_path": "", "thumb_path": "", "trouble": ""}
+    file = thumb = trouble = ""
     try:
-        files["file_path"] = str(store.path(image.id))
-        files["thumb_path"] = str(store.thumb(image.id))
+        file = str(store.path(image.id))
+        thumb = str(store.thumb(image.id))
     except UserError as error:
-        files["trouble"] = str(error)
-    return {**image.to_json(), **files}
+        trouble = str(error)
+    return Picture(**vars(image), file_path=file, thumb_path=thumb, trouble=trouble)
 
 
-def row(job: Job) -> Json:
-    """Returns a job's record as JSON, with `id` renamed to `job_id` and without the payload, the job's parameters."""
-    data = job.to_json()
-    del data["payload"]
-    return {"job_id": data.pop("id"), **data}
+def row(job: Job) -> JobRow:
+    """Returns what scripts are told of a job: its record with `id` as `job_id`, and without its parameters."""
+    told = {name: value for name, value in vars(job).items() if name not in ("id", "payload")}
+    return JobRow(job_id=job.id, **told)
 
 
 def queue_position(jobs: list[Job], job_id: str) -> int:
@@ -167,11 +157,11 @@ class Answering:
     def _character(self, character_id: str) -> Character:
         return self._studio.store(character_id).character
 
-    def _queued(self, job: Job) -> Json:
+    def _queued(self, job: Job) -> Queued:
         """Returns a submitted job's id, state and queue position; `notes` name what is not used of the LoRA files."""
-        return {
-            "job_id": job.id,
-            "state": job.state.value,
-            "position": queue_position(self._studio.jobs.list(), job.id),
-            "notes": list(ModelPayload.of(job).notes or ()),
-        }
+        return Queued(
+            job_id=job.id,
+            state=job.state,
+            position=queue_position(self._studio.jobs.list(), job.id),
+            notes=tuple(ModelPayload.of(job).notes or ()),
+        )

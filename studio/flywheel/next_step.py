@@ -22,32 +22,32 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """Holds one stage of the work on a character, which has a tab of its own on the page.
-
-    `label` is the tab's name, `figure` a short text on the progress, such as a number, and `done` whether the stage is
-    complete. `part` names the section of the tab to open, "" for no particular one.
-    """
+    """Holds one stage of the work on a character, which has a tab of its own on the page."""
 
     label: str
+    """The stage: the name of a tab."""
     figure: str
+    """How far it is, in short words."""
     done: bool = False
+    """Whether it is complete."""
     part: str = ""
+    """The part of the tab to open; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """Holds what the person should do next with a character.
-
-    `step` is the step's name, such as "Train", and `words` the reason. `stops` are all stages of the work, and `at` is
-    the index of the step's stage. `version` is the id of the version whose first model card is to be run next, "" where
-    there is none.
-    """
+    """Holds what the person should do next with a character."""
 
     step: str
+    """What to do next, such as Train."""
     words: str
+    """Why."""
     at: int
+    """The place of its stage in `stops`."""
     stops: tuple[Stop, ...]
+    """All stages of the work."""
     version: str = ""
+    """The id of the version to run a model card of next; "" for none."""
 
 
 def next_step(desk: Desk) -> NextStep:

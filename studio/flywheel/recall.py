@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from PIL.PngImagePlugin import PngImageFile
-
 from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams, GenerateParams, LoraUse, kinds
 from engines.api.values import shortened, shown, taken
-from engines.infotext import Told, read_parameters
+from engines.infotext import Told
+from engines.metadata.picture_text import texts_of, told_in
 from engines.pictures import decode
 from studio.flywheel import generate
 from studio.records.dataset import Role
@@ -26,7 +25,7 @@ from studio.records.payload import DrawPayload
 from studio.records.version import Version
 from studio.store import Store
 from studio.store.lora_names import version_lora_name
-from studio.store.pictures import MOST_BYTES
+from studio.store.pictures import MOST_BYTES, PROVENANCE
 from studio.workplace.desk import Desk
 
 _DRAWN: Final = GenerateParams.__name__
@@ -38,6 +37,7 @@ _SILENT: Final = (  # keys that are read elsewhere, or say nothing that could be
     "Version", "Lora hashes", "Model hash", "Size", "CFG scale", "Distilled CFG Scale", "Sampler", "Model",
 )  # fmt: skip
 _EULER: Final = "euler"
+_MOST_DIGITS: Final = 6  # of a side that is a size in pixels
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
 
 
 def of_file(desk: Desk, file: Path) -> Recalled:
-    """Returns the settings in a PNG's text chunks, as this studio, AUTOMATIC1111 or Forge writes them.
+    """Returns the settings that a picture's file carries, as this studio or one of `picture_text.FORMS` writes them.
 
     Raises: NotFound for a missing file; BadInput for a file that is no picture or an edit, or carries no settings.
     """
@@ -124,11 +124,9 @@ def of_file(desk: Desk, file: Path) -> Recalled:
         raise NotFound(f"{file.name} is not there.", "Drop the picture again.")
     if file.stat().st_size > MOST_BYTES:
         raise BadInput(f"{file.name} is larger than {MOST_BYTES >> 20} MiB.", "Drop the PNG as it was drawn.")
-    picture = decode(file.read_bytes(), file.name)
-    texts = picture.text if isinstance(picture, PngImageFile) else {}
-    plain = str(texts.get("parameters", ""))
+    texts = texts_of(decode(file.read_bytes(), file.name))
     try:
-        told = json.loads(str(texts.get("flenwheel", "{}")))
+        told = json.loads(texts.get(PROVENANCE, "{}"))
         ours: Mapping[str, object] = told if isinstance(told, dict) else {}
     except (ValueError, RecursionError):
         ours = {}
@@ -137,15 +135,16 @@ def of_file(desk: Desk, file: Path) -> Recalled:
     params = ours.get("params")
     if ours.get("params_kind") == _DRAWN and isinstance(params, Mapping):
         return _fitted(desk, _Said(params, str(ours.get("version", "")), str(ours.get("model", ""))))
-    if plain.strip():
-        return _fitted(desk, _foreign(desk, read_parameters(plain)))
+    found = told_in(texts)
+    if found is not None:
+        return _fitted(desk, _foreign(desk, found))
     if "workflow" in texts or "prompt" in texts:
         raise BadInput(
-            f"{file.name} carries a ComfyUI workflow, but no plain settings.",
+            f"{file.name} carries a ComfyUI workflow in which no prompt leads to a sampler.",
             "Copy its prompt by hand, or save it with a node that writes `parameters`.",
         )
     raise BadInput(
-        f"{file.name} carries no settings.", "Drop a PNG as it was drawn: other formats and chat programs remove them."
+        f"{file.name} carries no settings.", "Drop the file as it was drawn: editors and chat programs remove them."
     )
 
 
@@ -159,7 +158,7 @@ def _foreign(desk: Desk, told: Told) -> _Said:
     values: dict[str, object] = {**told.words()}
     values |= {name: _figure(pairs[key]) for key, name in _KEYS.items() if key in pairs}
     width, _, height = pairs.get("Size", "").partition("x")
-    if width.isdigit() and height.isdigit():
+    if all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in (width, height)):
         values |= {"width": int(width), "height": int(height)}
     if mine:
         values["strength"] = mine.weight

@@ -24,34 +24,38 @@ class Peaks(Protocol):
 
 @dataclass(frozen=True)
 class StageFit:
-    """Holds the GPU memory in bytes that one stage of a job needs, such as encoding the prompt.
-
-    `needed` is the total, `weights` the memory of the stage's models, `working` what computing takes beside them. `how`
-    says by what the stage saves memory, such as streaming its weights; it is empty where it saves none.
-    """
+    """Holds the GPU memory in bytes that one stage of a job needs, such as encoding the prompt."""
 
     name: str
+    """The stage's name."""
     needed: int
+    """The bytes that it takes in all."""
     weights: int
+    """The bytes of its models."""
     working: int
+    """The bytes that computing takes beside them."""
     how: str = ""
+    """How it saves memory; "" where it does not."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user.
-
-    `needed` is the memory of the largest of the `stages`, `budget` what may be used, `words` the text. `evicts` are the
-    idle components that would be unloaded, as (key, bytes); `missing` is true for a model that is not on this machine.
-    """
+    """Holds the result of a memory check: whether a job fits the GPU, its sizes in bytes, and a text for the user."""
 
     ok: bool
+    """Whether it fits."""
     needed: int
+    """The bytes that the largest stage takes."""
     budget: int
+    """The bytes that may be used."""
     words: str
+    """The result, in words."""
     stages: tuple[StageFit, ...] = ()
-    evicts: tuple[tuple[str, int], ...] = ()  # (key, bytes) of idle components to evict
-    missing: bool = False  # the model is not on this machine
+    """What each stage takes."""
+    evicts: tuple[tuple[str, int], ...] = ()
+    """The idle parts of models that would be unloaded, as (key, bytes)."""
+    missing: bool = False
+    """Whether the model is not on this machine."""
 
     @classmethod
     def refused(cls, error: UserError, budget: int) -> Fit:

@@ -14,7 +14,7 @@ from engines.api.protocols import ModelSpec
 from engines.catalogue.hub import Hub, cached_snapshot, gate_steps
 from engines.catalogue.pulling import missing_bytes
 from engines.catalogue.registry import Registry
-from engines.catalogue.weights import held_forms, is_pulling
+from engines.catalogue.weights import QUANTISED, held_forms, is_pulling
 from studio.records.job import Job, JobState
 from studio.records.payload import PullPayload
 from studio.workplace.desk import Workplace
@@ -82,7 +82,7 @@ def presence(registry: Registry, spec: ModelSpec) -> Presence:
         user = Path(os.path.expanduser("~"))  # noqa: PTH111 - never raises, also for a user without a home folder
         state = f"found in {f'~/{folder.relative_to(user)}' if folder.is_relative_to(user) else folder}"
     forms = tuple(held_forms(folder))
-    if any(spec.options.get(form) for form in ("nf4", "int8")) and not forms:
+    if any(spec.options.get(form) for form in QUANTISED) and not forms:
         remedy = "" if given else f"{pull}   (quantises it once; otherwise every start quantises it again)"
         return Presence(state, remedy=remedy, here=Here.RAW)
     return Presence(state, forms)

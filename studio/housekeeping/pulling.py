@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, NotFound
+from engines.api.forms import FULL_WIDTH
 from engines.api.protocols import ModelSpec
 from engines.catalogue import given
 from engines.catalogue.hub import FolderHub, Hub
 from engines.catalogue.pulling import Pull
 from engines.catalogue.registry import Registry, load_class
-from engines.catalogue.weights import FULL_WIDTH, QUANTISED
+from engines.catalogue.weights import QUANTISED
 from studio.flywheel.curate.inbox import typed_path
 from studio.housekeeping.models import EMBEDDED, GIVEN, OWN, PACKAGE, PULL, Here, gate, model
 from studio.records.job import BYTES, Job

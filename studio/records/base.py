@@ -60,7 +60,9 @@ class Record(Part):
     """The base class of records, which the store keeps one by one: each has an id and its time of creation."""
 
     id: str
+    """The record's id."""
     created: str = field(default_factory=now)
+    """When it was made, in UTC."""
 
 
 def plain(value: Any) -> Any:

@@ -11,19 +11,22 @@ from studio.records.outcome import Axes, Goal, Outcome, Rate
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Part):
-    """Holds one picture of a model card, an evaluation grid of fixed prompts (cells) × seeds, and how it was judged.
-
-    `cell` names the prompt, `image` is the picture's id. `axes` has an outcome for each axis, such as identity or
-    angle, `verdict` their overall outcome. `human` is a human's verdict, None without one.
-    """
+    """Holds one picture of a model card, an evaluation grid of fixed prompts (cells) × seeds, and how it was judged."""
 
     cell: str
+    """The name of the test prompt."""
     seed: int
+    """The seed that it was drawn with."""
     image: str
-    identity: float | None = None  # the similarity to the originals; None where it is unknown
+    """The id of the picture."""
+    identity: float | None = None
+    """Its similarity to the originals; null where that is unknown."""
     axes: Axes
-    verdict: Outcome  # the outcome of all axes together
+    """The outcome on each axis, such as identity or angle."""
+    verdict: Outcome
+    """The outcome of all axes together."""
     human: bool | None = None
+    """A human's verdict; null without one."""
 
     @property
     def headline(self) -> Outcome:
@@ -37,38 +40,49 @@ class Cell(Part):
 class Summary(Part):
     """Holds the figures of a model card, the evaluation grid of a version.
 
-    `first_try`, `machine` and `axes` rate the pictures of the first seed alone, `all_seeds` those of every seed. A
-    human's verdict counts before the automatic one, but `machine` and `axes` (a rate for each axis, such as identity)
-    use automatic verdicts only. `human` is the number of pictures that a human judged; `agreement` is the share of
-    equal verdicts among the pictures that were judged both by a human and automatically. `goal` says whether the
-    first-try rate reaches `target`. A figure is None where nothing could be judged.
+    A human's verdict counts before the automatic one, but `machine` and `axes` use automatic verdicts only, and like
+    `first_try` the pictures of the first seed alone. A figure is None where nothing could be judged.
     """
 
     first_try_rate: float | None
+    """The share of pictures of the first seed that passed, 0…1."""
     first_try: Rate
+    """The rate of the pictures of the first seed."""
     all_seeds: Rate
+    """The rate of the pictures of all seeds."""
     machine: Rate
+    """The rate of the first seed by the automatic verdicts alone."""
     axes: Mapping[str, Rate]
+    """The rate of each axis, by the automatic verdicts."""
     target: float
+    """The first-try rate to reach, 0…1."""
     goal: Goal
+    """Whether the target is reached: met, missed, or open where too much could not be judged."""
     met: bool
+    """Whether `goal` is met."""
     notes: tuple[str, ...]
+    """Remarks, in words."""
     identity_median: float | None
+    """The median similarity to the originals."""
     human: int
+    """The number of pictures that a human judged."""
     agreement: float | None
+    """The share of pictures on which human and machine agree; null where none was judged by both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """Holds one model card: the version's id, the job's id, the seeds, and the judged picture of each cell and seed.
+    """Holds one model card: the judged pictures of all cells, which are fixed prompts, and seeds."""
 
-    A cell is a fixed prompt. `version` is "" where the base model was judged. `originals` is the number of imported
-    pictures that identity was compared with, None in older cards; `summary` holds the card's figures.
-    """
-
-    version: str  # "" = the base model
+    version: str
+    """The id of the LoRA version that was judged; "" for the model without one."""
     job: str
+    """The id of the job that drew it."""
     seeds: tuple[int, ...]
+    """The seeds that each cell was drawn with."""
     cells: tuple[Cell, ...]
-    originals: int | None = None  # the number of originals compared with; None in older cards
-    summary: Json = field(default_factory=dict)  # the figures at the time of the run, for readers of the file
+    """Each picture with its outcomes."""
+    originals: int | None = None
+    """The number of originals that it was compared with; null in older cards."""
+    summary: Json = field(default_factory=dict)
+    """The card's figures."""

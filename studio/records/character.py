@@ -11,17 +11,21 @@ CHARACTER_SETTING = "character"  # the library's setting that holds the id of th
 
 @dataclass(frozen=True, kw_only=True)
 class Character(Record):
-    """Holds a character that LoRAs are trained for.
-
-    `trigger` is the word that stands for it in prompts, `subject` the word for its kind, such as person. `scorer`,
-    `generator` and `editor` are names of models.
-    """
+    """Holds a character that LoRAs are trained for."""
 
     name: str
+    """Its name, for people."""
     trigger: str = "ohwx"
+    """The word that stands for it in captions and prompts."""
     subject: str = "person"
+    """The word for its kind, such as person."""
     scorer: str = "mini-identity"
+    """The name of the model that recognises it."""
     generator: str = "mini-flux"
+    """The name of the model that draws it."""
     editor: str = "mini-qwen-edit"
+    """The name of the model that edits its pictures and writes captions."""
     notes: str = ""
-    trashed: str = field(default="", metadata=UNLESS_DEFAULT)  # the time it was moved into the trash; empty: not there
+    """The user's notes."""
+    trashed: str = field(default="", metadata=UNLESS_DEFAULT)
+    """When it was moved into the trash; "" or absent where it was not."""

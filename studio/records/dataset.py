@@ -32,22 +32,24 @@ class Lesson(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Part):
-    """Holds one picture to train on, by its id, with its caption.
-
-    `kind` is the picture's origin, or for an edit the kind of example; `references` are the ids of an edit's source
-    pictures. `repeats` is how often an epoch contains the entry. `mask` is the path of a mask file in the character's
-    folder, "" for none. `crop` is the part of the picture that is trained on, `source_crop` that of the first source
-    picture: (left, top, right, bottom) in 0…1, or () for the whole picture.
-    """
+    """Holds one picture to train on, by its id, with its caption."""
 
     image: str
+    """The id of the picture."""
     caption: str
+    """The caption that it is learned with."""
     kind: Kind | Lesson
+    """The origin of the picture, or golden or positive for an edit."""
     references: tuple[str, ...] = ()
+    """The ids of the pictures that an edit starts from."""
     repeats: int = 1
+    """How often an epoch has it."""
     mask: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The file of its mask, relative to the character's folder."""
     crop: tuple[float, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The part that is trained: left, top, right, bottom in 0…1; empty for all."""
     source_crop: tuple[float, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The same of the picture that an edit starts from."""
 
     @property
     def worded(self) -> bool:

@@ -17,64 +17,69 @@ class Event(Part):
     """
 
     at: str = field(default_factory=now)
+    """When it happened, in UTC."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Holds a warning in a job's log; `warning` is the text for the user."""
+    """Holds a warning in a job's log."""
 
     warning: str
+    """What to know, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """Holds the event that a job has stored a picture; `image` is the picture's id."""
+    """Holds the event that a job has stored a picture."""
 
     image: str
+    """The id of the picture that was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """Holds the event that a training has stored a preview, which is a picture drawn with a fixed seed.
-
-    `step` is the training step, `sample` the index of the preview among those of the training, `image` the picture's
-    id.
-    """
+    """Holds the event that a training has stored a preview, which is a picture drawn with a fixed seed."""
 
     step: int
+    """The training step."""
     sample: int
+    """The index of the preview among those of the training."""
     image: str
+    """The id of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """Holds the figures of one optimiser step of a training.
-
-    `step` is the step's number and `total` the number of all steps. `loss` and `sigma`, the noise level, are means over
-    the batch. `bands` are the mean losses at low, middle and high noise, None for a band without an example. `memory`
-    is in bytes, 0 where it was not measured.
-    """
+    """Holds the figures of one optimiser step of a training."""
 
     step: int
+    """The number of the step."""
     total: int = 0
+    """The number of all steps."""
     loss: float
+    """The mean loss of the batch."""
     sigma: float
+    """The mean noise level of the batch."""
     learning_rate: float
+    """The learning rate."""
     grad_norm: float
+    """The norm of the gradients before clipping."""
     seconds: float
+    """How long it took."""
     bands: tuple[float | None, ...] = ()
+    """The mean loss at low, middle and high noise; null without an example."""
     memory: int = 0
+    """The bytes in use; 0 where that was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """Holds the event that a job ran out of GPU memory and goes on with another setting.
-
-    `ran_out` is the cause and `remedy` what was changed, both as text for the user.
-    """
+    """Holds the event that a job ran out of GPU memory and goes on with another setting."""
 
     ran_out: str
+    """What ran out, in words."""
     remedy: str
+    """How it goes on, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,7 @@ class Unknown(Event):
         return dict(self.told)
 
 
+Told = StepTrained | PreviewKept | PictureKept | Warned | RanShort
 _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has -> that kind
     "loss": StepTrained,
     "sample": PreviewKept,

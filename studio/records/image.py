@@ -65,38 +65,71 @@ class ImageRecord(Record):
     """
 
     kind: Kind
-    file: str  # relative to the character's folder
+    """Its origin: source (imported), enriched (an edit), synthetic (generated), correction, card or preview."""
+    file: str
+    """Its file, relative to the character's folder."""
     width: int
+    """Its width in pixels."""
     height: int
-    name: str = ""  # the name of the user's file
-    parent: str = ""  # the id of the picture it was made from
-    source_crop: tuple[float, ...] = ()  # the crop of the source picture when the edit was made
+    """Its height in pixels."""
+    name: str = ""
+    """The name of the file that it was imported from."""
+    parent: str = ""
+    """The id of the picture that it was made from; "" for none."""
+    source_crop: tuple[float, ...] = ()
+    """The crop of the source picture when the edit was made."""
     job: str = ""
+    """The id of the job that made it; "" for none."""
     model: str = ""
-    params: Json = field(default_factory=dict)  # the parameters verbatim; `params_kind` names their class
+    """The name of the model that made it; "" for none."""
+    params: Json = field(default_factory=dict)
+    """The parameters that it was made with; `params_kind` names their class."""
     params_kind: str = ""
-    version: str = ""  # the LoRA version that drew it
+    """GenerateParams or EditParams."""
+    version: str = ""
+    """The id of the LoRA version that it was made with; "" for none."""
     seed: int = 0
+    """The seed that it was made with."""
     caption: str = ""
-    caption_by: str = ""  # human | the captioner's name | sidecar
+    """Its caption."""
+    caption_by: str = ""
+    """Who wrote the caption: human, the model's name, or sidecar, a text file beside the picture."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    asked: Mapping[str, str] = field(default_factory=dict)  # the tags that the instruction or prompt asked for
-    scores: Mapping[str, float | None] = field(default_factory=dict)  # scorer version -> similarity; None: no face
-    nearest: str = ""  # the id of the most similar original
-    advice: Mapping[str, str] = field(default_factory=dict)  # name of a quality gate -> text
-    measures: Json = field(default_factory=dict)  # judging.quality.Measures as JSON
+    """What it shows, by axis, such as angle or light."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """The tags that its instruction or prompt asked for."""
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    """Its similarity to the originals, by the scorer's version; null where no face was found."""
+    nearest: str = ""
+    """The id of the original that is most similar to it; "" where it is unknown."""
+    advice: Mapping[str, str] = field(default_factory=dict)
+    """What is to be said of its quality, by the name of the check."""
+    measures: Json = field(default_factory=dict)
+    """Its measured qualities, such as sharpness."""
     state: Verdict = Verdict.PENDING
+    """The verdict on it: pending, good, needs_correction or reject."""
     reasons: tuple[str, ...] = ()
+    """The reviewer's reasons."""
     reviewer: str = ""
+    """Who gave the verdict."""
     decided: str = ""
-    crop: tuple[float, ...] = ()  # the part that is trained: left, top, right, bottom in 0…1; empty: all
-    mask: str = ""  # the mask's file, a grey picture of the same size, relative to the character's folder
-    filtered: bool = False  # set aside by the identity filter, but still visible
+    """When the verdict was given, in UTC."""
+    crop: tuple[float, ...] = ()
+    """The part that is trained: left, top, right, bottom in 0…1; empty for all."""
+    mask: str = ""
+    """The file of its training mask, a grey picture of the same size, relative to the character's folder."""
+    filtered: bool = False
+    """Whether the identity filter has set it aside; it stays visible."""
     star: bool = False
-    mends: str = field(default="", metadata=UNLESS_DEFAULT)  # the id of the wrong result that this edit is a new try at
-    area: str = field(default="", metadata=UNLESS_DEFAULT)  # the mask's file of the only part that the new try redid
-    trashed: str = ""  # the time it was moved into the trash; empty: not in the trash
-    emptied: str = field(default="", metadata=UNLESS_DEFAULT)  # the time its file was deleted from the trash for good
+    """Whether it is starred."""
+    mends: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The id of the wrong result that this edit is a new try at."""
+    area: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The file of the mask of the only part that the new try redid."""
+    trashed: str = ""
+    """When it was moved into the trash; "" where it was not."""
+    emptied: str = field(default="", metadata=UNLESS_DEFAULT)
+    """When its file was deleted from the trash for good."""
 
     @property
     def likeness(self) -> float | None:

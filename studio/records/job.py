@@ -30,14 +30,14 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):
-    """Holds why a job failed: `code` names the kind of error, `message` is the cause, `hint` what to do about it.
-
-    All three are empty where there is no error; `bool` of the object is then False.
-    """
+    """Holds why a job failed; all fields are empty where it did not, and `bool` of the object is then False."""
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The kind of error, for programs."""
     message: str = field(default="", metadata=UNLESS_DEFAULT)
+    """What went wrong."""
     hint: str = field(default="", metadata=UNLESS_DEFAULT)
+    """What to do about it."""
 
     def __bool__(self) -> bool:
         return bool(self.code)
@@ -48,47 +48,52 @@ class Omission(Part):
     """Holds a picture that a job reports to the user, and the reason.
 
     The job could not use the picture, could not compare its results with it, or made it although it was stored already.
-    `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is how many of the
-    job's items, such as edits, are concerned.
     """
 
     image: str
+    """The id of the picture."""
     name: str
+    """Its name, for people."""
     why: str
+    """The reason."""
     items: int = 1
+    """How many items of the job are concerned."""
 
 
 @dataclass(frozen=True)
 class Refused(Part):
-    """Holds a file that an import refused: its name, the reason, and what to do."""
+    """Holds a file that an import refused."""
 
     file: str
+    """The file's name."""
     reason: str
+    """Why it was refused."""
     hint: str
+    """What to do about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate(Part):
-    """Holds an imported file that was left out because the character has the same picture already.
-
-    `file` is the file's name, `id` the id of the stored picture, `hint` what the user can do.
-    """
+    """Holds an imported file that was left out because the character has the same picture already."""
 
     file: str
+    """The file's name."""
     id: str
+    """The id of the picture that was there already."""
     hint: str
+    """What can be done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advised(Part):
-    """Holds advice on an imported picture, such as that it is blurred; the picture was imported all the same.
-
-    `file` is the name of the imported file, `id` the picture's id, `words` the advice.
-    """
+    """Holds advice on an imported picture, such as that it is blurred; the picture was imported all the same."""
 
     file: str
+    """The file's name."""
     id: str
+    """The id of the picture."""
     words: str
+    """The advice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,31 +104,43 @@ class Artifacts(Part):
     """
 
     images: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of a captioning: picture -> words that were removed from its caption
+    """The ids of the pictures that it made."""
     captioned: Mapping[str, tuple[str, ...]] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of a training
+    """Of a captioning: for each picture's id, the words that were removed from its caption."""
     checkpoints: tuple[Checkpoint, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of a training: the files saved so far."""
     version: str | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of an editor's training: the held-out edits, redone without and with the new LoRA
+    """Of a training: the id of the LoRA version that was made."""
     before: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of an editor's training: the ids of the held-out edits, made without the new LoRA."""
     after: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of a drawing: how many pictures the identity filter set aside, and below which similarity
+    """Of an editor's training: the ids of the same edits, made with the new LoRA."""
     filtered: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of a drawing: how many pictures the identity filter set aside."""
     threshold: float | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of a drawing: the similarity below which the filter set pictures aside."""
     card: str | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of a backup: its file, relative to the character's folder; of an import of one: the character's id
+    """Of a model card: its id."""
     file: str | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of a backup: its file, relative to the character's folder."""
     character: str | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of an import
+    """Of the import of a backup: the id of the character."""
     imported: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of an import: the ids of the new pictures."""
     masked: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of an import: the ids of the pictures that got a mask."""
     duplicates: tuple[Duplicate, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of an import: the files whose picture was there already."""
     refused: tuple[Refused, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Of an import: the files that were not taken."""
     advice: tuple[Advised, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # of any job: items that could not be done, originals that were not compared with, results that existed before
+    """Of an import: what is to be said of the new pictures."""
     left_out: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The items that could not be done."""
     not_compared: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The originals that the results were not compared with."""
     again: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The results that were there already."""
 
 
 class Without(StrEnum):

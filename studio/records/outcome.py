@@ -40,36 +40,43 @@ Axes = Mapping[str, Outcome]  # the name of an axis, such as identity or angle -
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Part):
-    """Holds how many of `n` outcomes passed (`k`), failed (`fail`) and could not be judged (`unknown`).
-
-    `judged` is `k` + `fail`. `rate` is `k` / `judged`, None where no outcome could be judged; `low` and `high` are its
-    95 % Wilson interval.
-    """
+    """Holds how many outcomes passed, failed and could not be judged; the interval of the rate is Wilson's."""
 
     k: int = 0
+    """The number of outcomes that passed."""
     n: int = 0
+    """The number of all outcomes."""
     judged: int = 0
+    """The number that could be judged."""
     fail: int = 0
+    """The number that failed."""
     unknown: int = 0
+    """The number that could not be judged."""
     rate: float | None = None
+    """k / judged; null where none could be judged."""
     low: float = 0.0
+    """The lower end of its 95 % interval."""
     high: float = 1.0
+    """The upper end of its 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Part):
-    """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair.
-
-    `pairs` counts all pairs, `judged` those in which both outcomes could be judged, `unknown` the rest. The other
-    figures count only judged pairs: `rate_a` and `rate_b` are the pass rates of the two lists, None without a judged
-    pair; `only_a` pairs passed in list a alone, `only_b` in list b alone. `p` is the p-value of McNemar's test.
-    """
+    """Holds the comparison of two lists, a and b, of outcomes of the same items, pair by pair."""
 
     pairs: int
+    """The number of pairs."""
     judged: int
+    """The number of pairs in which both could be judged."""
     unknown: int
+    """The number of the other pairs."""
     rate_a: float | None
+    """The share that passed in a, of the judged pairs."""
     rate_b: float | None
+    """The share that passed in b, of the judged pairs."""
     only_a: int
+    """The number of pairs that passed in a alone."""
     only_b: int
+    """The number of pairs that passed in b alone."""
     p: float
+    """The p-value of McNemar's test."""

@@ -92,20 +92,20 @@ class BackupPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
-    """Holds one planned edit: the source picture's id, the EditParams as JSON, and the tags the result should have.
-
-    `asked` maps a tag's axis, such as angle, to its value; `task` names the kind of edit, such as background. `mends`
-    is the id of an earlier wrong result that this edit tries to do better, "" for none. `area` is the path of a mask
-    file, relative to the character's folder: the wrong result is redone only where the mask is white; "" redoes all of
-    it.
-    """
+    """Holds one planned edit: its source, its EditParams as JSON, and the tags that the result should have."""
 
     source: str
+    """The id of the picture to edit."""
     params: Json
+    """The parameters of the edit, with its words."""
     asked: Mapping[str, str] = field(default_factory=dict)
+    """The tags that the result shall have, by axis."""
     task: str = ""
+    """The kind of edit, such as background."""
     mends: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The id of the wrong result that this edit is a new try at."""
     area: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The file of a mask: only what is white in it is redone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,54 +11,60 @@ from studio.records.image import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Record):
-    """Holds a training example for the editor model: a source picture, the edit's parameters, and the accepted result.
-
-    `source`, `result` and `wrong` are ids of pictures; `wrong` is an earlier, wrong result of the edit, "" for none.
-    `params` are the edit's parameters as JSON, `task` is its kind, such as background.
-    `golden` is true where a human corrected the pixels, masked an area to redo or changed the words of the prompt. A
-    `held_out` triplet is not trained on: it measures the training.
-    """
+    """Holds a training example for the editor: a source picture, the edit's parameters, and the accepted result."""
 
     source: str
-    result: str  # the approved or corrected picture, the training target
-    params: Json  # the edit's own parameters, verbatim
+    """The id of the picture that was edited."""
+    result: str
+    """The id of the approved or corrected picture: what the editor shall learn to make."""
+    params: Json
+    """The edit's own parameters."""
     golden: bool = False
-    wrong: str = ""  # the rejected result that a correction replaces
+    """Whether a human mended the pixels, marked an area or changed the words."""
+    wrong: str = ""
+    """The id of the rejected result that a correction replaces; "" for none."""
     task: str = ""
+    """The kind of edit, such as background."""
     held_out: bool = False
+    """Whether it is kept out of trainings, to measure them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Before(Part):
-    """Holds the review of a picture as it was before a decision, from which an undo restores it exactly.
-
-    `triplet` is the editor's training example that was stored for the picture, None for none. `correction` is the id of
-    the corrected picture that came with the decision, "" for none.
-    """
+    """Holds the review of a picture as it was before a decision, from which an undo restores it exactly."""
 
     state: Verdict = Verdict.PENDING
+    """The verdict before."""
     reasons: tuple[str, ...] = ()
+    """The reasons before."""
     reviewer: str = ""
+    """Who had given that verdict."""
     decided: str = ""
+    """When it had been given, in UTC."""
     triplet: Triplet | None = None
-    correction: str = ""  # the corrected picture that came with the decision
+    """The editor's example that was there before; null for none."""
+    correction: str = ""
+    """The id of the corrected picture that came with the decision; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """Holds one verdict of a reviewer on a picture; `image` is the picture's id.
-
-    `before` is the earlier verdict, and `was` holds all values that the decision replaced. `undone` tells whether the
-    decision was undone.
-    """
+    """Holds one verdict of a reviewer on a picture."""
 
     image: str
+    """The id of the picture."""
     verdict: Verdict
+    """The verdict: good, needs_correction or reject."""
     before: Verdict
+    """The verdict before."""
     reviewer: str = "owner"
+    """Who gave it."""
     reasons: tuple[str, ...] = ()
+    """Why."""
     undone: bool = False
+    """Whether it was taken back."""
     was: Before = field(default_factory=Before)
+    """All that it replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)

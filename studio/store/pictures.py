@@ -22,6 +22,7 @@ from engines.pictures import decode, is_transparent, opened, to_grey, to_rgb
 from studio.records.provenance import Provenance
 from studio.store.durable import remove, write_file
 
+PROVENANCE: Final = "flenwheel"  # the text chunk that records how a picture was made
 MOST_BYTES: Final = 256 << 20  # the largest picture file that is read
 THUMB_SIDE: Final = 512
 _VIEW_SIDE: Final = 2048
@@ -313,7 +314,7 @@ def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
     if provenance.params_kind:
         params = params_class(provenance.params_kind).kept(provenance.params)
         info.add_text("parameters", parameters_text(told, params, size))
-    info.add_text("flenwheel", json.dumps(told, sort_keys=True, separators=(",", ":")))
+    info.add_text(PROVENANCE, json.dumps(told, sort_keys=True, separators=(",", ":")))
     return info
 
 
@@ -331,4 +332,4 @@ def provenance_text(data: bytes, name: str = "The file") -> str:
     `name` is what an error message calls the file. Raises: BadInput for bytes that are no picture.
     """
     picture = decode(data, name)
-    return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""
+    return str(picture.text.get(PROVENANCE, "")) if isinstance(picture, PngImageFile) else ""

@@ -53,7 +53,8 @@ class Asked:
     `what` chooses the prompts: the user's own, new scenes, or scenes like those that failed in the evaluation. `plan`
     holds the seeds of the scenes that are ticked. `version` is the choice of the LoRA version that generates; `against`
     is the choice of another one to compare it with, "" for none. `extra` is a second LoRA, as a version's id or a
-    file's path, "" for none. A `steps` or `guidance` of 0 and a `size` of "" mean the model's own value.
+    file's path, "" for none; `extra_sure` says that it is for the model, where its file leaves that in doubt. A `steps`
+    or `guidance` of 0 and a `size` of "" mean the model's own value.
     """
 
     what: str = OWN
@@ -72,6 +73,7 @@ class Asked:
     first_block_cache: float | None = 0
     extra: str | None = ""
     extra_weight: float | None = 1.0
+    extra_sure: bool = False
 
     def values(self) -> tuple[Any, ...]:
         """Returns the values as a tuple in the order of the fields on the page."""
@@ -257,9 +259,8 @@ def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
     store, chosen = desk.store, version_id(desk.store, asked.version)
     values = [getattr(asked, knob.name) for row in KNOBS for knob in row]
     knobs: dict[str, Any] = {**given(KNOBS, values), **read_size(asked.size)}
-    second = chosen_lora(
-        store, str(asked.extra or ""), 1.0 if asked.extra_weight is None else float(asked.extra_weight)
-    )
+    weight = 1.0 if asked.extra_weight is None else float(asked.extra_weight)
+    second = chosen_lora(store, str(asked.extra or ""), weight, asked.extra_sure)
 
     def drawn_with(choice: str | None, items: Sequence[GenerateParams] | None = None) -> Drawing:
         version = version_id(store, choice)

@@ -11,6 +11,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import BadInput
+from engines.api.forms import ROWS
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
 from tabs.common.knobs import Slider
@@ -32,7 +33,7 @@ TARGETS = [
     ("attention and MLP", "all"),
     ("attention alone: a smaller file, that changes less", "attention"),
 ]
-BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "int8"), ("4 bits: least memory", "nf4")]
+BASES = [("as it draws", ""), *((row.training, form) for form, row in ROWS.items())]
 
 
 @dataclass(frozen=True)

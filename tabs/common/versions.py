@@ -81,17 +81,18 @@ def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[Lo
     return (LoraUse(file=str(store.folder / found[step]), weight=weight),)
 
 
-def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:
+def chosen_lora(store: Store, choice: str, weight: float, for_this_model: bool = False) -> tuple[LoraUse, ...]:
     """Returns the second LoRA that was chosen, with its weight, as a tuple of one; empty for a `choice` of "".
 
-    `choice` is the id of a version, or the path of a LoRA file, which need not exist yet. Raises: NotFound where the
+    `choice` is the id of a version, or the path of a LoRA file, which need not exist yet. `for_this_model` says that it
+    is for the model that draws, where its file leaves that in doubt. Raises: NotFound where the
     LoRA file of a version is missing, BadInput for what cannot be a path.
     """
     if not choice.strip():
         return ()
     version = store.versions.peek(choice)
     file = store.adapter_path(choice) if version else typed_path(choice)
-    return (LoraUse(file=str(file), weight=weight),)
+    return (LoraUse(file=str(file), weight=weight, for_this_model=for_this_model),)
 
 
 def version_name(version: Version) -> str:

@@ -79,7 +79,7 @@ def is_answered(page: Page, words: str, patience: int) -> bool:
     if not press(page, words):
         return True
     try:
-        page.wait_for_function(ANSWERED, arg=before, timeout=patience)
+        page.wait_for_function(ANSWERED, arg=before, timeout=patience, polling=100)  # not at each frame: it reads all
     except Silence:  # a part that is drawn anew in the moment of a click loses it
         return False
     return True

@@ -33,6 +33,7 @@ def settle(page: Page, before: str, said: list[str]) -> None:
               return idle && rail.innerText + why.innerText !== before;
             }""",
             arg=before,
+            polling=100,
         )
     except TimeoutError:
         pytest.fail("\n".join([*said, "still:", where(page)]))

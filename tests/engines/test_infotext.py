@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from engines.api.params import GenerateParams
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.api.params import EditParams, GenerateParams
 from engines.infotext import NamedLora, parameters_text, read_parameters
 
 
@@ -19,6 +23,40 @@ def test_what_is_written_is_read(prompt: str, negative: str) -> None:
 
     assert (found.prompt, found.negative, found.loras) == (prompt, negative, (NamedLora("mine", 0.8, "abc"),))
     assert {"Steps": "7", "Seed": "4", "Size": "64x48", "Model": "FLUX.1-dev: new"}.items() <= found.pairs.items()
+
+
+_LETTERS = st.characters(exclude_categories=("Cs", "Cc"))
+_PARTS = ["a, b", '"q"', "x: y", "\n", "Steps: 3", "小红", "Negative prompt", "(s:1.2)", " ", "\\", "[b]"]
+_WORDS = st.text(_LETTERS, max_size=40) | st.lists(st.sampled_from(_PARTS), max_size=6).map("".join)
+_NAMES = st.text(_LETTERS, min_size=1, max_size=12).map(lambda name: f"a{name}b")  # files' names have no outer spaces
+_LORAS = st.lists(
+    st.tuples(_NAMES, st.floats(-2, 2)), max_size=3, unique_by=lambda each: re.sub(r'[:<>,"]', "_", each[0])
+)
+
+
+@given(prompt=_WORDS, negative=_WORDS, loras=_LORAS, model=st.text(_LETTERS, max_size=12), edit=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_any_words_come_back(
+    prompt: str, negative: str, loras: list[tuple[str, float]], model: str, edit: bool
+) -> None:
+    """Prompts, LoRAs with weights and hashes, size, steps, seed and model are read as they were written, of an edit,
+    too; the pairs are the last line and begin with the steps, and an empty negative prompt has no line.
+    """
+    known = {"negative": negative, "steps": 7, "seed": 5}
+    params = EditParams(instruction=prompt, **known) if edit else GenerateParams(prompt=prompt, **known)
+    stack = [{"name": name, "weight": weight, "hash": f"abc{number}"} for number, (name, weight) in enumerate(loras)]
+    text = parameters_text({"model": model, "loras": stack}, params, (64, 48))
+    found = read_parameters(text)
+
+    assert (found.prompt, found.negative) == (prompt.strip(), negative.strip())
+    assert [(lora.weight, lora.hash) for lora in found.loras] == [
+        (pytest.approx(weight), f"abc{number}") for number, (_, weight) in enumerate(loras)
+    ]
+    told = {"Steps": "7", "Seed": "5", "Size": "64x48"} | ({"Model": model} if model else {})
+    assert told.items() <= found.pairs.items()
+    lines = text.split("\n")
+    assert lines[-1].startswith("Steps: 7, Sampler: Euler, CFG scale: ")
+    assert any(line.startswith("Negative prompt:") for line in lines) == bool(negative.strip())
 
 
 @pytest.mark.parametrize("weight", [0.00001, -0.5, 1.0, 1.25, 100.0])

@@ -70,11 +70,11 @@ def test_quantised_forms_are_shown(registry: Registry) -> None:
     line, remedy = _lines(registry, "Qwen-Image-Edit")
     assert "ready" in line
     assert "quantises it once" in remedy
-    for form in ("nf4", "int8"):
+    for form in ("nf4", "int8", "fp8"):
         (home / f"transformer.{form}").mkdir()
         (home / f"transformer.{form}" / "quantised.json").write_text("{}")
     line, remedy = _lines(registry, "Qwen-Image-Edit")
-    assert "nf4, int8" in line
+    assert "nf4, int8, fp8" in line
     assert "→" not in remedy
 
 

@@ -130,6 +130,28 @@ def test_a_model_that_is_ready_stays_so(qwen_folder: Path, tiny: ModelSpec, tmp_
     assert not list(registry.folder(tiny).glob("transformer.int8*"))
 
 
+def test_a_file_in_8_bit_floats_keeps_them(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
+    """`--to fp8 --from FILE` stores the very numbers that a scaled file of ComfyUI's holds."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    name = "transformer_blocks.0.attn.to_q.weight"
+    (file,) = (qwen_folder / "transformer").glob("*.safetensors")
+    state = load_file(file)
+    scale = state[name].abs().max() / 448
+    codes = (state[name] / scale).to(torch.float8_e4m3fn)
+    given = {**state, name: codes, name.replace("weight", "scale_weight"): scale}
+    save_file(given, tmp_path / "qwen_fp8_scaled.safetensors")
+    registry = Registry(tmp_path, tmp_path / "models", [tiny])
+    options = ["pull", tiny.name, "--yes", "--to", "fp8", "--from", str(tmp_path / "qwen_fp8_scaled.safetensors")]
+
+    assert pull(parser().parse_args(options), registry, FakeHub(qwen_folder), lambda _: "y") == 0
+    (stored,) = (registry.folder(tiny) / "transformer.fp8").glob("*.safetensors")
+    found = load_file(stored)
+    assert torch.equal(found[name].view(torch.uint8), codes.view(torch.uint8))
+    assert torch.equal(found[f"{name}_scale"], scale)
+
+
 def test_the_progress_grows_to_its_end(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
     """The progress of a file without an index is counted in tensors; 100 % comes once, at the end."""
     (file,) = (qwen_folder / "transformer").glob("*.safetensors")

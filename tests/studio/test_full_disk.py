@@ -10,7 +10,7 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.api.answers import answers
-from studio.records.base import Json
+from studio.records.base import Part
 from studio.records.event import PreviewKept
 from studio.records.job import Job, JobState
 from studio.workplace.context import Context
@@ -201,7 +201,7 @@ def test_a_script_is_told_of_a_full_disk_in_words(tmp_path: Path) -> None:
     """What a call of the scripted surface hears from the disk is an answer, not a traceback."""
 
     @answers
-    def export(what: str) -> Json:
+    def export(what: str) -> Part:
         raise OSError(errno.ENOSPC, "full", str(tmp_path / "set.zip"))
 
     told = export("kohya")

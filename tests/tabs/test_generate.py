@@ -70,14 +70,14 @@ def test_every_knob_goes_with_each_picture_and_is_the_models_own_unless_set(
         plain = ticked(desk, Asked(what=what, prompt="ohwx person", count=1))
         told = dataclasses.replace(
             plain, first_block_cache=0.1, size="portrait · 48 × 80", steps=3, guidance=1.5, strength=0.8,
-            extra=trained.id, extra_weight=0.5,
+            extra=trained.id, extra_weight=0.5, extra_sure=True,
         )  # fmt: skip
         own, item = (asking.drawings(desk, each)[0].items[0] for each in (plain, told))
         assert (own.first_block_cache, own.width, own.height, own.strength, own.loras) == (0, 64, 64, 1, ())
         assert (item.first_block_cache, item.width, item.height, item.steps) == (0.1, 48, 80, 3)
         assert (item.guidance, item.strength) == (1.5, 0.8)
         (use,) = item.loras
-        assert (Path(use.file).stem, use.weight) == (trained.id, 0.5)
+        assert (Path(use.file).stem, use.weight, use.for_this_model) == (trained.id, 0.5, True)
 
 
 def test_scenes_are_listed_before_they_are_drawn_and_only_ticked_ones_are(studio: Workplace, anna: Character) -> None:

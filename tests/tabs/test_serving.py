@@ -10,10 +10,12 @@ import httpx
 import pytest
 
 from engines.api.errors import BadInput, Busy
+from studio.records.image import Kind
 from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.serving import HERE, Running, listen
-from tests.tabs.conftest import House
+from tests.tabs.colour_blocks import picture, png
+from tests.tabs.conftest import House, character_on_fakes
 
 PROXIES = ("http://127.0.0.1:9", "socks5://127.0.0.1:9", "garbage", "http://:::")
 NAMES = ("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -71,6 +73,16 @@ def test_an_open_page_does_not_hold_up_the_end(studio: Workplace) -> None:
         assert half.recv(1000) == b""
     with pytest.raises(httpx.TransportError):
         client.get("/")
+
+
+def test_a_picture_of_a_new_character_is_served_at_once(house: House) -> None:
+    """No page has to be opened first: a script gets the file it was told of; nothing else of the folder is served."""
+    store = house.studio.store(character_on_fakes(house.studio, "Nova").id)
+    image = store.add_image(png(picture(7)), kind=Kind.SOURCE)
+    with httpx.Client(base_url=house.url, trust_env=False) as client:
+        assert client.get(f"/gradio_api/file={store.folder / 'flenwheel.json'}").status_code == 403
+        assert client.get(f"/gradio_api/file={store.path(image.id)}").content == store.path(image.id).read_bytes()
+        assert client.get(f"/gradio_api/file={store.thumb(image.id)}").status_code == 200
 
 
 def test_each_app_keeps_to_its_own_folder(house: House) -> None:

@@ -15,19 +15,22 @@ ROLES = ("generator", "editor", "scorer")
 
 @dataclass(frozen=True, kw_only=True)
 class NewCharacter:
-    """Holds the values of a character to create.
-
-    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind. `generator`,
-    `editor` and `scorer` are names of models; "" takes the first model of that role in the registry of models.
-    """
+    """Holds the values of a character to create; a model "" is the first of its role in the registry of models."""
 
     name: Line
+    """The name, for people."""
     trigger: Line = "ohwx"
+    """The word that stands for the character in prompts."""
     subject: Line = "person"
+    """The word for its kind."""
     generator: Word = ""
+    """The name of the model that draws it, such as FLUX.1-dev."""
     editor: Word = ""
+    """The name of the model that edits its pictures and writes captions, such as Qwen-Image-Edit-2511."""
     scorer: Word = ""
+    """The name of the model that recognises it, such as arcface."""
     notes: Words = ""
+    """Notes of your own on the character."""
 
 
 def create(workplace: Workplace, asked: NewCharacter) -> Character:

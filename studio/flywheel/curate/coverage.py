@@ -29,15 +29,16 @@ _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 @dataclass(frozen=True)
 class Check:
-    """Holds one item of a checklist: its label, and whether it is met.
-
-    `hint` says how to meet it, and `tab` names the tab of the page in which to do so; either may be "".
-    """
+    """Holds one item of a checklist."""
 
     label: str
+    """What is checked, in words."""
     ok: bool
+    """Whether it is met."""
     hint: str = ""
+    """How to meet it; "" where there is nothing to say."""
     tab: str = ""
+    """The tab of the page in which to do so; "" for none."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,16 @@ from typing import Any, Final
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams, GenerateParams, Params
+from engines.catalogue.registry import edits
+from engines.infotext import MADE_BY
+from engines.metadata.picture_text import texts_of, told_in
+from engines.pictures import decode
 from studio.flywheel.curate.captions import RECIPE
 from studio.records.base import UNLESS_DEFAULT, Part
 from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS, mended
 from studio.store import Store
-from studio.store.pictures import provenance_text
+from studio.store.pictures import PROVENANCE
 
 _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
     Kind.ENRICHED: EditParams,
@@ -49,13 +53,18 @@ class Origin(Part):
 def origin(data: bytes, store: Store) -> Origin:
     """Returns how the studio made a picture, as its file's bytes record it; without such a record it is an original.
 
+    A picture whose only record is the text that other programs read was made here where that text names this program;
+    otherwise it is an original. The prompt in that text is its caption for now: captioning replaces it.
     Ids of a parent or version that this character does not have are left out, and so are parameters that do not fit the
     kind of picture. An edit without valid parameters gets no parent either, because the editor cannot be trained on it.
     """
-    text = provenance_text(data)
+    texts = texts_of(decode(data))
+    text = texts.get(PROVENANCE, "")
     said = _parsed(text)
-    if not text or said.get("kind") == Kind.SOURCE:
+    if said.get("kind") == Kind.SOURCE:
         return Origin(kind=Kind.SOURCE)
+    if not text:
+        return _told(texts)
     kind = next((each for each in _MADE_WITH if each == said.get("kind")), Kind.SYNTHETIC)
     wanted = _MADE_WITH[kind]
     params = _params(wanted, said)
@@ -72,10 +81,23 @@ def origin(data: bytes, store: Store) -> Origin:
         parent=parent if params and parent in store.images else "",
         version=version if version in store.versions else "",
     )
-    words = wanted.from_json(params).headline()
-    if kind is Kind.SYNTHETIC and words and len(words) <= CAPTION_LETTERS:
-        return made.replace(caption=words, caption_by=RECIPE)
-    return made
+    return _captioned(made, wanted.from_json(params).headline()) if kind is Kind.SYNTHETIC else made
+
+
+def _told(texts: Mapping[str, str]) -> Origin:
+    """Returns the origin of a picture as the texts in its file tell it, without the studio's own record."""
+    told = told_in(texts)
+    if told is None:
+        return Origin(kind=Kind.SOURCE)
+    if told.pairs.get("Version") == MADE_BY and edits(told.pairs.get("Model", "")):
+        return Origin(kind=Kind.ENRICHED)  # its words are an instruction, and describe no picture
+    ours = told.pairs.get("Version") == MADE_BY
+    return _captioned(Origin(kind=Kind.SYNTHETIC if ours else Kind.SOURCE), " ".join(mended(told.prompt).split()))
+
+
+def _captioned(made: Origin, words: str) -> Origin:
+    """Returns an origin with the prompt of its picture as the caption, unless that is empty or too long for one."""
+    return made.replace(caption=words, caption_by=RECIPE) if words and len(words) <= CAPTION_LETTERS else made
 
 
 def _parsed(text: str) -> Mapping[str, object]:

@@ -53,18 +53,20 @@ _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPlan(Part):
-    """Holds a plan of edits: one row for each picture to draw, and what drawing them takes.
-
-    `count` is the number of rows, `disk_bytes` the expected size of the results, `fit` the memory check, and `model`
-    the editor. `seconds` is None while no finished job has shown how fast the model draws.
-    """
+    """Holds a plan of edits: one row for each picture to draw, and what drawing them takes."""
 
     rows: tuple[PlanRow, ...]
+    """The edits, for enrich_submit."""
     count: int
+    """The number of rows."""
     seconds: float | None
+    """The predicted time; null while the model's speed is not known."""
     disk_bytes: int
+    """The predicted size of the results."""
     fit: Fit
+    """Whether it fits in memory."""
     model: str = ""
+    """The name of the model that edits."""
 
 
 def plan(

@@ -19,11 +19,14 @@ EDITS = 24
 
 @dataclass(frozen=True)
 class Standing:
-    """Holds the review results of one task, a type of edit such as angle: how many edits were reviewed and accepted."""
+    """Holds the review results of one task, which is a type of edit."""
 
     task: str
+    """The kind of edit, such as angle."""
     accepted: int
+    """How many of the reviewed edits were accepted."""
     reviewed: int
+    """How many were reviewed."""
 
     @property
     def refused(self) -> float:

@@ -24,23 +24,29 @@ SLACK = 0.03  # by how much an earlier checkpoint's identity may be lower than t
 class Choice(Part):
     """Holds one checkpoint of a training with figures of its fixed-seed previews, for choosing between checkpoints.
 
-    `samples` are the ids of the previews. `identity` is their median similarity to the originals, `obeyed` the share of
-    prompted attributes that they show, `copies` the share of previews that are closer to an original than the originals
-    are to each other; these three are None where nothing could be judged. `unseen` counts previews without a measured
-    similarity, `unread` attributes that could not be read from a preview. `proposed` is true for the recommended
-    checkpoint; `version` is the id of the LoRA version made of this checkpoint, "" for none.
+    A preview is nearly a copy where it is closer to an original than the originals are to each other.
     """
 
     step: int
-    adapter: str  # relative to the character's folder
+    """The step of the checkpoint."""
+    adapter: str
+    """Its LoRA file, relative to the character's folder."""
     samples: tuple[str, ...]
+    """The ids of its previews."""
     identity: float | None = None
+    """Their median similarity to the originals; null where that is unknown."""
     obeyed: float | None = None
+    """The share of what the prompts asked for that they show; null where that is unknown."""
     copies: float | None = None
+    """The share of previews that are nearly a copy of an original; null where that is unknown."""
     unseen: int = 0
+    """The number of previews whose similarity could not be measured."""
     unread: int = 0
+    """The number of asked things that could not be read from a preview."""
     proposed: bool = False
-    version: str = ""  # the version that was made of it
+    """Whether it is the recommended one."""
+    version: str = ""
+    """The id of the version that was made of it; "" for none."""
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import computed_field
+
 from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, NotFound, UserError
@@ -35,25 +37,31 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """Holds the report on whether a training can start: `checks`, the memory check `fit`, predicted time and disk use.
+    """Holds the report on whether a training can start.
 
-    `musts` are those of the `checks` that have to pass before the training may start; the others are advice. `seconds`
-    is the predicted time of the steps, without previews and class pictures, 0 while the model's speed is not known;
-    `timed_by` says whether the speed was measured in a training or in drawing. `entries` are the pictures to train on,
-    `real_share` is the share of originals in them, 0…1. `disk` and `free` are the bytes needed on the disk and free
-    there.
+    The checks that are not among the `musts` are advice. The predicted time is without previews and class pictures.
     """
 
     checks: tuple[Check, ...]
+    """All checks, each with whether it is met and what to do."""
     fit: Fit
+    """Whether the training fits in memory."""
     seconds: float
+    """The predicted time of the steps; 0 while the model's speed is not known."""
     entries: tuple[Entry, ...]
+    """The pictures that will be learned."""
     real_share: float
+    """The share of originals in them, 0…1."""
     disk: int
+    """The bytes that are needed on the disk."""
     free: int
+    """The bytes that are free there."""
     timed_by: str = ""
+    """Whether the model's speed was measured in a training or in drawing."""
     musts: tuple[Check, ...] = ()
+    """Those of the checks that have to be met before the training may start."""
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def ok(self) -> bool:
         """Returns whether the training may start: whether all checks in `musts` pass."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engines.api.forms import ROWS
 from engines.catalogue.models import MODELS
 from engines.catalogue.shapes import LAYOUTS, write_layout
 
@@ -45,7 +46,7 @@ def test_planned_bytes_are_those_of_the_shapes(row: str, on_meta: Any, tmp_path:
         model = on_meta(row, name)
         weights = sum(weight.numel() for weight in model.parameters())
         assert components.component(components.in_form(spec, "bf16"), tmp_path, name).bytes == 2 * weights
-        for form in ("int8", "nf4"):
+        for form in ROWS:
             planned = components.component(components.in_form(spec, form), tmp_path, name).bytes
             held = components.form_of(components.in_form(spec, form), tmp_path, name)
             assert planned == model_bytes(skeleton(deepcopy(model), held, torch.bfloat16), held, torch.bfloat16)

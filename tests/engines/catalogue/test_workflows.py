@@ -38,6 +38,32 @@ TYPES = {
     "conditioning": "CONDITIONING", "latent_image": "LATENT", "samples": "LATENT", "image": "IMAGE", "image1": "IMAGE",
     "images": "IMAGE", "pixels": "IMAGE",
 }  # fmt: skip
+# Widgets in their order: the kind of a value, or the choices there are (of ComfyUI 0.8 and 0.22, those used here).
+WIDGETS: dict[str, tuple[type | tuple[type, ...] | set[str], ...]] = {
+    "UNETLoader": (str, {"default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"}),
+    "LoraLoaderModelOnly": (str, (int, float)),
+    "ModelSamplingAuraFlow": ((int, float),),
+    "CFGNorm": ((int, float),),
+    "CLIPLoader": (str, {"qwen_image", "flux2"}, {"default", "cpu"}),
+    "DualCLIPLoader": (str, str, {"flux"}, {"default", "cpu"}),
+    "VAELoader": (str,),
+    "CLIPTextEncode": (str,),
+    "FluxGuidance": ((int, float),),
+    "TextEncodeQwenImageEditPlus": (str,),
+    "EmptySD3LatentImage": (int, int, int),
+    "EmptyFlux2LatentImage": (int, int, int),
+    "KSampler": (
+        int,
+        {"fixed", "increment", "decrement", "randomize"},
+        int,
+        (int, float),
+        {"euler"},
+        {"simple"},
+        float,
+    ),
+    "LoadImage": (str, {"image"}),
+    "SaveImage": (str,),
+}
 GIVEN = {"name": "anna-v1", "said": 'ohwx, "quoted"', "strength": 0.8, "size": (768, 1024)}
 
 
@@ -64,6 +90,14 @@ def test_every_link_joins_an_output_to_an_input_of_its_type(family: str) -> None
         inputs, widgets = NODES[node["type"]]
         assert [each["name"] for each in node["inputs"]] == list(inputs)
         assert len(node["widgets_values"]) == widgets
+
+
+@pytest.mark.parametrize("family", WORKFLOWS)
+def test_every_widget_has_a_value_of_its_kind(family: str) -> None:
+    """Numbers are numbers, and a choice is one that the node has."""
+    for node in made(family)["nodes"]:
+        for kind, value in zip(WIDGETS.get(node["type"], ()), node["widgets_values"], strict=True):
+            assert value in kind if isinstance(kind, set) else isinstance(value, kind), (node["type"], value)
 
 
 @pytest.mark.parametrize("family", WORKFLOWS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,15 +39,15 @@ def _net() -> Any:
     return Net().eval().requires_grad_(False)
 
 
-def _quantised() -> Any:
-    """A 4-bit layer, doubly quantised, beside a plain one."""
+def _quantised(form: str = "nf4") -> Any:
+    """A quantised layer, in 4 bits doubly, beside another."""
     import torch
 
     from engines.weights.quantise import in_form
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(64, 128, bias=False), torch.nn.ReLU(), torch.nn.Linear(128, 8))
-    return in_form(net, "nf4", torch.float32).eval()
+    return in_form(net, form, torch.float32).eval()
 
 
 def _eight_bit() -> Any:
@@ -61,7 +62,12 @@ def _eight_bit() -> Any:
     return net.eval()
 
 
-MODULES = {"plain": (_net, (4, 5)), "4-bit": (_quantised, (4, 64)), "8-bit": (_eight_bit, (4, 64))}
+MODULES = {
+    "plain": (_net, (4, 5)),
+    "4-bit": (_quantised, (4, 64)),
+    "8-bit": (_eight_bit, (4, 64)),
+    "8-bit floats": (partial(_quantised, "fp8"), (4, 64)),
+}
 
 
 def _addresses(run: Any) -> range:
@@ -138,7 +144,7 @@ def test_nothing_keeps_the_memory_of_a_dropped_arena(kind: str) -> None:
     assert not [each for each in left if each.untyped_storage().data_ptr() == start]
 
 
-@pytest.mark.parametrize("kind", ["plain", "4-bit"])
+@pytest.mark.parametrize("kind", ["plain", "4-bit", "8-bit floats"])
 def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
     """The same to the bit, with no more on the device than what lies outside of the blocks and one of them."""
     import torch
@@ -147,7 +153,7 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
 
     make, shape = MODULES[kind]
     module, given = make(), torch.randn(shape)
-    if kind == "4-bit":
+    if kind != "plain":
         layers = module
 
         class Listed(torch.nn.Module):
@@ -166,10 +172,12 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
         Arena(module).pack()
         streamed = Streamed(module)
         streamed.place("cpu")
-        between = [weight.numel() for weight in module.blocks.parameters()]
+        between = [_numbers(weight) for weight in module.blocks.parameters()]
         inside: list[int] = []
         for block in module.blocks:
-            block[0].register_forward_hook(lambda *_: inside.append(sum(bool(one.numel()) for one in _firsts(module))))
+            block[0].register_forward_hook(
+                lambda *_: inside.append(sum(bool(_numbers(one)) for one in _firsts(module)))
+            )
         result = module(given)
         streamed.drop()
 
@@ -178,6 +186,11 @@ def test_streamed_blocks_visit_one_at_a_time(kind: str) -> None:
     assert max(inside) == 1
     assert streamed.nbytes < Arena(module).nbytes
     assert not [block for block in module.blocks if "forward" in vars(block)]
+
+
+def _numbers(weight: Any) -> int:
+    """How many numbers a weight has; one made of tensors has its own shape, whatever they hold."""
+    return int(getattr(weight, "_data", weight).numel())
 
 
 def _firsts(module: Any) -> list[Any]:

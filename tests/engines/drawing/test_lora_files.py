@@ -210,7 +210,7 @@ def test_reads_qwen_namings(prefix, tmp_path) -> None:
         state = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up, f"{stem}.alpha": torch.tensor(1.0)}
     else:
         state = {f"{prefix}{path}.lora_A.weight": down, f"{prefix}{path}.lora_B.weight": up}
-    read, _ = read_adapter(_save(tmp_path / "qwen.safetensors", state))
+    read, _ = read_adapter(_save(tmp_path / "qwen.safetensors", state), "qwen-edit")
     assert sorted(read) == [f"{path}.lora_A.weight", f"{path}.lora_B.weight"]
     torch.testing.assert_close(_delta(read, path), (0.5 if prefix == "lora_unet_" else 1.0) * up @ down)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from engines.api.errors import BadInput, LoraMismatch, NotFound
 from engines.api.params import LoraUse
@@ -162,12 +164,12 @@ def test_the_settings_that_peft_writes_beside_its_weights_count(skeleton: Any, s
 
     down, up = _factors()
     file = save(_pair(*_NAMINGS["peft"]), name="adapter_model.safetensors")
-    for settings, scale in (
+    for config, scale in (
         ({"r": 2, "lora_alpha": 8}, 4.0),
         ({"r": 2, "lora_alpha": 8, "alpha_pattern": {"attn.to_q": 1}}, 0.5),
         ({"r": 2, "lora_alpha": 8, "use_rslora": True}, 8 / 2**0.5),
     ):
-        (tmp_path / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         torch.testing.assert_close(_effect(skeleton, file), scale * up @ down)
 
 
@@ -216,6 +218,56 @@ def test_what_is_for_a_text_encoder_is_left_out_and_said(module: str, skeleton: 
     assert "foreign.safetensors" in note and "3 tensors" in note and "text encoder" in note
     with pytest.raises(LoraMismatch, match=r"foreign\.safetensors changes a text encoder alone"):
         _check(skeleton, save(extra))
+
+
+# ── counted ─────────────────────────────────────────────────────────────────────────────────────
+
+_ENDINGS = (
+    *("lora_A.weight", "lora_B.weight", "lora_A.default.weight", "lora_down.weight", "lora.up.weight", "alpha"),
+    *("lokr_w1", "lokr_w2_a", "lokr_t2", "hada_w1_b", "hada_t1", "diff", "diff_b", "dora_scale", "bias", "weight"),
+    *("lora_magnitude_vector", "lora_mid.weight", "lora_B.bias", "oft_blocks", "scale", "norm.scale", ""),
+)
+_KEYS = st.builds(
+    "{}{}.{}".format,
+    st.sampled_from(
+        ("transformer.", "diffusion_model.", "lora_unet_", "lora_transformer_", "lycoris_", "lora_te1_", "")
+    ),
+    st.sampled_from(
+        (MODULE, OTHER, MODULE.replace(".", "_"), "double_blocks.0.img_attn.qkv", "img_in", "text_model.layers.0.fc1")
+    )
+    | st.text(min_size=1, max_size=12),
+    st.sampled_from(_ENDINGS) | st.text(max_size=8),
+)
+_SHAPES = st.sampled_from([(), (1,), (2, 64), (64, 2), (64,), (64, 64), (2, 320), (2, 64, 1, 1), (8, 8)])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=_KEYS, shape=_SHAPES, whole=st.booleans())
+def test_no_tensor_of_a_file_is_dropped_unsaid(key: str, shape: Any, whole: bool, skeleton: Any) -> None:
+    """A tensor beside a good LoRA changes what is loaded, or is told of, or the file is refused with its name."""
+    import torch
+
+    from engines.drawing.lora_files import LEFT_OUT, _fitting
+    from engines.drawing.lora_reading import plain_state
+
+    plain = _plain()
+    extra = {key: torch.full(shape, 3, dtype=torch.int64 if whole else torch.float32)}
+
+    def fitted(state: State) -> tuple[State, str]:
+        def read(file: str, family: str) -> tuple[State, dict[str, str]]:
+            own, note = plain_state(Path(file), state, family)
+            return own, {LEFT_OUT: note}
+
+        return _fitting(skeleton, LoraUse(file="a.safetensors"), "flux", read)
+
+    try:
+        found, note = fitted({**plain, **extra})
+    except LoraMismatch as refused:
+        assert refused.cause.startswith(("a.safetensors", "The tensors in a.safetensors")) and refused.hint
+        return
+    before, _ = fitted(plain)
+    changed = found.keys() != before.keys() or any(not torch.equal(found[name], before[name]) for name in before)
+    assert changed or note or key in plain
 
 
 # ── refused ─────────────────────────────────────────────────────────────────────────────────────
@@ -267,12 +319,15 @@ _REFUSED = {
     "DoRA of kohya": (_with(**{f"transformer.{MODULE}.dora_scale": (64,)}), "looks like DoRA"),
     "DoRA of peft": (_with(**{f"transformer.{MODULE}.lora_magnitude_vector": (64,)}), "looks like DoRA"),
     "DoRA of peft, saved": (_with(**{f"transformer.{MODULE}.lora_magnitude_vector.weight": (64,)}), "looks like DoRA"),
-    "LoKr": (_with(**{f"{FLAT}.lokr_w1": (8, 8), f"{FLAT}.lokr_w2": (8, 8)}), "looks like LoKr"),
-    "LoHa": (_with(**{f"{FLAT}.hada_w1_a": (64, 2)}), "looks like LoHa"),
-    "whole weights": (_with(**{"diffusion_model.norm_out.linear.diff": (128, 64)}), "whole weights or biases"),
-    "biases": (_with(**{"diffusion_model.norm_out.linear.diff_b": (128,)}), "whole weights or biases"),
+    "a layer by two names": (_with(**{f"{FLAT}.lokr_w1": (8, 8), f"{FLAT}.lokr_w2": (8, 8)}), "twice, under the names"),
+    "half a LoHa": (
+        _with(**{f"{OTHER}.hada_w1_a": (64, 2)}),
+        "not the factors of one LoKr or LoHa",
+    ),
+    "a norm": (_with(**{"diffusion_model.norm_out.linear.diff": (128,)}), "where a linear layer has matrices"),
+    "biases": (_with(**{"diffusion_model.norm_out.linear.diff_b": (128,)}), "a LoRA with biases beside it"),
     "a bias of peft": (_with(**{f"transformer.{MODULE}.lora_B.bias": (64,)}), "with biases"),
-    "a control LoRA": (_with(**{"double_blocks.0.img_attn.norm.key_norm.scale": (32,)}), "norms beside it"),
+    "a control LoRA": (_with(**{"double_blocks.0.img_attn.norm.key_norm.scale": (32,)}), "a control LoRA of FLUX"),
     "a stray tensor": (_with(**{"img_in.something": (3,)}), r"not understood, the first is img_in\.something"),
     "a stray alpha": (_with(**{f"transformer.{OTHER}.alpha": ()}), "has alpha, and no down and up"),
     "only one half": (_half, "has down, and no up"),
@@ -318,6 +373,16 @@ def test_settings_that_mean_nothing_are_refused(what: str, skeleton: Any, save: 
     """`lora_adapter_metadata` that is no LoRA's, or that the tensors contradict, is an error that names the file."""
     with pytest.raises(LoraMismatch, match=r"foreign\.safetensors"):
         _check(skeleton, save(_plain(), {"lora_adapter_metadata": _SETTINGS[what]}))
+
+
+def test_a_lokr_with_settings_of_peft_is_refused(skeleton: Any, save: Any) -> None:
+    """peft scales a LoKr otherwise than LyCORIS does."""
+    import torch
+
+    state = {f"transformer.{MODULE}.lokr_w{number}": torch.ones(8, 8) for number in (1, 2)}
+    with pytest.raises(LoraMismatch, match="LoKr or LoHa as peft alone writes it"):
+        _check(skeleton, save(state, {"lora_adapter_metadata": '{"transformer.r": 2, "transformer.lora_alpha": 4}'}))
+    assert _check(skeleton, save(state)) == []
 
 
 @pytest.mark.parametrize("settings", ["{}", '{"transformer.lora_alpha": 2}', '{"transformer.r": 2}'])

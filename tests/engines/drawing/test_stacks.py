@@ -17,7 +17,7 @@ FORMATS = ("diffusers", "kohya", "comfyui")
 LAYER = "transformer_blocks.1.attn.to_v"
 
 
-@pytest.fixture(scope="module", params=["", "nf4", "int8"])
+@pytest.fixture(scope="module", params=["", "nf4", "int8", "fp8"])
 def transformer(request: pytest.FixtureRequest, toy_qwen: Any, qwen_folder: Path) -> Any:
     """The tiny transformer at a width; one for all tests of it, as a resident one serves all jobs."""
     from engines.weights import components
@@ -44,7 +44,7 @@ def _pairs(file: Path) -> dict[str, tuple[Any, Any]]:
     """Down and up of each module."""
     from engines.drawing.lora_files import read_adapter
 
-    state, _ = read_adapter(file)
+    state, _ = read_adapter(file, "qwen-edit")
     ending = ".lora_A.weight"
     paths = [key.removesuffix(ending) for key in state if key.endswith(ending)]
     return {path: (state[f"{path}{ending}"], state[f"{path}.lora_B.weight"]) for path in paths}
@@ -107,20 +107,50 @@ def test_every_format_acts_beside_every_width(transformer, files, form) -> None:
     assert torch.equal(_answers(transformer)[1], plain)
 
 
+@pytest.mark.parametrize("kind", ["LoKr", "LoKr of a low rank", "LoHa"])
+def test_products_act_beside_every_width(kind, transformer, files, tmp_path) -> None:
+    """LoKr and LoHa add weight · their product to what the base answers, in a stack with a LoRA, and come off."""
+    import torch
+    from safetensors.torch import save_file
+
+    from engines.drawing.lora_files import attached
+
+    numbers = torch.Generator().manual_seed(7)
+    shapes = {
+        "LoKr": {"lokr_w1": (4, 8), "lokr_w2": (8, 4)},
+        "LoKr of a low rank": {"lokr_w1": (8, 2), "lokr_w2_a": (4, 3), "lokr_w2_b": (3, 16)},
+        "LoHa": {"hada_w1_a": (32, 2), "hada_w1_b": (2, 32), "hada_w2_a": (32, 2), "hada_w2_b": (2, 32)},
+    }[kind]
+    own = {name: torch.randn(shape, generator=numbers) for name, shape in shapes.items()}
+    save_file({f"diffusion_model.{LAYER}.{name}": value for name, value in own.items()}, tmp_path / "own.safetensors")
+    if kind == "LoHa":
+        update = (own["hada_w1_a"] @ own["hada_w1_b"]) * (own["hada_w2_a"] @ own["hada_w2_b"])
+    else:
+        w2 = own["lokr_w2"] if kind == "LoKr" else own["lokr_w2_a"] @ own["lokr_w2_b"]
+        update = torch.kron(own["lokr_w1"], w2)
+    inputs, plain = _answers(transformer)
+    product = LoraUse(file=str(tmp_path / "own.safetensors"), weight=0.5)
+    with attached(transformer, [product, _use(files, "other", -0.25)], "qwen-edit"):
+        _, stacked = _answers(transformer)
+    expected = plain + 0.5 * inputs @ update.T - 0.25 * _update(files["other"], inputs)
+    torch.testing.assert_close(stacked, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(_answers(transformer)[1], plain)
+
+
 def test_stacks_are_swapped_and_the_base_stays(transformer, files) -> None:
     """Through stack after stack the base's weights are the same tensors, untouched, in the same place."""
     import torch
 
+    from engines.device.arena import Arena
     from engines.drawing.lora_files import attached
 
-    before = {name: (weight.data_ptr(), weight.clone()) for name, weight in transformer.named_parameters()}
+    before = [(home.data_ptr(), home.clone()) for home in Arena(transformer).homes()]
     for stack in (["diffusers"], ["other", "kohya"], [], ["comfyui"]):
         with attached(transformer, [_use(files, name) for name in stack], "qwen-edit"):
             _answers(transformer)
-    after = dict(transformer.named_parameters())
-    assert before.keys() == after.keys()
-    assert all(after[name].data_ptr() == place for name, (place, _) in before.items())
-    assert all(torch.equal(after[name], weight) for name, (_, weight) in before.items())
+    after = Arena(transformer).homes()
+    assert [home.data_ptr() for home in after] == [place for place, _ in before]
+    assert all(torch.equal(home, kept) for home, (_, kept) in zip(after, before, strict=True))
 
 
 def test_every_module_is_counted(transformer, files) -> None:
@@ -163,3 +193,31 @@ def test_files_are_read_once_while_they_fit(transformer, files, tmp_path) -> Non
     assert read(str(changing))[0] is not before[0]
     off = AdapterFiles(limit_bytes=0)
     assert off(str(files["kohya"]))[0] is not off(str(files["kohya"]))[0]
+
+
+def test_with_a_stack_streamed_blocks_answer_the_same(transformer, files) -> None:
+    """Block by block on the device the whole prediction is the resident one's to the bit, with a LoRA and without."""
+    import torch
+
+    from engines.device.movers import Movers
+    from engines.drawing.lora_files import attached
+    from engines.families.qwen_edit import maths as qwen
+
+    numbers = torch.Generator().manual_seed(1)
+    target, reference = (torch.randn(1, 16, 64, generator=numbers) for _ in range(2))
+    cond = qwen.Conditioning(torch.randn(1, 5, 64, generator=numbers), torch.ones(1, 5, dtype=torch.bool))
+
+    def answer(stack: list[str], streamed: bool) -> Any:
+        movers = Movers("cpu")
+        movers.put(transformer, streamed=streamed)
+        try:
+            with torch.no_grad(), attached(transformer, [_use(files, name) for name in stack], "qwen-edit"):
+                shapes = [(1, 4, 4), (1, 4, 4)]
+                return qwen.velocity(transformer, target, reference, cond, torch.tensor([0.5]), shapes)
+        finally:
+            movers.drop(transformer)
+
+    plain, stacked = answer([], False), answer(["diffusers"], False)
+    assert not torch.equal(stacked, plain)
+    assert torch.equal(answer(["diffusers"], True), stacked)
+    assert torch.equal(answer([], True), plain)

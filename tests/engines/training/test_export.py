@@ -269,8 +269,25 @@ _KEYS = {
         "diffusion_model.transformer_blocks.3.attn.to_out.0.lora_B.weight",
         "diffusion_model.transformer_blocks.3.attn.to_out.0.alpha",
     },
+    ("flux2", "diffusers"): {
+        "transformer.single_transformer_blocks.5.attn.to_qkv_mlp_proj.lora_A.weight",
+        "transformer.single_transformer_blocks.5.attn.to_qkv_mlp_proj.lora_B.weight",
+    },
+    ("flux2", "kohya"): {
+        "lora_unet_single_blocks_5_linear1.lora_down.weight",
+        "lora_unet_single_blocks_5_linear1.lora_up.weight",
+        "lora_unet_single_blocks_5_linear1.alpha",
+    },
+    ("flux2", "comfyui"): {
+        "diffusion_model.single_blocks.5.linear1.lora_A.weight",
+        "diffusion_model.single_blocks.5.linear1.lora_B.weight",
+    },
 }
-_MODULES = {"flux": "single_transformer_blocks.5.proj_out", "qwen-edit": "transformer_blocks.3.attn.to_out.0"}
+_MODULES = {
+    "flux": "single_transformer_blocks.5.proj_out",
+    "qwen-edit": "transformer_blocks.3.attn.to_out.0",
+    "flux2": "single_transformer_blocks.5.attn.to_qkv_mlp_proj",
+}
 
 
 @pytest.mark.parametrize(("family", "form"), _KEYS)
@@ -285,3 +302,37 @@ def test_the_keys_of_a_file(family: str, form: str, tmp_path: Path) -> None:
 
     with safe_open(tmp_path / "theirs.safetensors", "pt") as file:
         assert set(file.keys()) == _KEYS[family, form]
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfyui"])
+def test_a_klein_lora_of_attention_is_told_from_one_of_flux1(form: str, tmp_path: Path) -> None:
+    """InvokeAI tells two models of one width by the first MLP layer, which is there with zeros and changes nothing."""
+    from safetensors.torch import load_file
+
+    from engines.drawing.lora_files import read_adapter
+    from engines.training.export import export, write_adapter
+
+    attention = {"transformer_blocks.0.attn.to_out.0": (64, 64), "transformer_blocks.0.attn.to_q": (64, 64)}
+    state = flux_state(attention)
+    write_adapter(tmp_path / "ours.safetensors", state, info_of("flux2"))
+    export(tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", form)
+
+    name, parts = {
+        "kohya": ("lora_unet_double_blocks_0_img_mlp_0", ("lora_down", "lora_up")),
+        "comfyui": ("diffusion_model.double_blocks.0.img_mlp.0", ("lora_A", "lora_B")),
+    }[form]
+    down, up = (load_file(tmp_path / "theirs.safetensors")[f"{name}.{part}.weight"] for part in parts)
+    assert (down.shape, up.shape) == ((1, 64), (6 * 64, 1))
+    assert not down.any() and not up.any()
+    found, _ = read_adapter(tmp_path / "theirs.safetensors", "flux2")
+    assert _same_effect(state, {key: found[key] for key in state}, ALPHA / RANK)
+    assert not any(value.any() for key, value in found.items() if key not in state and ".lora_B." in key)
+
+
+def test_a_klein_lora_of_all_layers_gets_no_further_layer() -> None:
+    """Where the layer has a LoRA it stays what it is, and other families get none."""
+    from engines.training.export import converted
+
+    for family, up in (("flux2", "ff.linear_in"), ("qwen-edit", "img_mlp.net.2")):
+        modules = {"transformer_blocks.0.attn.to_out.0": (8, 8), f"transformer_blocks.0.{up}": (8, 48)}
+        assert len(converted(flux_state(modules), info_of(family), "kohya")) == 6

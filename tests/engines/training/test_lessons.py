@@ -58,6 +58,7 @@ def lesson(make_trainer, host_lease, schools, tmp_path: Path, tmp_path_factory) 
         ("qwen-edit", {"base": "nf4"}),
         ("flux", {"base": "int8"}),
         ("qwen-edit", {"base": "int8"}),
+        ("flux", {"base": "fp8"}),
         ("flux", {"ema_decay": 0.8}),
         ("flux", {"targets": "attention"}),
         ("qwen-edit", {"targets": "attention"}),

@@ -213,6 +213,7 @@ _EVERYTHING = {"ema_decay": 0.9, "dop_weight": 1.0, "prior_weight": 0.5, "prior_
         ("flux", _EVERYTHING),
         ("flux", {"base": "nf4", "ema_decay": 0.5}),
         ("flux", {"base": "int8"}),
+        ("flux", {"base": "fp8"}),
     ],
 )
 def test_whatever_is_trained_resumes_bit_equal(family, knobs, make_trainer, make_run, train, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
     assert int(levels.abs().sum()) == 0
 
 
-@pytest.mark.parametrize("form", ["nf4", "int8"])
+@pytest.mark.parametrize("form", ["nf4", "int8", "fp8"])
 def test_under_autocast_a_layer_answers_as_a_plain_one(form: str) -> None:
     """What a norm leaves in float32 is multiplied and answered in autocast's type; without autocast, in its own."""
     import torch

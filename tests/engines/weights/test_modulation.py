@@ -16,7 +16,7 @@ from engines.api.protocols import EditItem, ModelSpec
 
 pytestmark = pytest.mark.slow
 
-WIDTHS = ("", "nf4", "int8")
+WIDTHS = ("", "nf4", "int8", "fp8")
 
 
 def _row(spec: ModelSpec, width: str = "", table: bool = True) -> ModelSpec:
@@ -72,7 +72,7 @@ def test_equals_the_layers_it_replaces(toy_qwen, older_and_newer, width, zero_co
             assert torch.equal(_velocity(_covered(tabled, inputs), inputs), _velocity(plain, inputs))
 
 
-@pytest.mark.parametrize("form", ["nf4", "int8"])
+@pytest.mark.parametrize("form", ["nf4", "int8", "fp8"])
 def test_equals_them_from_quantised_files(toy_qwen, qwen_folder, tmp_path, form) -> None:
     """Where the transformer was quantised once and saved, the table is made of what was saved, to the bit."""
     import shutil

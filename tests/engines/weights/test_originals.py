@@ -49,7 +49,7 @@ def test_a_comfyui_file_is_the_same_model(single_file, bare_copy, qwen_folder, t
 
     from engines.weights import components
 
-    for form in ("nf4", "int8"):
+    for form in ("nf4", "int8", "fp8"):
         row = components.in_form(toy_qwen, form)
         row = components.replace(row, options={**row.options, form: ("transformer",)})
         components.write(row, bare_copy, "transformer", form, single_file())
@@ -240,6 +240,25 @@ def test_query_key_and_value_come_in_that_order() -> None:
     converted = originals.converted("FluxTransformer2DModel", state, "flux1-dev")
     found = {name: int(weight[0, 0]) for name, weight in converted if name in wanted}
     assert found == wanted
+
+
+def test_scales_are_split_as_their_weights() -> None:
+    """A scale that is told for each row of a fused projection comes out once for each row of every part of it."""
+    import torch
+
+    from engines.weights import originals
+
+    shapes = _bfl_shapes(1, 1)
+    numbers = {name: float(at) for at, name in enumerate(shapes, 1)}
+    scales = {
+        name: torch.full((1,), numbers[name]).expand(shape[0], *[1] * (len(shape) - 1))
+        for name, shape in shapes.items()
+    }
+    told = dict(originals.converted("FluxTransformer2DModel", scales, "flux1-dev"))
+    for part in ("to_q", "to_k", "to_v"):
+        for fused, block in (("double_blocks.0.img_attn.qkv", ""), ("single_blocks.0.linear1", "single_")):
+            scale = told[f"{block}transformer_blocks.0.attn.{part}.weight"]
+            assert scale.shape == (3072, 1) and set(scale.unique().tolist()) == {numbers[f"{fused}.weight"]}
 
 
 def _bfl_shapes(double: int, single: int) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,39 @@ def test_eight_bits_with_scales_are_what_they_mean(
             assert torch.equal(found[name], weight), name
 
 
+@pytest.mark.parametrize(
+    ("end", "rows"), [("scale_weight", False), ("weight_scale", False), ("weight_scale", True), ("", False)]
+)
+def test_eight_bit_floats_keep_their_bytes(
+    toy_qwen: ModelSpec, qwen_folder: Path, state: State, tmp_path: Path, end: str, rows: bool
+) -> None:
+    """Pulled as fp8, codes and scales of a file are stored bit for bit, and multiplied by to the scale's rounding."""
+    import torch
+    from safetensors.torch import load_file
+
+    from engines.weights import components
+
+    given = scaled(state, end or "scale_weight", rows=rows)
+    if not end:
+        given = {name: tensor for name, tensor in given.items() if not name.endswith(("scale_weight", "scale_input"))}
+    folder = Path(shutil.copytree(qwen_folder, tmp_path / "model"))
+    row = replace(toy_qwen, dtype="bfloat16", options={**toy_qwen.options, "fp8": ("transformer",)})
+    components.write(row, folder, "transformer", "fp8", save(given, tmp_path / "comfy.safetensors"))
+    (file,) = (folder / "transformer.fp8").glob("*.safetensors")
+    found, model = load_file(file), components.load(row, folder, "transformer")
+    kept = [name for name in state if ".attn.to_" in name and name.endswith(".weight")]
+    for name in kept:
+        codes = given[f"model.diffusion_model.{name}"]
+        scale = given.get(f"model.diffusion_model.{name.removesuffix('weight')}{end}", torch.ones(()))
+        assert torch.equal(found[name].view(torch.uint8), codes.view(torch.uint8)), name
+        assert torch.equal(found[f"{name}_scale"].reshape(scale.shape), scale), name
+        meant = codes.float() * scale
+        multiplied = model.get_parameter(name).dequantize().float()
+        assert float((multiplied - meant).norm() / meant.norm()) < 2**-8, name
+    others = [name for name in found if name.endswith("_scale") and name.removesuffix("_scale") not in kept]
+    assert kept and others  # what the file has at full width is quantised
+
+
 @pytest.mark.parametrize("how", ["tensor", "metadata", "nvfp4", "blocks"])
 def test_four_bits_and_scales_of_blocks_are_refused(state: State, tmp_path: Path, how: str) -> None:
     """Before anything is fetched the format is named, where ComfyUI writes it in a tensor or in the metadata."""
@@ -117,12 +151,12 @@ def test_four_bits_and_scales_of_blocks_are_refused(state: State, tmp_path: Path
     assert "GGUF" in refused.value.hint
 
 
-def write_gguf(state: State, file: Path, kind: str, *, shapes: bool = False) -> Path:
+def write_gguf(state: State, file: Path, kind: str, *, shapes: bool = False, arch: str = "qwen_image") -> Path:
     """The weights as a GGUF file of one type; with `shapes`, flattened ones that say their shape beside them."""
     import gguf
     import numpy as np
 
-    writer = gguf.GGUFWriter(file, arch="qwen_image")
+    writer = gguf.GGUFWriter(file, arch=arch)
     known = gguf.GGMLQuantizationType[kind]
     for name, weight in state.items():
         numbers = weight.float().numpy()

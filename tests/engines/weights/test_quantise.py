@@ -87,6 +87,26 @@ def test_lora_on_and_off_a_quantised_model(toy_flux, flux_folder, lora_file) -> 
         assert torch.equal(_velocity(model), before)
 
 
+@pytest.mark.parametrize("form", ["int8", "fp8"])
+def test_a_lora_acts_as_on_the_full_width(form: str, toy_flux, flux_folder, lora_file) -> None:
+    """What a LoRA changes in the whole prediction is what it changes at full width, to a tenth of it."""
+    import torch
+
+    from engines.drawing.lora_files import attached
+    from engines.weights import components
+
+    def effect(spec: Any) -> Any:
+        model = components.load(spec, flux_folder, "transformer")
+        with torch.no_grad():
+            plain = _velocity(model)
+            with attached(model, [LoraUse(file=str(lora_file))], "flux"):
+                return _velocity(model) - plain
+
+    whole = effect(toy_flux)
+    small = effect(replace(toy_flux, options={form: ("transformer",)}))
+    assert float((small - whole).norm() / whole.norm()) < 0.1
+
+
 def test_a_part_in_another_format_is_a_component_of_its_own(toy_flux, flux_folder) -> None:
     """It never stands in for the one that draws, and is sized by its format; asked for the row's own, it is that."""
     from engines.weights import components
@@ -134,3 +154,21 @@ def test_a_missing_weight_is_named(toy_flux, flux_folder, tmp_path) -> None:
     save_file(state, file)
     with pytest.raises(ModelMissing, match=r"x_embedder\.weight"):
         components.load(replace(toy_flux, options={"nf4": ("transformer",)}), tmp_path, "transformer")
+
+
+@pytest.mark.parametrize(("form", "most"), [("nf4", 0.3), ("int8", 0.03), ("fp8", 0.08)])
+def test_t5_feeds_forward_the_same_in_every_form(form: str, most: float, toy_flux, flux_folder) -> None:
+    """T5 converts the input of a layer to the type of its weights; a quantised weight is none that it rounds to."""
+    import torch
+
+    from engines.weights import components
+
+    hidden = torch.randn(16, 48, generator=torch.Generator().manual_seed(0))
+
+    def told(spec: Any) -> Any:
+        model = components.load(spec, flux_folder, "text_encoder_2")
+        return model.encoder.block[0].layer[1].DenseReluDense(hidden)
+
+    whole = told(toy_flux)
+    small = told(replace(toy_flux, options={form: ("text_encoder_2",)}))
+    assert float((small - whole).norm() / whole.norm()) < most

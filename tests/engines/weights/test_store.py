@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from engines.api.errors import ModelMissing
+from engines.api.forms import ROWS
 from engines.api.params import GenerateParams
 from engines.api.protocols import ModelSpec
 
 pytestmark = pytest.mark.slow
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
-FORMS = ("nf4", "int8")
+FORMS = tuple(ROWS)
 
 
 @pytest.fixture
@@ -107,7 +108,9 @@ def _held_bytes(module: Any) -> int:
     for layer in module.modules():
         for weight in [*layer._parameters.values(), layer._buffers.get("scale")]:
             if weight is not None:
-                seen[id(weight)] = weight.nbytes + _state_bytes(getattr(weight, "quant_state", None))
+                parts = weight.__tensor_flatten__()[0] if hasattr(weight, "__tensor_flatten__") else ()
+                own = sum(getattr(weight, part).nbytes for part in parts) if parts else weight.nbytes
+                seen[id(weight)] = own + _state_bytes(getattr(weight, "quant_state", None))
     return sum(seen.values())
 
 

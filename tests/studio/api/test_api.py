@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from studio.api.api import API_NAMES, Api
+from studio.api.surface import calls
 from studio.flywheel.next_step import NextStep, next_step
 from studio.flywheel.train import character as train
 from tests.studio.conftest import World
@@ -26,14 +28,18 @@ class _Link:
 
     def start(self, character_id: str, hours: float) -> dict[str, Any]:
         self.asked.append((character_id, hours))
-        return {"url": "http://127.0.0.1:1", "password": "x"}
+        words = ("url", "local_url", "user", "password", "expires", "until", "message", "invitation")
+        return {"live": True, "public": False, "network": False, **dict.fromkeys(words, "x")}
 
     def stop(self) -> dict[str, Any]:
-        return {"stopped": bool(self.asked)}
+        return {"live": False, "was_live": bool(self.asked)}
+
+
+SCHEMAS = {call.name: Draft202012Validator(call.returns) for call in calls()}
 
 
 class _Script:
-    """A caller that insists on `ok` and on JSON."""
+    """A caller that insists on `ok`, on JSON, and on what is said of the call's answer."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -41,6 +47,7 @@ class _Script:
     def __call__(self, name: str, /, *args: object, **kwargs: object) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(json.dumps(getattr(self._api, name)(*args, **kwargs)))
         assert answer["ok"], answer
+        SCHEMAS[name].validate(answer)
         return answer
 
     def wait(self, submitted: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def test_every_name_is_there_typed_and_explained() -> None:
         signature = inspect.signature(function)
         assert (inspect.getdoc(function) or "").count("\n") == 0 and inspect.getdoc(function), name
         assert all(p.annotation is not p.empty for n, p in signature.parameters.items() if n != "self"), name
-    public = {name for name in vars(Api) | vars(Api.__bases__[0]) if not name.startswith("_")}
+    public = {name for each in Api.__mro__ for name in vars(each) if not name.startswith("_")}
     assert public == set(API_NAMES)
 
 
@@ -173,7 +180,7 @@ def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     assert {job["state"] for job in call("job_list", who)["jobs"]} == {"done"}
     assert call("gpu_status")["budget"] > 0
     assert call("share_start", who, 2.0)["password"] == "x"
-    assert (link.asked, call("share_stop")["stopped"]) == ([(who, 2.0)], True)
+    assert (link.asked, call("share_stop")["was_live"]) == ([(who, 2.0)], True)
 
 
 def _review(call: _Script, who: str, folder: Path) -> None:

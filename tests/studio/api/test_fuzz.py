@@ -104,8 +104,10 @@ class Link:
     """A review link that opens nothing."""
 
     def start(self, character_id: str, hours: float) -> Json:
-        """Returns what was asked for."""
-        return {"live": True, "character": character_id, "hours": hours}
+        """Returns the state of an open link, with the character's id for its address."""
+        words = ("local_url", "user", "password", "expires", "until", "message", "invitation")
+        told = {"live": True, "public": False, "network": False, "url": character_id}
+        return {**told, **dict.fromkeys(words, f"{hours}")}
 
     def stop(self) -> Json:
         """Returns that none was open."""

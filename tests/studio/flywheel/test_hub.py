@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import zipfile
 from contextlib import chdir
 from dataclasses import replace
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 
 from engines.api.params import GenerateParams
+from engines.api.protocols import ModelSpec
 from engines.catalogue.models import MODELS
 from studio.flywheel.export.export import _header, export_hub, snippet
 from studio.flywheel.refine import editor as refine
@@ -169,6 +173,29 @@ def test_the_header_says_what_the_hub_sorts_by(model: str, expected: dict[str, s
     header = _header(spec, role, "", [])
     assert {key: header.get(key) for key in expected} == expected
     assert header["library_name"] == "diffusers"
+
+
+def test_the_hubs_own_library_reads_the_card(world: World) -> None:
+    """Its typed fields hold what the header says, and written by that library the header stays the same."""
+    world.finish(train.submit(world.desk))
+    (version,) = world.store.versions.all()
+    members, header, _ = hub(world, version)
+
+    data = ModelCard(members["README.md"].decode(), ignore_metadata_errors=False).data
+
+    assert (data.library_name, data.pipeline_tag, data.license) == ("diffusers", "text-to-image", "apache-2.0")
+    assert set(data.tags or ()) >= {"lora", "diffusers", "text-to-image"}
+    assert yaml.safe_load(ModelCardData(**header).to_yaml()) == header
+
+
+@pytest.mark.parametrize("spec", [each for each in MODELS if each.trainer], ids=lambda spec: spec.name)
+def test_every_licence_is_one_the_hub_takes(spec: ModelSpec) -> None:
+    """Either an id of the hub, or `other` with a name in lower case, digits, dots and dashes, and a link to read it."""
+    header = _header(spec, Role.EDITOR if spec.role == "editor" else Role.CHARACTER, "ohwx person", [])
+    other = header["license"] == "other"
+    assert header["license"] in ("apache-2.0", "other")
+    assert re.fullmatch(r"[a-z0-9.-]+" if other else "", str(header.get("license_name", "")))
+    assert str(header.get("license_link", "")).startswith("https://huggingface.co/") == other
 
 
 def test_a_model_in_a_folder_of_this_machine_is_told_by_its_name() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from studio.flywheel.train.checkpoints import keep_at
 from studio.records.image import ImageRecord, Kind
 from studio.records.version import Version
 from studio.store.lora_names import version_lora_name
+from tests.engines.metadata.pictures_of_others import PROMPT, WRITTEN, png
 from tests.studio.conftest import World, present
 
 
@@ -124,6 +127,31 @@ def test_a_picture_gives_back_what_drew_it(
         assert found.params.loras == (LoraUse(file=file, weight=0.3),)
 
 
+def test_every_setting_comes_back(
+    world: World, trained: Version, draw: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    """All ten fields, each at another value than its default, from the file as drawn and as another program saved it
+    with its texts; `negative` is the one that this model does not take.
+    """
+    file = str(world.store.adapter_path(trained.id))
+    knobs = {"steps": 3, "guidance": 2.25, "width": 48, "height": 80, "first_block_cache": 0.05, "seed": 5}
+    loras = [{"file": file, "weight": 0.3}]
+    (image,) = draw('ohwx "a", b: c\n小红', 1, trained.id, strength=0.5, loras=loras, **knobs)
+    drawn = world.store.path(image.id)
+    with Image.open(drawn) as opened:
+        kept = PngInfo()
+        for name, text in opened.info.items():
+            kept.add_itxt(name, text)
+        opened.rotate(180).save(tmp_path / "again.png", pnginfo=kept)
+
+    asked, plain = GenerateParams.kept(image.params), GenerateParams()
+    changed = [each.name for each in fields(asked) if getattr(asked, each.name) != getattr(plain, each.name)]
+    assert sorted(changed) == sorted({each.name for each in fields(asked)} - {"negative"})
+    for each in (drawn, tmp_path / "again.png"):
+        found = recall.of_file(world.desk, each)
+        assert (found.params, found.version, found.lost) == (asked, trained.id, ())
+
+
 def test_a_training_sample_names_the_version_that_came_of_it(world: World, trained: Version) -> None:
     """The checkpoint itself is no version, which is said."""
     sample = world.store.select(Kind.PREVIEW)[0]
@@ -195,6 +223,48 @@ def test_what_cannot_be_set_is_named(world: World, tmp_path: Path, text: str, lo
     found = recall.of_file(world.desk, foreign(tmp_path / "x.png", text))
     assert found.params.prompt == "a"
     assert any(lost in each for each in found.lost), found.lost
+
+
+@pytest.mark.parametrize("program", WRITTEN)
+def test_a_picture_of_another_program_restores_its_prompt(world: World, tmp_path: Path, program: str) -> None:
+    """Prompt, steps, seed and size are set; a LoRA that is not here is named."""
+    file = tmp_path / "x"
+    file.write_bytes(WRITTEN[program]())
+
+    found = recall.of_file(world.desk, file)
+
+    assert (found.params.prompt, found.params.steps, found.params.seed) == (PROMPT, 20, 7)
+    assert (found.params.width, found.params.height) == (768, 1024)
+    assert any("film" in each for each in found.lost) == (program != "NovelAI")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt": "a \ud800 fox"},
+        {"steps": "1" * 5000, "seed": -5, "cfgscale": "NaN"},
+        {"width": "²", "height": 64},
+        {"width": "9" * 5000, "height": 64},
+        {"loras": ["film", 5, None], "loraweights": ["Infinity", {}]},
+        {"model": ["x"] * 1000, "seed": {"a": 1}},
+    ],
+)
+def test_nonsense_in_a_file_stops_nothing(world: World, tmp_path: Path, told: dict[str, object]) -> None:
+    """What cannot be used is left out or named, and the settings stay within their bounds."""
+    said = {"prompt": "a fox", "steps": 5, "seed": 1, "width": 64, "height": 64} | told
+    (tmp_path / "x.png").write_bytes(png(parameters=json.dumps({"sui_image_params": said})))
+
+    found = recall.of_file(world.desk, tmp_path / "x.png").params
+
+    assert GenerateParams.from_json(found.to_json()) == found
+    assert found.prompt == "a fox" or "prompt" in told
+
+
+def test_a_workflow_without_words_is_named(world: World, tmp_path: Path) -> None:
+    """What to do instead is said."""
+    (tmp_path / "x.png").write_bytes(png(workflow="{}", prompt="{}"))
+    with pytest.raises(BadInput, match="no prompt leads to a sampler"):
+        recall.of_file(world.desk, tmp_path / "x.png")
 
 
 def test_words_alone_are_a_prompt(world: World, tmp_path: Path) -> None:

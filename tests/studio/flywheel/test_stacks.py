@@ -79,6 +79,7 @@ _WRONG: tuple[Any, ...] = (
     "x.safetensors", 5, {"file": "x"}, ["x.safetensors"], [5], [None], [{}], [{"where": "x"}], [{"file": 5}],
     [{"file": None}], [{"file": ""}], [{"file": ["x"]}], [{"file": "x", "weight": "y"}],
     [{"file": "x", "weight": True}], [{"file": "x", "weight": None}], [{"file": "x", "scale": 1}],
+    [{"file": "x", "for_this_model": "yes"}], [{"file": "x", "for_this_model": 1}],
 )  # fmt: skip
 
 
@@ -112,6 +113,17 @@ def test_a_good_file_is_drawn_with(submit: Any, lora: str, world: World) -> None
     job = world.finish(world.studio.jobs.get(answer["job_id"]))
     drawn = world.store.images.get(present(job.artifacts.images)[0])
     assert list(drawn.params["loras"]) == [{"file": lora, "weight": 0.5}]
+
+
+@pytest.mark.parametrize("submit", _WAYS)
+def test_who_says_that_a_file_is_for_the_model_says_so_to_the_engine(submit: Any, lora: str, world: World) -> None:
+    """`for_this_model` is kept with the job and its pictures, and only where it was said."""
+    answer = submit(Api(world.studio), world, [{"file": lora, "for_this_model": True}])
+
+    assert answer["ok"]
+    job = world.finish(world.studio.jobs.get(answer["job_id"]))
+    drawn = world.store.images.get(present(job.artifacts.images)[0])
+    assert list(drawn.params["loras"]) == [{"file": lora, "weight": 1.0, "for_this_model": True}]
 
 
 def test_what_a_file_holds_in_vain_is_told(lora: str, world: World) -> None:

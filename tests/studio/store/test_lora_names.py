@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
@@ -27,7 +29,7 @@ from studio.records.provenance import LoraName, Provenance
 from studio.records.version import Version
 from studio.store import Store
 from studio.store.lora_names import version_lora_name, without_places
-from studio.store.pictures import read_provenance, to_png
+from studio.store.pictures import png_info, read_provenance, to_png
 
 _PAIR = re.compile(r'\s*([\w -]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
@@ -85,6 +87,31 @@ def test_a_file_is_told_by_its_name_alone(file: str) -> None:
     told = without_places(Provenance(params=params), [NamedLora("mine", 0.5)])
     assert GenerateParams.from_json(told.params).loras == (LoraUse(file="mine.safetensors", weight=0.5),)
     assert "Ada" not in json.dumps(told.to_json()) and "/home" not in json.dumps(told.to_json())
+
+
+_FOLDERS = st.lists(
+    st.text(st.characters(categories=("L", "Nd", "Zs")), min_size=3, max_size=8), min_size=1, max_size=4
+)
+
+
+@given(
+    folders=_FOLDERS, slash=st.sampled_from(["/", "\\"]), drive=st.sampled_from(["", "C:", "//nas"]), edit=st.booleans()
+)
+@settings(max_examples=100, deadline=None)
+def test_no_text_of_a_picture_holds_a_folder(folders: list[str], slash: str, drive: str, edit: bool) -> None:
+    """Wherever a LoRA's file lies, on whatever system: both chunks have its name and nothing before it."""
+    place = drive + slash + slash.join(f"q{each}q" for each in folders) + slash
+    loras = (LoraUse(file=f"{place}mine.safetensors", weight=0.5),)
+    params = EditParams(instruction="smile", loras=loras) if edit else GenerateParams(prompt="ohwx", loras=loras)
+    made = Provenance(params=params.to_json(), params_kind=type(params).__name__, model="fake-flux")
+
+    info = png_info(without_places(made, [NamedLora("mine", 0.5, "abc")]), (64, 64))
+
+    with Image.open(io.BytesIO(to_png(Image.new("RGB", (64, 64)), info))) as picture:
+        texts = {name: str(text) for name, text in picture.info.items()}
+    assert set(texts) == {"parameters", "flenwheel"} and all("mine" in text for text in texts.values())
+    for text in (*texts.values(), repr(json.loads(texts["flenwheel"]))):
+        assert not [each for each in (place, *(f"q{part}q" for part in folders)) if each in text]
 
 
 @pytest.mark.parametrize("trigger", ['my"tok', "a/b", "C:\\x", "a:b", "x?", "con", "é" * 300, "小红", "..", " "])

@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from studio.flywheel import review
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate import importing
+from studio.flywheel.curate.captions import RECIPE, uncaptioned
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.export.export import export_dataset
 from studio.flywheel.train import character as train
@@ -20,6 +21,7 @@ from studio.judging.gallery import gallery
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
+from tests.engines.metadata.pictures_of_others import PROMPT, WRITTEN, png, with_comment
 from tests.studio.conftest import World, present
 from tests.studio.drops import encoded, photo
 
@@ -95,6 +97,26 @@ def test_a_chunk_that_says_nonsense_is_still_ours(world: World, tmp_path: Path, 
     """Only the studio writes the chunk: such a picture is drawn, and what cannot be used of it is left out."""
     _, image = bring(world, tmp_path, data)
     assert (image.kind, image.params, image.params_kind, image.seed) == (Kind.SYNTHETIC, {}, "", 0)
+
+
+@pytest.mark.parametrize("kind", [Kind.SYNTHETIC, Kind.ENRICHED])
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_what_another_program_saved_again_is_still_ours(world: World, tmp_path: Path, kind: Kind, form: str) -> None:
+    """Where only the text that programs exchange is left, it says that the picture is no original."""
+    edited = kind is Kind.ENRICHED
+    made: Any = {"params": {"instruction": "smile"}, "params_kind": "EditParams"} if edited else {"params": PARAMS}
+    made = {"params_kind": "GenerateParams", "model": "mini-qwen-edit" if edited else "mini-flux", **made}
+    text = str(Image.open(world.store.path(world.picture(kind, 78, caption="", **made))).info["parameters"])
+    _, image = bring(world, tmp_path, png(parameters=text) if form == "PNG" else with_comment(form, text.encode()))
+    assert (image.kind, image.caption) == (kind, "" if edited else PARAMS["prompt"])
+
+
+@pytest.mark.parametrize("program", WRITTEN)
+def test_a_prompt_of_another_program_is_a_first_caption(world: World, tmp_path: Path, program: str) -> None:
+    """The picture is an original, and captioning replaces the words."""
+    _, image = bring(world, tmp_path, WRITTEN[program]())
+    assert (image.kind, image.caption, image.caption_by) == (Kind.SOURCE, PROMPT, RECIPE)
+    assert image.id in {each.id for each in uncaptioned(world.store)}
 
 
 def test_a_stranger_is_no_parent(world: World, tmp_path: Path) -> None:

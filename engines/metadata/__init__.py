@@ -1,0 +1,1 @@
+"""Reads what generating programs write into their pictures."""
