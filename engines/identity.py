@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Sequence
@@ -18,8 +19,11 @@ from PIL import Image, ImageOps
 from PIL.Image import Image as Picture
 
 from engines.api.errors import BadInput, ModelMissing
+from engines.api.faces import Face, FaceDetector
 from engines.api.params import Json
 from engines.api.protocols import Embedding, Loaded, ModelSpec, NoFace
+from engines.catalogue.registry import MODELS, load_class
+from engines.faces.cutting import around, embedding_of, upright_face
 from engines.pictures import to_rgb
 
 DeepFace: TypeAlias = Any  # the class of deepface's, which has no types
@@ -120,13 +124,10 @@ class ImageScorer:
         return files
 
 
-# The weight files that deepface's ONNX back end opens, and their publishers; those of opencv are built in.
-_DEEPFACE_FILES = {
-    "Facenet512": ("facenet512_weights.onnx", "github.com/serengil/deepface_models"),
-    "ArcFace": ("arcface_weights.onnx", "github.com/serengil/deepface_models"),
-    "yunet": ("face_detection_yunet_2023mar.onnx", "github.com/opencv/opencv_zoo"),
-}
-_DETECT_SIDE = 512  # pixels; on larger pictures detectors are slow and find false faces
+# The weight files that deepface's ONNX back end opens.
+_DEEPFACE_FILES = {"Facenet512": "facenet512_weights.onnx", "ArcFace": "arcface_weights.onnx"}
+_DEEPFACE_PAGE = "github.com/serengil/deepface_models"
+_NEAR = 300.0  # pixels of a face that dlib's landmarks are looked for in
 _deepface_lock = threading.Lock()  # deepface's model cache and OpenCV's detectors are shared by the process
 _opened: dict[Path, dict[str, DeepFace]] = {}  # folder -> what deepface caches of the files in it: its models by task
 
@@ -134,88 +135,147 @@ _opened: dict[Path, dict[str, DeepFace]] = {}  # folder -> what deepface caches 
 class DeepFaceScorer:
     """Embeds the faces in photographs with one of deepface's recognition models; a picture without a face gives NoFace.
 
-    The face detector is set by the option `detector` of the model's registry row: "yunet", which needs its weight file,
-    or "opencv", which is built in but misses many faces. Thread-safe. Runs on the CPU only, with ONNX Runtime.
+    The option `detector` of the model's registry row names the face detector's row. Faces are cut out of the whole
+    picture, however small they are in it. Thread-safe. Runs on the CPU only, with ONNX Runtime.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self._folder = folder
         self._recogniser = spec.source.partition(":")[2]
-        self._detector = str(spec.options.get("detector", "yunet"))
+        if self._recogniser not in _DEEPFACE_FILES:
+            raise BadInput(f"{spec.name} asks for {self._recogniser}.", f"Known: {', '.join(_DEEPFACE_FILES)}.")
+        self._detector = detector(str(spec.options.get("detector", "yunet")), folder.parent)
         self.threshold: float | None = spec.options.get("verification_threshold")
-        known = {"opencv", *_DEEPFACE_FILES}
-        if unknown := {self._recogniser, self._detector} - known:
-            raise BadInput(f"{spec.name} asks for {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}.")
+        self._file = folder / ".deepface" / "weights" / _DEEPFACE_FILES[self._recogniser]
 
     @cached_property
     def version(self) -> str:
-        """Returns the model's name, deepface's version and the face detector, to store beside each score."""
+        """Returns the model's name, its file's and the face detector's hash, and deepface's version.
+
+        It is stored beside each score. Raises: ModelMissing where a file is not on this machine.
+        """
         from importlib.metadata import version
 
-        return f"{self.spec.name}:deepface-{version('deepface')}-{self._detector}"
+        self._require_weights()
+        digest = hashlib.sha256(self._file.read_bytes()).hexdigest()[:12]
+        return f"{self.spec.name}:{digest}:deepface-{version('deepface')}-{self._detector.version}"
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Returns for each picture the unit vector of its largest face, or NoFace.
+        """Returns for each picture the unit vectors of its faces of like size, the largest first, or NoFace.
 
         Raises: ModelMissing where a weight file is not on this machine or damaged.
         """
         self._require_weights()
-        return [self._embed(image) for image in images]
-
-    def _embed(self, image: Picture) -> Embedding | NoFace:
-        small = to_rgb(image)
-        small.thumbnail((_DETECT_SIDE, _DETECT_SIDE), Image.Resampling.LANCZOS)
         with _deepface_lock, warnings.catch_warnings():
-            deepface, no_face = _deepface(self._folder)
-            self._open_weights(deepface)
-            try:
-                faces = deepface.represent(
-                    np.ascontiguousarray(np.asarray(small)[:, :, ::-1]),  # deepface reads BGR
-                    model_name=self._recogniser,
-                    detector_backend=self._detector,
-                    enforce_detection=True,
-                    max_faces=1,
-                )
-            except no_face:
-                return NoFace()
-        vector = np.asarray(faces[0]["embedding"], np.float32).reshape(1, -1)
-        return Embedding(tuple(_unit(vector)[0].tolist()), kind="face")
+            self._open_weights(_deepface(self._folder))
+        return [embedding_of(image, self._detector.faces(image), self._vector) for image in images]
+
+    def _vector(self, picture: Picture, face: Face) -> tuple[float, ...]:
+        cut = upright_face(picture, face)
+        with _deepface_lock, warnings.catch_warnings():
+            deepface = _deepface(self._folder)
+            found = deepface.represent(
+                np.ascontiguousarray(np.asarray(cut)[:, :, ::-1]),  # deepface reads BGR
+                model_name=self._recogniser,
+                detector_backend="skip",
+                enforce_detection=False,
+            )
+        vector = np.asarray(found[0]["embedding"], np.float32).reshape(1, -1)
+        return tuple(_unit(vector)[0].tolist())
 
     def _require_weights(self) -> None:
-        """Checks that all files are here, since deepface would download them without asking and without a check.
+        """Checks that the file is here, since deepface would download it without asking and without a check.
 
         Raises: ModelMissing.
         """
-        for name in (self._recogniser, self._detector):
-            if name in _DEEPFACE_FILES and not self._path(name).is_file():
-                file, page = _DEEPFACE_FILES[name]
-                raise ModelMissing(
-                    f"{self.spec.name} needs {file}, which is not on this machine.",
-                    f"Get it from the project at {page} and put it at {self._path(name)}.",
-                )
+        if not self._file.is_file():
+            raise ModelMissing(
+                f"{self.spec.name} needs {self._file.name}, which is not on this machine.",
+                f"Get it from the project at {_DEEPFACE_PAGE} and put it at {self._file}.",
+            )
 
     def _open_weights(self, deepface: DeepFace) -> None:
-        """Opens the models, which deepface caches, so that a damaged file is not reported as a picture's fault."""
-        for task, name in (("face_detector", self._detector), ("facial_recognition", self._recogniser)):
-            if name not in _DEEPFACE_FILES:
-                continue
-            try:
-                deepface.build_model(name, task)
-            except ValueError as error:
-                file, page = _DEEPFACE_FILES[name]
-                raise ModelMissing(
-                    f"{self.spec.name} cannot read {file}: it is damaged, or only a pointer to the real file.",
-                    f"Get the complete file from the project at {page} (with git: `git lfs pull`) and put it at "
-                    f"{self._path(name)}.",
-                ) from error
-
-    def _path(self, name: str) -> Path:
-        return self._folder / ".deepface" / "weights" / _DEEPFACE_FILES[name][0]
+        """Opens the model, which deepface caches, so that a damaged file is not reported as a picture's fault."""
+        try:
+            deepface.build_model(self._recogniser, "facial_recognition")
+        except ValueError as error:
+            raise ModelMissing(
+                f"{self.spec.name} cannot read {self._file.name}: it is damaged, or only a pointer to the real file.",
+                f"Get the complete file from the project at {_DEEPFACE_PAGE} (with git: `git lfs pull`) and put it at "
+                f"{self._file}.",
+            ) from error
 
 
-def _deepface(home: Path) -> tuple[DeepFace, tuple[type[Exception], ...]]:
-    """Imports deepface; returns its class and its errors for pictures without a face that can be cut out.
+class DlibScorer:
+    """Embeds the faces in photographs with dlib's recogniser, whose files two packages bring: no other download.
+
+    The option `detector` of the model's registry row names the face detector's row. Faces are cut out of the whole
+    picture and laid upright by five landmarks of dlib's own. Thread-safe.
+    """
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self._detector = detector(str(spec.options["detector"]), folder)
+        self._lock = threading.Lock()
+        self.threshold: float | None = spec.options.get("verification_threshold")
+        self._recogniser, self._landmarks = (folder / "models" / spec.options[part] for part in ("file", "landmarks"))
+
+    @cached_property
+    def version(self) -> str:
+        """Returns the model's name, and its file's and the face detector's hash, to store beside each score."""
+        digest = hashlib.sha256(self._recogniser.read_bytes()).hexdigest()[:12]
+        return f"{self.spec.name}:{digest}-{self._detector.version}"
+
+    def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
+        """Returns for each picture the unit vectors of its faces of like size, the largest first, or NoFace.
+
+        Raises: ModelMissing where the package dlib is not installed.
+        """
+        return [embedding_of(image, self._detector.faces(image), self._vector) for image in images]
+
+    def _vector(self, picture: Picture, face: Face) -> tuple[float, ...]:
+        near = _NEAR / max(face.width, face.height)  # a large face is reduced: dlib computes with 150 pixels of it
+        with self._lock:
+            dlib, predictor, network = self._models
+            left, top, right, bottom = around(face, 1.0)
+            box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+            size = [max(1, round(near * (box[at + 2] - box[at]))) for at in (0, 1)]
+            pixels = np.asarray(to_rgb(picture.crop(box)).resize((size[0], size[1]), Image.Resampling.LANCZOS))
+            x, y = near * (face.left - box[0]), near * (face.top - box[1])
+            place = dlib.rectangle(*map(round, (x, y, x + near * face.width, y + near * face.height)))
+            found = network.compute_face_descriptor(dlib.get_face_chip(pixels, predictor(pixels, place), size=150))
+        return tuple(_unit(np.asarray(found, np.float32).reshape(1, -1))[0].tolist())
+
+    @cached_property
+    def _models(self) -> tuple[Any, Any, Any]:
+        """Returns the package dlib, its predictor of landmarks and its recogniser."""
+        try:
+            import dlib
+        except ImportError as error:
+            raise ModelMissing(
+                f"{self.spec.name} needs the package dlib-bin.",
+                f'Run "{sys.executable}" -m pip install {self.spec.options["packages"]}.',
+            ) from error
+        network = dlib.face_recognition_model_v1(str(self._recogniser))
+        return dlib, dlib.shape_predictor(str(self._landmarks)), network
+
+
+def detector(name: str, models_dir: Path) -> FaceDetector:
+    """Returns the face detector whose registry row is called `name`; its files lie in a folder below `models_dir`.
+
+    Raises: BadInput for a name that no row has.
+    """
+    rows = [spec for spec in MODELS if spec.role == "detector"]
+    spec = next((spec for spec in rows if spec.name == name), None)
+    if spec is None:
+        raise BadInput(f"There is no face detector named {name}.", f"Known: {', '.join(each.name for each in rows)}.")
+    found: FaceDetector = load_class(spec.engine)(spec, models_dir / spec.source.replace("/", "--"))
+    return found
+
+
+def _deepface(home: Path) -> DeepFace:
+    """Imports deepface and returns its class.
 
     `home`: the folder whose weight files deepface then uses. It would use an open file of the same name in another
     folder, so each folder gets a cache of its own. deepface chooses its back end at import, for the whole
@@ -227,10 +287,9 @@ def _deepface(home: Path) -> tuple[DeepFace, tuple[type[Exception], ...]]:
     os.environ["DEEPFACE_HOME"] = str(home)
     from deepface import DeepFace
     from deepface.modules import modeling
-    from deepface.modules.exceptions import FaceNotDetected, ImgNotFound
 
     modeling.cached_models = _opened.setdefault(home, {task: {} for task in modeling.AVAILABLE_MODELS})
-    return DeepFace, (FaceNotDetected, ImgNotFound)
+    return DeepFace
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

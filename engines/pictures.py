@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,7 @@ BROKEN: Final = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,  # where warnings are errors
 )
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # the brands of HEIF files with HEVC
 _EXPORT = "Open it in an image editor and export it as PNG or JPEG."
 _LAB, _SRGB = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
 _ROUNDING = 1  # difference of two colours of 0…255 that rounding makes
@@ -49,7 +51,7 @@ def open_picture(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(str(path), error) from error
-    return to_rgb(decode(data, str(path)))
+    return to_rgb(decode(data, str(path)), in_place=True)
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
@@ -59,7 +61,7 @@ def decode(data: bytes, name: str = "The file") -> Image.Image:
     picture, and for pictures of more than 100 megapixels, which are not decoded.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=READABLE)
+        picture = opened(data)
         pixels = picture.width * picture.height
         if pixels <= MOST_PIXELS:
             picture.load()
@@ -72,13 +74,39 @@ def decode(data: bytes, name: str = "The file") -> Image.Image:
     )
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
+def opened(data: bytes, formats: tuple[str, ...] = READABLE) -> Image.Image:
+    """Returns a picture file of which only the header is read: its format, and its size before it is turned upright.
+
+    `formats`: those of Pillow in which it may be; HEIC is read besides, where the package pi-heif is installed. Raises:
+    BadInput for HEIC without it, an error of BROKEN for bytes that are no picture.
+    """
+    if is_heic(data):
+        try:
+            import pi_heif
+        except ImportError as error:
+            raise BadInput(
+                "HEIC pictures, which phones write, need the package pi-heif.",
+                f'Run "{sys.executable}" -m pip install pi-heif and import it again. Or export it as JPEG.',
+            ) from error
+        pi_heif.register_heif_opener()
+        formats = (*formats, "HEIF")
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+def is_heic(data: bytes) -> bool:
+    """Returns whether a file says in its first bytes that it is a HEIC picture."""
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIC
+
+
+def to_rgb(picture: Image.Image, *, in_place: bool = False) -> Image.Image:
     """Returns a copy of a picture in the form that every model gets: 8-bit RGB, sRGB, turned upright as EXIF says.
 
-    Transparent pixels are laid over white.
+    Transparent pixels are laid over white. With `in_place` a picture in this form already is returned itself, without
+    its metadata, which saves its memory a second time.
     """
     try:
-        upright = ImageOps.exif_transpose(picture) or picture
+        is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        upright = ImageOps.exif_transpose(picture) or picture if is_turned else picture
     except BROKEN:
         upright = picture  # unreadable EXIF gives no orientation
     profile = picture.info.get("icc_profile")
@@ -98,7 +126,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         upright = upright.convert("RGB")
     if profile and upright.mode in ("RGB", "CMYK", "L"):
         upright = _to_srgb(upright, profile)
-    plain = upright.convert("RGB") if upright.mode != "RGB" else upright.copy()
+    plain = upright.convert("RGB") if upright.mode != "RGB" else upright
+    plain = plain.copy() if plain is picture and not in_place else plain
     plain.info.clear()
     return plain
 

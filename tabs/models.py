@@ -15,7 +15,7 @@ from tabs.common import looks, missing
 from tabs.common.looks import view
 from tabs.common.shell import Page, Render, Said, html
 
-ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
+ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"), ("detector", "Finds faces"))
 FORMS: Final = (*((row.download, form) for form, row in ROWS.items()), ("full width (bf16)", FULL_WIDTH))
 _TONES: Final = {
     models.Here.EMBEDDED: ("", "built in"),

@@ -38,3 +38,9 @@ def library(tmp_path: Path) -> Iterator[Library]:
 def store(library: Library) -> Store:
     """The store of a fresh character named Mira."""
     return library.open(library.create("Mira").id)
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photographs; its README names their origins and licences."""
+    return Path(__file__).parent / "photos"

@@ -67,9 +67,7 @@ class ModelSpec:
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.training.trainer:LoraTrainer"  # "module:Class" of the training loop
-    captioner: str = (
-        "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over an editor's own text encoder
-    )
+    captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over its text encoder
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: FewSteps | None = None
@@ -175,8 +173,7 @@ class Device(Protocol):
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
         """Prepares a loaded component for fast copies to the device, if RAM allows; returns the RAM it takes, in bytes.
 
-        `host`: the component in RAM, from which all copies are made; `nbytes`: its size in bytes; `room`: the most
-        bytes of RAM that the prepared component may take.
+        `host`: the component in RAM, from which copies are made; `nbytes`: its bytes; `room`: the most bytes to take.
         """
 
     def release(self, host: Loaded) -> None:
@@ -185,8 +182,7 @@ class Device(Protocol):
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
         """Copies a component's weights from RAM to the device and returns the module that computes with them.
 
-        `nbytes`: their size; `streamed`: copy each block only while it computes. Raises: MemoryError when they do not
-        fit; then none are left on the device.
+        `nbytes`: their size; `streamed`: copy each block while it computes. Raises: MemoryError, and leaves none there.
         """
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
@@ -213,6 +209,7 @@ class EditItem:
     source: Image
     params: EditParams
     references: tuple[Image, ...] = ()
+    seen: Image | None = None  # the source as the text encoder reads it, where `source` is scaled; None: made of it
 
 
 @dataclass(frozen=True)
@@ -253,6 +250,9 @@ class Editor(TakesLoras, Protocol):
     def plan(self, items: Sequence[EditItem]) -> Plan:
         """Returns the stages, with their memory, that these edits take."""
 
+    def scaled(self, item: EditItem) -> EditItem:
+        """Returns the edit with its source as small as the model reads it, so that it takes less RAM; same result."""
+
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures and yields the results in the order of `items`, each as soon as it is decoded."""
 
@@ -277,6 +277,7 @@ class Embedding:
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
+    others: tuple[tuple[float, ...], ...] = ()  # of further people in the picture, whose faces are of like size
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,6 @@ class TrainItem:
     `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part to learn: left, top, right, bottom as fractions of the picture's sides; empty for all of it.
     `source_crop`: in the same form, the part of the first reference (the picture that was edited) that the editor saw.
-    A training crops the picture to `crop`, and the first reference to `source_crop`.
     """
 
     image: Path

@@ -46,8 +46,9 @@ class LoraPull(Pull):
         super().__init__(spec, home, hub, free=free)
         self._file = file
 
-    def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
-        """Lists the repository; returns the listing, and the LoRA file with its settings."""
+    def _sources(self, form: str) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
+        """Lists the repository; returns the listing, and the LoRA file with its settings, whatever the `form`."""
+        del form
         listing = self._hub.listing(self._spec.source)
         file = chosen(listing, self._file)
         beside = PurePosixPath(file.path).with_name(SETTINGS).as_posix()

@@ -303,7 +303,10 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:Facenet512",
         licence="MIT (deepface); weights under their own licence",
-        options={"verification_threshold": 0.70},  # 1 − cosine distance in deepface/config/threshold.py
+        options={
+            "verification_threshold": 0.70,
+            "detector": "yunet",
+        },  # 1 − cosine distance in deepface/config/threshold.py
     ),
     ModelSpec(
         name="arcface",
@@ -313,6 +316,59 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:ArcFace",
         licence="MIT (deepface); weights under their own licence",
-        options={"verification_threshold": 0.32},  # from the same table
+        options={"verification_threshold": 0.32, "detector": "yunet"},  # from the same table
+    ),
+    ModelSpec(
+        name="dlib-faces",
+        label="dlib's recogniser (photo faces; two packages, no other download)",
+        role="scorer",
+        family="dlib",
+        engine="engines.identity:DlibScorer",
+        source="package:face_recognition_models",
+        licence="CC0 (models), Boost (dlib), BSD (yuface)",
+        options={
+            "verification_threshold": 0.93,  # cosine: on ORL's 40 people (docs/measured.md)
+            "detector": "yuface",
+            "file": "dlib_face_recognition_resnet_model_v1.dat",
+            "landmarks": "shape_predictor_5_face_landmarks.dat",  # dlib's own; the 68 points are not for commerce
+            "packages": "face-recognition-models==0.3.0 dlib-bin yuface",
+        },
+    ),
+    ModelSpec(
+        name="yunet",
+        label="YuNet (faces, their landmarks)",
+        role="detector",
+        family="yunet",
+        engine="engines.faces.detectors:YuNet",
+        source="opencv/face_detection_yunet",
+        licence="MIT",
+        component_bytes={"face_detection_yunet_2023mar.onnx": 232_589},
+        options={  # its pointer in github.com/opencv/opencv_zoo names size and hash
+            "file": "face_detection_yunet_2023mar.onnx",
+            "bytes": 232_589,
+            "sha256": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+            "page": "huggingface.co/opencv/face_detection_yunet",
+            "former": "deepface/.deepface/weights",  # below the folder of models: where deepface looked for it
+        },
+    ),
+    ModelSpec(
+        name="yuface",
+        label="libfacedetection (YuNet's network in a package; Python 3.11)",
+        role="detector",
+        family="yunet",
+        engine="engines.faces.detectors:CompiledYuNet",
+        source="package:yuface",
+        licence="BSD-3-Clause",
+        options={"packages": "yuface"},
+    ),
+    ModelSpec(
+        name="opencv",
+        label="OpenCV's cascade (frontal faces, built in)",
+        role="detector",
+        family="cascade",
+        engine="engines.faces.detectors:Cascade",
+        source="package:cv2",
+        licence=_APACHE,
+        options={"packages": "opencv-contrib-python-headless"},
     ),
 )

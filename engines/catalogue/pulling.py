@@ -207,7 +207,8 @@ class Pull:
     def _sources(self, form: str) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
         """Lists the repositories of the model and its few-step adapter; returns the listings and the files wanted."""
         listing = self._listing(form)
-        wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
+        alone = [file for file in listing.files if file.path == self._spec.options.get("file")]
+        wanted = [Wanted(listing, file, file.path) for file in alone or wanted_files(listing.files)]
         own, endings = tuple(f"{name}/" for name in self.given.parts), (".safetensors", ".index.json")
         wanted = [each for each in wanted if not (each.path.startswith(own) and each.path.endswith(endings))]
         few = self._spec.few_steps

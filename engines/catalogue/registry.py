@@ -6,9 +6,11 @@ Imports nothing heavy before an engine is created.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -47,7 +49,7 @@ class Registry:
             raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
 
     def role(self, role: str) -> list[ModelSpec]:
-        """Returns the registry rows of one role (generator, editor or scorer), in the order in which users see them."""
+        """Returns the registry rows of one role (generator, editor, scorer, detector), in the order users see them."""
         return [spec for spec in self._by_name.values() if spec.role == role]
 
     def first(self) -> dict[str, str]:
@@ -57,10 +59,10 @@ class Registry:
     def folder(self, spec: ModelSpec) -> Path:
         """Returns the folder on this machine that holds a model's weights.
 
-        A model that ships with the program has a folder among its assets. The models of the library deepface share
-        one folder, which is returned unchecked. For any other model it is the folder into which `pull` writes, if that
-        is not empty and its model is complete. Otherwise it is the folder that the registry row names, or that in
-        Hugging Face's cache, if it is complete.
+        A model that ships with the program has a folder among its assets. The models of the library deepface share one
+        folder, which is returned unchecked. A model in a package has the package's folder. For any other model it is
+        the folder into which `pull` writes, if that is not empty and its model is complete. Otherwise it is the folder
+        that the registry row names, or that in Hugging Face's cache, if it is complete.
         Raises: ModelMissing where there is none; ModelGated where the licence must be accepted, too.
         """
         scheme, _, rest = spec.source.partition(":")
@@ -68,6 +70,14 @@ class Registry:
             return self._assets / rest
         if scheme == "deepface":
             return self._models_dir / "deepface"
+        if scheme == "package":
+            found = find_spec(rest)
+            if found is None or found.origin is None:
+                raise ModelMissing(
+                    f"{spec.name} needs the package {rest}.",
+                    f'Run "{sys.executable}" -m pip install {spec.options["packages"]}.',
+                )
+            return Path(found.origin).parent
         home = self.home(spec)
         if home.is_dir() and any(home.iterdir()) and not is_pulling(home):
             return home

@@ -41,7 +41,8 @@ def from_pixels(pixels: Tensor) -> list[Image.Image]:
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
     """Returns a picture in RGB, stretched or shrunk to `width` × `height` pixels."""
-    image = to_rgb(image)
+    is_plain = image.mode == "RGB" and not image.info and not image.getexif()  # what `to_rgb` made: it need not copy
+    image = image if is_plain else to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 

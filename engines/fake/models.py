@@ -166,6 +166,10 @@ class FakeEditor(_Fake):
             ("decode", ("vae",)),
         )
 
+    def scaled(self, item: EditItem) -> EditItem:
+        """Returns the edit as it is: this editor reads pictures of any size."""
+        return item
+
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
         """Tints the pictures in order and yields each result, which has its source's size, as soon as it is decoded.
 

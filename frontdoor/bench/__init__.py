@@ -19,6 +19,7 @@ ENTRIES = {
     "forms": "frontdoor.bench.forms:measure",
     "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",
+    "photographs": "frontdoor.bench.photographs:measure",
     "review": "frontdoor.bench.review:measure",
     "sessions": "frontdoor.bench.sessions:measure",
     "shortcuts": "frontdoor.bench.shortcuts:measure",

@@ -20,8 +20,8 @@ from studio.records.payload import PullPayload
 from studio.workplace.desk import Workplace
 
 PULL = "pull"  # the kind of job that brings a model
-ROLES = ("generator", "editor", "scorer")
-EMBEDDED, GIVEN, OWN = "assets:", "folder:", "deepface:"  # sources that are no repository of the hub
+ROLES = ("generator", "editor", "scorer", "detector")
+EMBEDDED, GIVEN, OWN, PACKAGE = "assets:", "folder:", "deepface:", "package:"  # sources that are no repository
 _GIB = 1 << 30
 
 
@@ -64,6 +64,12 @@ def presence(registry: Registry, spec: ModelSpec) -> Presence:
         if folder.is_dir():
             return Presence("ready")
         return Presence("not here", remedy=f"Put its weights into {folder}.", here=Here.MISSING)
+    if spec.source.startswith(PACKAGE):
+        try:
+            registry.folder(spec)
+        except ModelMissing as error:
+            return Presence("not here", remedy=error.hint, here=Here.MISSING)
+        return Presence("ready")
     if is_pulling(home):
         left = missing_bytes(home)
         return Presence(f"partly, {_gib(left)} missing", tuple(held_forms(home)), pull, Here.PARTLY, left)
@@ -130,7 +136,7 @@ class Model:
 
 def page_of(spec: ModelSpec) -> str:
     """Returns the URL of a model's page on the Hugging Face hub; "" for a model that is not there."""
-    if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
+    if spec.source.startswith((EMBEDDED, GIVEN, OWN, PACKAGE)):
         return ""
     return f"https://huggingface.co/{spec.source}"
 
@@ -156,7 +162,7 @@ def model(workplace: Workplace, name: str) -> Model:
 
 
 def models(workplace: Workplace) -> list[Model]:
-    """Returns every model of the registry with its state on this machine: generators, editors, then scorers."""
+    """Returns every model of the registry with its state on this machine, by role: generators first, detectors last."""
     return [model(workplace, spec.name) for role in ROLES for spec in workplace.registry.role(role)]
 
 

@@ -15,7 +15,7 @@ from engines.catalogue.pulling import ELSEWHERE, MAKE, Pull
 from engines.catalogue.registry import Registry, load_class
 from engines.catalogue.weights import QUANTISED
 from studio.flywheel.curate.inbox import typed_path
-from studio.housekeeping.models import EMBEDDED, GIVEN, OWN, PULL, Here, gate, model
+from studio.housekeeping.models import EMBEDDED, GIVEN, OWN, PACKAGE, PULL, Here, gate, model
 from studio.records.job import BYTES, Job
 from studio.records.payload import PullPayload
 from studio.workplace.context import Context
@@ -55,9 +55,9 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, places: Places = Plac
     `hub` is the Hugging Face hub. `places` are those on this machine to take weights from instead. Raises: BadInput
     for a model that is not on the hub, or for given files that do not fit the model.
     """
-    if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
+    if spec.source.startswith((EMBEDDED, GIVEN, OWN, PACKAGE)):
         raise BadInput(
-            f"{spec.name} is not pulled: it is embedded, or you put its weights there yourself.",
+            f"{spec.name} is not pulled: it is embedded, in a package, or you put its weights there yourself.",
             "Run python launch.py doctor to see what it needs.",
         )
     found = given.resolve(spec, places.source, places.text_encoders, places.vae)

@@ -38,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float64]
 _Part = TypeVar("_Part", bound=Hashable)
+_Opened = TypeVar("_Opened")
 LeaveOut = Callable[[str, UserError], object]  # called with a picture's id and the error that kept it from being opened
 
 
@@ -67,7 +68,8 @@ class Gallery:
         """Returns the id of the original that is most similar to an embedding; "" without originals."""
         if not self.ids:
             return ""
-        return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
+        people = [self.vectors @ np.asarray(vector) for vector in (embedding.vector, *embedding.others)]
+        return self.ids[int(np.argmax(max(people, key=_top_mean)))]
 
 
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
@@ -127,11 +129,12 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
     """Returns the similarity of an embedding to the originals in a gallery: the mean of its highest cosines with them.
 
-    Returns None for a gallery without originals.
+    Of several people in a picture the one most like the originals counts. Returns None for a gallery without originals.
     """
     if not reference.ids:
         return None
-    return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
+    people = (embedding.vector, *embedding.others)
+    return max(_top_mean(reference.vectors @ np.asarray(vector, dtype=np.float64)) for vector in people)
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
@@ -177,14 +180,14 @@ def score_of(image: ImageRecord, version: str) -> float | None:
 
 
 def open_each(
-    ids: Iterable[_Part], read: Callable[[_Part], Image], leave_out: Callable[[_Part, UserError], object] = _quietly
-) -> dict[_Part, Image]:
-    """Opens pictures with `read` and returns them as a dict of id -> picture.
+    ids: Iterable[_Part], read: Callable[[_Part], _Opened], leave_out: Callable[[_Part, UserError], object] = _quietly
+) -> dict[_Part, _Opened]:
+    """Opens pictures with `read` and returns what it makes of them as a dict of id -> result.
 
     An id may be of any type that `read` takes, so that it can also stand for a part of a picture. What cannot be opened
     is left out, and `leave_out` is called with the id and the error.
     """
-    opened: dict[_Part, Image] = {}
+    opened: dict[_Part, _Opened] = {}
     for image in ids:
         try:
             opened[image] = read(image)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from engines.api.errors import ModelMissing
 from engines.api.params import CaptionParams
+from studio.judging import faces
 from studio.judging.gallery import open_each
 from studio.records.image import ImageRecord
 from studio.workplace.context import Context
@@ -16,10 +17,10 @@ _IN_MEMORY = 8  # the number of pictures that are opened at once
 def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
     """Returns for each picture, in order, the tags that the captioner model reads from it, such as angle -> front.
 
-    The tags are an empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing
-    is stored.
+    For a character whose scorer compares faces, the face in a picture decides its angle and framing. The tags are an
+    empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing is stored.
     """
-    character = ctx.store.character
+    character, reader = ctx.store.character, faces.reader_of(ctx.workplace, ctx.store.character.scorer)
     try:
         captioner = ctx.workplace.captioner(character.editor)
     except ModelMissing as error:
@@ -36,6 +37,9 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[s
             part = [image.id for image in images[start : start + _IN_MEMORY]]
             opened = open_each(dict.fromkeys(part), ctx.store.open_image, ctx.leave_out)
             captions = captioner.caption(list(opened.values()), params, lease, on_step)
-            tags = {image: caption.tags for image, caption in zip(opened, captions, strict=True)}
+            tags = {
+                image: faces.measured(reader, opened[image], caption.tags)
+                for image, caption in zip(opened, captions, strict=True)
+            }
             read += [tags.get(image, {}) for image in part]
     return read

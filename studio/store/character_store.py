@@ -93,14 +93,15 @@ class Store:
 
     # ── pictures ────────────────────────────────────────────────────────────────────────────────
 
-    def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
+    def add_image(
+        self, image: Image.Image | bytes, *, kind: Kind, upright: Image.Image | None = None, **fields: Any
+    ) -> ImageRecord:
         """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
-        `kind` is its origin; `fields` are other fields of ImageRecord. Where the same picture is stored already,
-        nothing changes and its existing record is returned. Raises: BadInput for bytes that are no picture, UserError
-        when writing fails."""
+        `kind` is its origin, `upright` a file's pixels if they are decoded, `fields` other fields of its record. One
+        that is stored already does not change. Raises: BadInput for no picture, UserError when writing fails."""
         if isinstance(image, bytes):
-            keep = partial(self._pictures.keep, image)
+            keep = partial(self._pictures.keep, image, upright)
         else:
             told = Provenance.from_json({"kind": kind, **{k: fields[k] for k in _PROVENANCE if fields.get(k)}})
             keep = partial(self._pictures.keep_result, image, without_places(told, self._loras_of(told)))

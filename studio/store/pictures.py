@@ -18,7 +18,7 @@ from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput, NotFound, UserError, from_disk
 from engines.api.params import params_class
 from engines.infotext import parameters_text
-from engines.pictures import decode, is_transparent, to_grey, to_rgb
+from engines.pictures import decode, is_transparent, opened, to_grey, to_rgb
 from studio.records.provenance import Provenance
 from studio.store.durable import remove, write_file
 
@@ -65,15 +65,16 @@ class Pictures:
         self._clear: dict[str, bool] = {}  # file -> whether it has transparent pixels
         self._shares: dict[tuple[str, Crop], float] = {}  # (mask, crop) -> the share
 
-    def keep(self, data: bytes) -> Kept:
+    def keep(self, data: bytes, upright: Image.Image | None = None) -> Kept:
         """Stores the bytes of a picture file and returns its id, path and size.
 
-        JPEG, PNG and WebP are stored unchanged, any other format as an upright RGB PNG. Raises: BadInput for bytes that
-        are no picture, UserError when writing fails.
+        `upright` are its pixels as `to_rgb` converts them, None to decode them here. JPEG, PNG and WebP are stored
+        unchanged, any other format as an upright RGB PNG. Raises: BadInput for bytes that are no picture, UserError
+        when writing fails.
         """
-        picture = decode(data)
+        picture = decode(data) if upright is None else opened(data)
         suffix = _SUFFIX.get(picture.format or "")
-        upright = to_rgb(picture)
+        upright = to_rgb(picture) if upright is None else upright
         if suffix is None:
             data, suffix = to_png(upright), ".png"
         return self._place(data, suffix, upright)
@@ -237,7 +238,7 @@ class Pictures:
         `file` is its path relative to the character's folder. Raises: NotFound for a missing file, NotAllowed where the
         system denies access, BadInput for a damaged file.
         """
-        return to_rgb(decode(self.read(file), str(self._folder / file)))
+        return to_rgb(decode(self.read(file), str(self._folder / file)), in_place=True)
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)

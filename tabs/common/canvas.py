@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from PIL import Image
 
-SIDE = 768
+SIDE, MOST = 768, 1536
 
 
-def enlarged(image: Image.Image) -> Image.Image:
-    """Returns a copy of a picture that is large enough to paint on.
+def fitted(image: Image.Image) -> Image.Image:
+    """Returns a copy of a picture that is large enough to paint on, and small enough to be sent to a browser.
 
-    A small picture is enlarged by a whole factor, to at most SIDE pixels on its longer side; a large one keeps its
-    size.
+    A small picture is enlarged by a whole factor, to at most SIDE pixels on its longer side; one of more than MOST
+    pixels is shrunk to MOST.
     """
+    if max(image.size) > MOST:
+        shown = image.copy()
+        shown.thumbnail((MOST, MOST), Image.Resampling.LANCZOS)
+        return shown
     factor = max(1, SIDE // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)

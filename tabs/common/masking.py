@@ -39,7 +39,7 @@ class Widgets:
                 self._paint = gr.ImageEditor(
                     label="Paint over what should count",
                     type="pil",
-                    format="png",
+                    format="webp",  # a twentieth of PNG's bytes; the strokes come back without it
                     height=420,
                     sources=(),
                     layers=False,
@@ -77,7 +77,7 @@ def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
     `chosen` is the id of the open picture. The page keeps the returned id with the canvas, because another picture may
     be opened while the user paints.
     """
-    return chosen, gr.update(visible=True), canvas.enlarged(desk.store.open_whole(chosen))
+    return chosen, gr.update(visible=True), canvas.fitted(desk.store.open_whole(chosen))
 
 
 def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:

@@ -214,22 +214,18 @@ def test_missing_weights_name_the_file_and_its_project(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b""])
-@pytest.mark.parametrize(
-    ("detector", "file"), [("opencv", "facenet512_weights.onnx"), ("yunet", "face_detection_yunet_2023mar.onnx")]
-)
-def test_weights_that_cannot_be_read_are_named_as_missing(tmp_path, detector, file, content) -> None:
+def test_weights_that_cannot_be_read_are_named_as_missing(tmp_path, content) -> None:
     """A pointer of Git LFS and a file cut short stand for weights that are not here: which, and where to get them."""
     script = (
-        "import sys; from dataclasses import replace; from pathlib import Path; from PIL import Image; "
+        "import sys; from pathlib import Path; from PIL import Image; "
         "from engines.api.errors import ModelMissing; from engines.identity import DeepFaceScorer; "
         "from tests.engines.test_identity import FACES\n"
-        f"spec = replace(FACES, options={{'detector': {detector!r}}})\n"
-        f"try: DeepFaceScorer(spec, Path({str(tmp_path)!r})).embed([Image.new('RGB', (64, 64))])\n"
+        f"try: DeepFaceScorer(FACES, Path({str(tmp_path)!r})).embed([Image.new('RGB', (64, 64))])\n"
         "except ModelMissing as error: print(error.cause, '|', error.hint)"
     )
     folder = tmp_path / ".deepface" / "weights"
     folder.mkdir(parents=True)
-    (folder / "facenet512_weights.onnx").write_bytes(_cropping_model())
+    file = "facenet512_weights.onnx"
     (folder / file).write_bytes(content)
     # What deepface has opened it keeps for the process, so a process of its own meets the file.
     command = [sys.executable, "-c", script]

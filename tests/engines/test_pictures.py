@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,28 @@ def lab() -> Image.Image:
     """Red in CIELAB."""
     picture = Image.new("RGB", (16, 8), RED)
     return ImageCms.profileToProfile(picture, SRGB, ImageCms.createProfile("LAB"), outputMode="LAB")
+
+
+def test_phones_pictures_are_read(photos: Path) -> None:
+    """HEIC and AVIF show what the PNG shows that they were made of, but for what their compression takes."""
+    whole = np.asarray(open_picture(photos / "astronaut.png"), float)
+    for name, most in (("astronaut.heic", 6), ("astronaut.avif", 4)):
+        apart = np.abs(np.asarray(open_picture(photos / name), float) - whole)
+        assert apart.mean() < most, name
+
+
+def test_heic_without_its_package_names_it(photos: Path) -> None:
+    """Where pi-heif is not installed, a HEIC picture is refused by name, with the command that installs it."""
+    script = (
+        "import sys; sys.modules['pi_heif'] = None; from pathlib import Path; "
+        "from engines.api.errors import BadInput; from engines.pictures import open_picture\n"
+        f"try: open_picture(Path({str(photos / 'astronaut.heic')!r}))\n"
+        "except BadInput as error: print(error.cause, error.hint)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert "HEIC" in done.stdout, done.stderr[-2000:]
+    assert "pip install pi-heif" in done.stdout
 
 
 GREY = Image.new("RGB", (1, 1), RED).convert("L").getpixel((0, 0))

@@ -11,14 +11,14 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord
 from studio.workplace.desk import Workplace
 from tabs import curate
-from tabs.common import masking
+from tabs.common import canvas, masking
 
 
 def test_what_was_painted_over_counts(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The strokes, at the canvas's size, become a mask of the picture's; the gallery and the panel show it."""
     record = add()
-    painting, easel, canvas = masking.begin(studio.desk(anna.id), record.id)
-    stroke = Image.new("RGBA", canvas.size)
+    painting, easel, shown = masking.begin(studio.desk(anna.id), record.id)
+    stroke = Image.new("RGBA", shown.size)
     ImageDraw.Draw(stroke).rectangle((0, 0, stroke.width // 2, stroke.height), fill=(250, 40, 40, 255))
     put_away, _ = masking.paint(studio.desk(anna.id), painting, {"layers": [stroke]})
     assert (easel["visible"], put_away["visible"]) == (True, False)
@@ -30,6 +30,12 @@ def test_what_was_painted_over_counts(studio: Workplace, anna: Character, add: C
     assert "what counts in training" in curate.draw_detail(studio.desk(anna.id), record.id)[0]
     masking.remove(studio.desk(anna.id), record.id)
     assert "what counts in training" not in curate.draw_detail(studio.desk(anna.id), record.id)[0]
+
+
+def test_a_large_photograph_is_painted_on_small() -> None:
+    """A browser gets at most 1536 pixels of the longer side, a small drawing is enlarged, and what is between stays."""
+    shapes = [canvas.fitted(Image.new("RGB", size)).size for size in ((6000, 4000), (1536, 1000), (64, 48), (700, 500))]
+    assert shapes == [(1536, 1024), (1536, 1000), (768, 576), (700, 500)]
 
 
 def test_a_canvas_that_nobody_painted_is_no_mask(

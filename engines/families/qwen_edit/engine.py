@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from math import isqrt
 from pathlib import Path
@@ -109,6 +109,12 @@ class QwenEdit:
             ),
         )
 
+    def scaled(self, item: EditItem) -> EditItem:
+        """Returns the edit with its source scaled for the VAE, and beside it scaled for the vision-language model."""
+        if item.seen is not None:  # scaled before; once more, its shape could be rounded to another size
+            return item
+        return replace(item, source=self._sizes.reference(item.source), seen=self._sizes.vision(item.source))
+
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures in order; yields the results of each batch as soon as it is decoded.
 
@@ -182,8 +188,10 @@ class QwenEdit:
         prepared = []
         for index, item in enumerate(items):
             progress.say(f"reading edit {index + 1} of {len(items)}")
-            pictures = (item.source, *item.references)
-            latents = [encoder.latents(parts, picture) for picture in pictures]
+            own = self.scaled(item)
+            latents = [encoder.latents(parts, own.source)]
+            latents += [encoder.latents(parts, self._sizes.reference(picture)) for picture in item.references]
+            pictures = [own.seen or own.source, *map(self._sizes.vision, item.references)]
             shapes = [qwen.token_shape(latent) for latent in latents]
             guide = item.params.true_cfg > 1
             prepared.append(
@@ -250,21 +258,21 @@ class _Encoder:
         self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
 
     def latents(self, parts: Encoders, picture: Image) -> Tensor:
-        """Returns a picture's normalised latents (1, 16, h, w), from the cache if possible."""
+        """Returns the normalised latents (1, 16, h, w) of a scaled picture, from the cache if possible."""
         return self._latents.get(
             pixel_hash(picture),
-            lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
+            lambda: qwen.to_latents(parts()["vae"], [picture], "mode").cpu(),
         )
 
     def words(self, parts: Encoders, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
-        """Returns an instruction encoded together with its pictures, from the cache if possible."""
+        """Returns an instruction encoded together with its scaled pictures, from the cache if possible."""
         return self._words.get(
             (text, *(pixel_hash(picture) for picture in pictures)),
             lambda: qwen.conditioning(
                 parts()["text_encoder"],
                 self._processor,
                 text,
-                [self._sizes.vision(picture) for picture in pictures],
+                list(pictures),
                 picture_label=self._sizes.picture_label,
             ).to("cpu"),
         )

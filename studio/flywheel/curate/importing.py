@@ -6,7 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image, ImageChops
@@ -19,7 +19,9 @@ from studio.flywheel.curate import belonging, inbox, masking, twins
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.curate.intake import Limits, Member, is_see_through, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
-from studio.judging import quality
+from studio.flywheel.curate.report import Report
+from studio.judging import faces, quality
+from studio.judging.copies import LEAST_SIDE
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Advised, Duplicate, Job, Refused
 from studio.records.payload import ImportPayload
@@ -89,34 +91,6 @@ class Wording:
     tags: Mapping[str, str]
 
 
-@dataclass
-class Report:
-    """Holds the results of an import so far, file by file.
-
-    `imported` are the ids of the new pictures, `paired` those of the results of new edits for the editor, `masked`
-    those of the pictures that got a mask. `duplicates` are files whose picture the character has already, `refused` the
-    files that were not imported, and `advice` warnings about imported pictures.
-    """
-
-    imported: list[str] = field(default_factory=list)
-    paired: list[str] = field(default_factory=list)
-    masked: list[str] = field(default_factory=list)
-    duplicates: list[Duplicate] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    advice: list[Advised] = field(default_factory=list)
-
-    def publish(self, ctx: Context) -> None:
-        """Writes the results so far to the job's artifacts, where the page reads them."""
-        ctx.keep(
-            imported=tuple(self.imported),
-            paired=tuple(self.paired),
-            masked=tuple(self.masked),
-            duplicates=tuple(self.duplicates),
-            refused=tuple(self.refused),
-            advice=tuple(self.advice),
-        )
-
-
 # ── taking pictures in ────────────────────────────────────────────────────────────────────────────
 
 
@@ -172,6 +146,7 @@ class Intake:
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all() if not image.emptied}
         self._seen: set[str] = set()
+        self._faces = faces.reader_of(ctx.workplace, ctx.store.character.scorer)
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
         measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}
@@ -191,12 +166,14 @@ class Intake:
             measures = quality.measure(pixels)
             advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
             generator, size = self._store.character.generator, (measures.width, measures.height)
+            advice |= faces.advise(self._faces, pixels)
             advice |= quality.advise_cut(self._ctx.workplace.registry, generator, size)
             made, words = origin(data, self._store), self._read_words(file, told)
             if words is not None:
                 made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
             image = self._store.add_image(
                 data,
+                upright=pixels,
                 name=mended(file.name),
                 job=self._ctx.job.id,
                 advice=advice,
@@ -212,6 +189,8 @@ class Intake:
         before = self._known.get(image.id)
         is_ours = before is None or before.job == self._ctx.job.id  # this job's own, before it was interrupted
         if image.id not in self._seen and is_ours:
+            if min(pixels.size) >= LEAST_SIDE:
+                twins.describe(self._store, image, pixels)
             self._remember(file, image, measures)
             if is_see_through(data):
                 self._report.advice.append(Advised(file=file.shown, id=image.id, words=_SEE_THROUGH))
@@ -305,6 +284,7 @@ class Intake:
 
     def name_twins(self) -> None:
         """Recomputes the duplicate warnings that are stored with originals, and adds the changed ones to the report."""
+        twins.compare(self._store)
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import re
 import stat
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from engines.api.errors import BadInput
-from engines.pictures import MOST_PIXELS, to_rgb
+from engines.pictures import MOST_PIXELS, is_heic, opened, to_rgb
 from studio.flywheel.curate import sidecars
 from studio.records.job import Refused
 from studio.records.words import demand_caption, mended
@@ -32,7 +31,6 @@ _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _WORDS = (".txt", ".caption")  # the suffix that all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DRIVE = re.compile("[A-Za-z]:")  # of Windows, at the start of a path; a time such as 12:30.png begins with a digit
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _OPAQUE = 255
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -246,7 +244,7 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
         raise BadInput("The file is empty (0 bytes).", "Copy it again from where it came from.")
     _check_pixels(*_png_size(data), limits)
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = opened(data, _FORMATS)
     except UnidentifiedImageError as error:
         raise _not_a_picture(data) from error
     except Image.DecompressionBombError as error:
@@ -261,7 +259,7 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
 
 def is_see_through(data: bytes) -> bool:
     """Returns whether a picture in a file's bytes, which can be read, has transparent pixels."""
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with opened(data, _FORMATS) as image:
         if "transparency" not in image.info and "A" not in image.getbands():
             return False
         return image.convert("RGBA").getchannel("A").getextrema()[0] != _OPAQUE
@@ -287,7 +285,7 @@ def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSe
 def _decoded(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        return to_rgb(image)
+        return to_rgb(image, in_place=True)
     except MemoryError as error:
         raise BadInput("This machine has not enough memory to open it.", "Make it smaller first.") from error
     except _BROKEN as error:
@@ -332,12 +330,13 @@ def _check_frames(image: Image.Image) -> None:
 
 def _not_a_picture(data: bytes) -> BadInput:
     head = data[:512]
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
-        return BadInput("HEIC pictures are not read here.", _EXPORT)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return BadInput("This AVIF picture is damaged, or of a kind that is not read here.", _EXPORT)
+    kind = "HEIC" if is_heic(head) else "AVIF" if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis") else ""
+    if kind:
+        return BadInput(f"This {kind} picture is damaged, or of a kind that is not read here.", _EXPORT)
     if head.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8")) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
         return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:
         return BadInput("It holds text, not a picture.", "If it is a caption, name it like its picture, with .txt.")
-    return BadInput("It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, TIFF and BMP are. {_EXPORT}")
+    return BadInput(
+        "It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, HEIC, TIFF and BMP are. {_EXPORT}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MaxLen
@@ -259,8 +259,8 @@ def run(ctx: Context) -> None:
     if left:
         judge = Judge(ctx)
         crops = {index: area.crop_of(ctx.store, rows[index]) for index in left}
-        left, items = _items(ctx, rows, left, crops)
-        editor = ctx.workplace.engine(asked.model)
+        editor: Editor = ctx.workplace.engine(asked.model)
+        left, items = _items(ctx, editor, rows, left, crops)
         with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
             for index, result in zip(left, results, strict=True):
@@ -272,12 +272,12 @@ def run(ctx: Context) -> None:
 
 
 def _items(
-    ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[int, Crop]
+    ctx: Context, editor: Editor, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[int, Crop]
 ) -> tuple[list[int], list[EditItem]]:
     """Returns those rows of `left` whose source and references can be opened, and their edits.
 
-    Each picture is opened once for each of its crops; the job's editor version is added after the row's own LoRAs.
-    Raises: BadInput where no picture can be opened.
+    Each picture is opened once for each of its crops, and kept as small as the editor reads it; the job's editor
+    version is added after the row's own LoRAs. Raises: BadInput where no picture can be opened.
     """
     version = EnrichPayload.of(ctx.job).version
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
@@ -290,8 +290,8 @@ def _items(
     def leave_out(part: tuple[str, Crop], error: UserError) -> None:
         ctx.leave_out(part[0], error, items=wanted[part])
 
-    def edited(part: tuple[str, Crop]) -> Image.Image:
-        return cut(ctx.store.open_whole(part[0]), part[1])
+    def edited(part: tuple[str, Crop]) -> EditItem:
+        return editor.scaled(EditItem(cut(ctx.store.open_whole(part[0]), part[1]), EditParams()))
 
     opened = open_each(wanted, edited, leave_out)
     ctx.demand_some(opened)
@@ -299,8 +299,10 @@ def _items(
     items = []
     for index in usable:
         params = EditParams.from_json(rows[index].params)
-        source, *references = (opened[part] for part in parts[index])
-        items.append(EditItem(source, params.replace(loras=(*params.loras, *own)), tuple(references)))
+        shown, *references = (opened[part] for part in parts[index])
+        loras = (*params.loras, *own)
+        seen = tuple(each.source for each in references)
+        items.append(replace(shown, params=params.replace(loras=loras), references=seen))
     return usable, items
 
 

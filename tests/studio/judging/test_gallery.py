@@ -157,3 +157,13 @@ def test_a_cropped_result_is_scored_by_its_crop(world: World) -> None:
     world.store.set_crop(image, (0.0, 0.0, 0.5, 1.0))
     part = scoring.score_images(world.desk, [image])[image]
     assert whole is not None and part is not None and part > whole + 0.2
+
+
+def test_the_person_most_like_the_originals_counts() -> None:
+    """Of two people in a picture the smaller one may be the character; her likeness and nearest original count."""
+    found = {"a": (1.0, 0.0, 0.0), "b": (0.8, 0.6, 0.0), "c": (0.6, 0.8, 0.0)}
+    reference = scoring.make_gallery("x", found)
+    alone = Embedding((0.8, 0.6, 0.0))
+    beside = Embedding((0.0, 0.0, 1.0), others=((0.8, 0.6, 0.0),))
+    assert scoring.similarity(beside, reference) == scoring.similarity(alone, reference)
+    assert reference.nearest(beside) == reference.nearest(alone) == "b"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image, ImageFilter
 
+from engines.pictures import open_picture
 from studio.judging import quality
 
 
@@ -35,6 +38,37 @@ def test_sharp_is_relative_to_the_character() -> None:
     peers = [quality.measure(scene(seed=seed)) for seed in (3, 5, 7)]
     assert "blurred" not in quality.advise(soft)
     assert "blurred" in quality.advise(soft, peers)
+
+
+PHOTOGRAPHS = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "grace_hopper.jpg", "rocket.jpg")
+
+
+@pytest.fixture(scope="module", params=PHOTOGRAPHS)
+def photograph(request: pytest.FixtureRequest, photos: Path) -> Image.Image:
+    """A photograph that is sharp and well lit, of 451 to 640 pixels."""
+    return open_picture(photos / request.param)
+
+
+def test_photographs_need_no_advice(photograph) -> None:
+    """None of the sharp photographs, portraits on plain ground and dark suits among them, is called blurred or dark."""
+    assert quality.advise(quality.measure(photograph)) == {}
+
+
+@pytest.mark.parametrize("blur", ["lens", "hand", "enlarged"])
+def test_a_blurred_photograph_is_told_without_peers(photograph, blur: str) -> None:
+    """Blur of two pixels, a hand that shook, and a thumbnail that was enlarged are told on every photograph."""
+    width, height = photograph.size
+    blurred = {
+        "lens": photograph.filter(ImageFilter.GaussianBlur(2)),
+        "hand": photograph.resize((width // 12, height)).resize((width, height)),
+        "enlarged": photograph.resize((192 * width // max(width, height), 192 * height // max(width, height))),
+    }[blur].resize((width, height), Image.Resampling.BICUBIC)
+    assert "blurred" in quality.advise(quality.measure(blurred))
+
+
+def test_a_photograph_at_a_third_of_its_light_is_dark(photograph) -> None:
+    """A picture whose lightest parts are dark is told, a dark suit is not."""
+    assert "dark" in quality.advise(quality.measure(photograph.point(lambda value: int(value * 0.35))))
 
 
 def test_small_flat_drawings_are_not_blurred() -> None:
@@ -87,14 +121,16 @@ def test_other_pictures_are_no_look_alikes() -> None:
 
 
 def test_measures_survive_json() -> None:
-    """Figures are read back as written; another version's are measured again."""
+    """Figures are read back as written; those of a small picture and of an older version have no light and no fine."""
+    small, large = quality.measure(scene(64)), quality.measure(scene(512))
+    assert [quality.Measures.kept(each.to_json()) for each in (small, large)] == [small, large]
+    assert large.to_json().keys() - small.to_json().keys() == {"light", "fine"}
     measures = quality.measure(scene())
-    assert quality.Measures.kept(measures.to_json()) == measures
     assert quality.Measures.kept({}) is None
     assert quality.Measures.kept({**measures.to_json(), "new": 1}) is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (2, 900), (900, 30)])
 def test_degenerate_sizes_are_measured(size: tuple[int, int]) -> None:
     """A sliver of a picture is measured without fuss."""
     assert quality.measure(Image.new("RGB", size)).sharpness == 0.0

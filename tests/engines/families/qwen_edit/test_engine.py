@@ -144,6 +144,18 @@ def test_result_has_the_sources_shape(toy_qwen, qwen_folder, host_lease, steps) 
     assert [stage.name for stage in engine.plan(items).stages] == ["encode", "denoise", "decode"]
 
 
+def test_a_scaled_source_makes_the_same_picture(toy_qwen, qwen_folder, host_lease, steps) -> None:
+    """A source that is kept as small as the model reads it, at shapes that round unevenly, changes no pixel."""
+    from engines.families.qwen_edit.engine import QwenEdit
+
+    for size in ((200, 150), (640, 65)):
+        items = _items(1, size=size)
+        scaled = [QwenEdit(toy_qwen, qwen_folder).scaled(item) for item in items]
+        assert scaled[0].source.size != size
+        whole, small = (_edit(toy_qwen, qwen_folder, each, host_lease, steps) for each in (items, scaled))
+        np.testing.assert_array_equal(whole[0], small[0])
+
+
 def test_steps_reach_the_total(toy_qwen, qwen_folder, host_lease, steps) -> None:
     """Progress includes the encoding, never decreases, and ends at its total."""
     _edit(toy_qwen, qwen_folder, _items(5), host_lease, steps)

@@ -1,0 +1,74 @@
+"""What a face detector tells of a character's pictures: advice on imports, and the tags that no words decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from engines.api.errors import UserError
+from engines.api.faces import Face, FaceDetector
+from studio.workplace.desk import Workplace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TINY = 0.05  # of the picture's height: at 1024 pixels such a face has fewer than 52
+_SIDES = ("left", "right")
+
+
+def reader_of(workplace: Workplace, scorer: str) -> FaceDetector | None:
+    """Returns what finds and reads faces for a character: the detector that the registry row of its `scorer` names.
+
+    Returns None for a scorer that compares whole pictures, as those of drawings do, and where the detector's file or
+    package is missing.
+    """
+    try:
+        name = workplace.registry.spec(scorer).options.get("detector")
+        reader: FaceDetector | None = workplace.engine(name) if name else None
+    except UserError:
+        return None
+    return reader
+
+
+def advise(reader: FaceDetector | None, picture: Image) -> dict[str, str]:
+    """Returns advice on the faces in a picture, as name of the problem -> text; an empty dict for none.
+
+    The problems are that no face was found, that there are several people, and that the face is tiny. Without a
+    `reader` there is no advice.
+    """
+    faces = _found(reader, picture)
+    if faces is None:
+        return {}
+    if not faces:
+        return {"no_face": "no face was found: a profile that is hidden, or nobody"}
+    advice = {}
+    if len(faces) > 1:
+        advice["people"] = f"shows {len(faces)} people: crop it to the character"
+    if faces[0].height < _TINY * picture.height:
+        advice["tiny_face"] = (
+            f"the face is {faces[0].height:.0f} pixels high, {_TINY:.0%} or less of the picture: crop it"
+        )
+    return advice
+
+
+def measured(reader: FaceDetector | None, picture: Image, tags: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns tags that were read from words, with angle and framing as the largest face shows them.
+
+    An angle to a side is never taken from words: where no face was found, or its angle lies between two, it is unknown.
+    A framing that the face leaves open stays as read. Without a `reader` the tags are returned as they are.
+    """
+    faces = _found(reader, picture)
+    if reader is None or faces is None:
+        return tags
+    told = reader.read(faces[0], picture.height) if faces else {}
+    sided = any(side in tags.get("angle", "") for side in _SIDES)
+    kept = {axis: value for axis, value in tags.items() if axis != "angle" or not (faces or sided)}
+    return {**kept, **told}
+
+
+def _found(reader: FaceDetector | None, picture: Image) -> Sequence[Face] | None:
+    """Returns the people in a picture, the largest face first; None without a detector that can be used."""
+    try:
+        return None if reader is None else reader.people(picture)
+    except UserError:
+        return None
