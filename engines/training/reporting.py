@@ -29,15 +29,19 @@ class LossTally:
     then each band's sum of losses. The figures of several processes can be added.
     """
 
-    def __init__(self) -> None:
-        self.figures = torch.zeros(3 + 2 * len(_BAND_NAMES))
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.figures = torch.zeros(3 + 2 * len(_BAND_NAMES), device=device)
 
     def add(self, sigma: Tensor, losses: Tensor) -> None:
-        """Adds the examples of a batch to the sums: their noise levels `sigma` (B,) and their `losses` (B,)."""
-        levels, found = sigma.detach().cpu().float(), losses.detach().cpu().float()
-        band = torch.bucketize(levels, torch.tensor(BANDS))
-        self.figures[:3] += torch.stack([torch.tensor(float(len(found))), found.sum(), levels.sum()])
-        self.figures[3:] += torch.cat([torch.bincount(band, minlength=3), torch.bincount(band, found, minlength=3)])
+        """Adds the examples of a batch to the sums: their noise levels `sigma` (B,) and their `losses` (B,).
+
+        Everything stays on the tensors' device, so that the host does not wait for a GPU.
+        """
+        levels, found = sigma.detach().float(), losses.detach().float()
+        band = torch.bucketize(levels, torch.tensor(BANDS, device=levels.device))
+        within = (band[:, None] == torch.arange(len(_BAND_NAMES), device=levels.device)).float()
+        self.figures[:3] += torch.stack([torch.ones_like(found).sum(), found.sum(), levels.sum()])
+        self.figures[3:] += torch.cat([within.sum(0), (within * found[:, None]).sum(0)])
 
 
 def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...]]:

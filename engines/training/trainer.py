@@ -204,7 +204,7 @@ class _Session:
         parts, size = params.gradient_accumulation, params.batch_size
 
         # 1. The gradients of this process's share of every batch, term by term.
-        tally = LossTally()
+        tally = LossTally(self._device)
         for part in range(parts):
             ours = self._workers.share(part * size, size)
             for index, term in enumerate(self._terms):
@@ -218,8 +218,10 @@ class _Session:
                     tally.add(batch.sigma, losses)
 
         # 2. Their sum over all processes, clipped.
-        loss, sigma, bands = mean_figures(self._workers.add_up(self._weights, tally.figures))
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, params.max_grad_norm or math.inf).item()
+        figures = self._workers.add_up(self._weights, tally.figures)
+        clipped = torch.nn.utils.clip_grad_norm_(self._weights, params.max_grad_norm or math.inf)
+        told = torch.cat([figures, clipped.detach().to(figures)[None]]).cpu()  # the step's one wait for the GPU
+        (loss, sigma, bands), norm = mean_figures(told[:-1]), float(told[-1])
         if not math.isfinite(loss + norm):
             raise UserError(
                 f"The loss is no longer a number at step {step}.",

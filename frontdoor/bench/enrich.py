@@ -176,7 +176,7 @@ class _TokenTypesPipeline(QwenImageEditPlusPipeline):
         del image, device, dtype
         words = prompt if isinstance(prompt, str) else (prompt or [""])[0]
         shown = [self.sizes.vision(self.source)]
-        embeds, mask = qwen.conditioning(
+        embeds, _ = qwen.conditioning(
             self.text_encoder, self.processor, words, shown, picture_label=self.sizes.picture_label
         )
-        return embeds, mask.long()
+        return embeds, torch.ones(embeds.shape[:2], dtype=torch.long)

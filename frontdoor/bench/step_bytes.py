@@ -35,7 +35,6 @@ Shapes = dict[str, tuple[int, ...]]
 
 _FORM = "int8"  # 4 bits take the same beside their weights: either is widened for the moment of its product
 _PIXELS = 8  # a side of one latent, in every model here
-_MASK = "prompt_mask"
 _QKV = ("query", "key", "value")
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention.default
 
@@ -177,13 +176,11 @@ def _batch(spec: ModelSpec, folder: Path, family: Family, params: TrainParams) -
     latents = (params.batch_size, config["in_channels"] // 4, side, side)
     words = (params.batch_size, family.text_tokens(), config["joint_attention_dim"])
     shapes = {"latents": latents, "prompt_embeds": words, **_MORE[spec.family](latents, words, config)}
-    return {
-        name: torch.empty(shape, dtype=torch.bool if name == _MASK else torch.float32) for name, shape in shapes.items()
-    }
+    return {name: torch.empty(shape) for name, shape in shapes.items()}
 
 
 _MORE: Mapping[str, Callable[..., Shapes]] = {
     "flux": lambda latents, words, config: {"pooled": (words[0], config["pooled_projection_dim"])},
     "flux2": lambda latents, words, config: {},
-    "qwen-edit": lambda latents, words, config: {"reference_0": latents, _MASK: words[:2]},
+    "qwen-edit": lambda latents, words, config: {"reference_0": latents},
 }

@@ -49,16 +49,17 @@ Vae = Any  # diffusers' AutoencoderKLQwenImage, likewise
 class Conditioning(NamedTuple):
     """Holds B instructions, each encoded together with its pictures.
 
-    `embeds` (B, L, width): the text encoder's hidden states; `mask` (B, L): True for tokens, False for padding.
+    `embeds` (B, L, width): the text encoder's hidden states; `mask` (B, L): True for tokens, False for padding, None
+    where no instruction is padded. A mask of True alone would ask the GPU for its values at every step.
     """
 
     embeds: Tensor  # (B, L, width)
-    mask: Tensor  # (B, L) bool
+    mask: Tensor | None  # (B, L) bool
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
         """Returns a copy with `Tensor.to` applied to the embeds; the mask stays boolean, on the embeds' device."""
         embeds = self.embeds.to(*args, **kwargs)
-        return Conditioning(embeds, self.mask.to(embeds.device))
+        return Conditioning(embeds, None if self.mask is None else self.mask.to(embeds.device))
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,16 @@ def conditioning(
     inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)
     hidden = text_encoder(**inputs, output_hidden_states=True).hidden_states[-1]
     kept = hidden[inputs["attention_mask"].bool()][DROPPED_TOKENS:]
-    return Conditioning(kept[None], torch.ones(1, len(kept), dtype=torch.bool, device=kept.device))
+    return Conditioning(kept[None], None)
 
 
 def pad(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates encoded instructions to one batch; shorter ones are padded with zeros, which the mask excludes."""
-    length = max(row.embeds.shape[1] for row in rows)
-    embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, length - row.embeds.shape[1])) for row in rows]
-    masks = [torch.nn.functional.pad(row.mask, (0, length - row.mask.shape[1])) for row in rows]
-    return Conditioning(torch.cat(embeds), torch.cat(masks))
+    """Concatenates encoded instructions, a row each, to a batch; its mask excludes the zeros that pad shorter ones."""
+    lengths = torch.tensor([row.embeds.shape[1] for row in rows])
+    longest = int(lengths.max())
+    embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, longest - row.embeds.shape[1])) for row in rows]
+    mask = torch.arange(longest) < lengths[:, None]
+    return Conditioning(torch.cat(embeds), None if mask.all() else mask.to(embeds[0].device))
 
 
 # ── pictures to latents and back ────────────────────────────────────────────────────────────────
@@ -236,7 +238,7 @@ def velocity(
         timestep=timestep,
         guidance=None,
         encoder_hidden_states=cond.embeds.to(tokens.device, tokens.dtype),
-        encoder_hidden_states_mask=None if bool(cond.mask.all()) else cond.mask.to(tokens.device),
+        encoder_hidden_states_mask=None if cond.mask is None else cond.mask.to(tokens.device),
         img_shapes=[list(shapes)] * batch,
         return_dict=False,
     )[0]

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import pad
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams, TrainParams
@@ -23,7 +22,7 @@ from engines.training.family import Family, Parts, Preview, Transformer, narrowe
 from engines.training.targets import ALL, ATTENTION, JOINT, Targets
 from engines.weights import components, modulation
 
-_WORDS = ("prompt_embeds", "prompt_mask")
+_EMBEDS, _MASK = "prompt_embeds", "prompt_mask"
 _INSTRUCTION_TOKENS = 324  # of an instruction with its template, about
 _TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: patches of 14, two by two
 
@@ -77,15 +76,14 @@ class QwenEditAdapter(Family):
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
         """Encodes an instruction together with its reference pictures.
 
-        Returns `prompt_embeds` (1, L, width) and `prompt_mask` (1, L), False for padding. `parts`: holds the text
-        encoder as `text_encoder`.
+        Returns `prompt_embeds` (1, L, width). `parts`: holds the text encoder as `text_encoder`.
         """
         sizes = qwen.Sizes.of(self.spec)
         pictures = [sizes.vision(reference) for reference in references]
         cond = qwen.conditioning(
             parts["text_encoder"], self._processor, text, pictures, picture_label=sizes.picture_label
         )
-        return dict(zip(_WORDS, cond, strict=True))
+        return {_EMBEDS: cond.embeds}
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
         """Encodes a preview, which is an edit to make during training; returns tensors by name.
@@ -130,10 +128,12 @@ class QwenEditAdapter(Family):
         edit.
         """
         references = _references(encoded)
-        negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
+        negative = (
+            qwen.Conditioning(encoded["negative_prompt_embeds"], None) if "negative_prompt_embeds" in encoded else None
+        )
         latents = qwen.sample(
             parts["transformer"],
-            _words(encoded),
+            qwen.Conditioning(encoded[_EMBEDS], None),
             negative,
             _packed(references),
             [qwen.token_shape(picture) for picture in (references[0], *references)],
@@ -184,20 +184,21 @@ class QwenEditAdapter(Family):
         """
         references = _references(batch)
         shapes = [qwen.token_shape(picture) for picture in (noisy, *references)]
-        return qwen.velocity(transformer, pack(noisy), _packed(references), _words(batch), sigma, shapes)
+        cond = qwen.Conditioning(batch[_EMBEDS], batch.get(_MASK))
+        return qwen.velocity(transformer, pack(noisy), _packed(references), cond, sigma, shapes)
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
         """Concatenates the tensors of examples to one batch, by name.
 
-        Shorter instructions are padded with zeros, where `prompt_mask` is False.
+        Shorter instructions are padded with zeros, where the batch's `prompt_mask` (B, L) is False; a batch without
+        padding has no mask.
         """
-        length = max(row["prompt_embeds"].shape[1] for row in rows)
-        padded = []
-        for row in rows:
-            missing = (0, length - row["prompt_embeds"].shape[1])
-            words = {name: pad(row[name], missing if row[name].ndim == 2 else (0, 0, *missing)) for name in _WORDS}
-            padded.append({**row, **words})
-        return stack(padded)
+        cond = qwen.pad([qwen.Conditioning(row[_EMBEDS], None) for row in rows])
+        words = {_EMBEDS: cond.embeds} if cond.mask is None else {_EMBEDS: cond.embeds, _MASK: cond.mask}
+        others = [
+            {name: row[name] for name in row if name not in (_EMBEDS, _MASK)} for row in rows
+        ]  # older rows: masks
+        return stack(others) | words
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
         """Returns an estimate of the number of tokens of one training example.
@@ -227,7 +228,3 @@ def _references(batch: Tensors) -> list[Tensor]:
 
 def _packed(references: Sequence[Tensor]) -> Tensor:
     return torch.cat([pack(reference) for reference in references], dim=1)
-
-
-def _words(batch: Tensors, prefix: str = "") -> qwen.Conditioning:
-    return qwen.Conditioning(*(batch[prefix + name] for name in _WORDS))

@@ -111,7 +111,7 @@ def _forward(family: str, transformer: Any) -> Any:
     if family == "flux":
         cond = flux.Conditioning(torch.ones(1, 5, 48), torch.ones(1, 32))
         return flux.velocity(transformer, torch.ones(1, 16, 64), cond, 0.5, 2.0, 8, 8)
-    words = qwen.Conditioning(torch.ones(1, 5, 64), torch.ones(1, 5, dtype=torch.bool))
+    words = qwen.Conditioning(torch.ones(1, 5, 64), None)
     return qwen.velocity(transformer, torch.ones(1, 16, 64), None, words, 0.5, [(1, 4, 4)])
 
 

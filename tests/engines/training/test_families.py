@@ -49,7 +49,6 @@ def _qwen_batch(size: int = 2) -> dict[str, Any]:
         "reference_0": torch.randn(size, 16, 4, 8),
         "reference_1": torch.randn(size, 16, 8, 8),
         "prompt_embeds": torch.randn(size, 5, 48),
-        "prompt_mask": torch.ones(size, 5, dtype=torch.bool),
     }
 
 
@@ -117,12 +116,14 @@ def test_instructions_are_padded_and_masked(make_trainer) -> None:
     import torch
 
     rows = [_qwen_batch(1), _qwen_batch(1)]
-    rows[1]["prompt_embeds"], rows[1]["prompt_mask"] = torch.randn(1, 3, 48), torch.ones(1, 3, dtype=torch.bool)
+    rows[1]["prompt_embeds"] = torch.randn(1, 3, 48)
+    rows[0]["prompt_mask"] = torch.ones(1, 5, dtype=torch.bool)  # an older cache holds one
     batch = make_trainer("qwen-edit").family.collate(rows)
 
     assert batch["prompt_mask"].tolist() == [[True] * 5, [True] * 3 + [False] * 2]
     assert not batch["prompt_embeds"][1, 3:].any()
     assert batch["reference_1"].shape == (2, 16, 8, 8)
+    assert "prompt_mask" not in make_trainer("qwen-edit").family.collate(rows[:1])
 
 
 def test_targets_are_what_they_should_be(make_trainer, make_run, host_lease, tmp_path) -> None:

@@ -109,9 +109,9 @@ def _qwen_picture(pipe: Any) -> Any:
         return pipe(
             image=[EDIT.source],
             prompt_embeds=told.embeds,
-            prompt_embeds_mask=told.mask.long(),
+            prompt_embeds_mask=torch.ones(told.embeds.shape[:2], dtype=torch.long),
             negative_prompt_embeds=negative.embeds,
-            negative_prompt_embeds_mask=negative.mask.long(),
+            negative_prompt_embeds_mask=torch.ones(negative.embeds.shape[:2], dtype=torch.long),
             true_cfg_scale=WORDS.true_cfg,
             num_inference_steps=WORDS.steps,
             height=64,

@@ -39,7 +39,7 @@ def _inputs(pictures: int) -> tuple[Any, ...]:
     target, reference = (torch.randn(pictures, 16, 64, generator=numbers) for _ in range(2))
     embeds = torch.randn(pictures, 5, 64, generator=numbers)
     sigma = torch.rand(pictures, generator=numbers)
-    return target, reference, qwen.Conditioning(embeds, torch.ones(pictures, 5, dtype=torch.bool)), sigma
+    return target, reference, qwen.Conditioning(embeds, None), sigma
 
 
 def _velocity(transformer: Any, inputs: tuple[Any, ...]) -> Any:
@@ -113,7 +113,7 @@ def test_a_lora_learns_the_same(toy_qwen, qwen_folder, width) -> None:
 
     row, numbers = _row(toy_qwen, width), torch.Generator().manual_seed(4)
     batch = {name: torch.randn(2, 16, 8, 8, generator=numbers) for name in ("latents", "reference_0")}
-    batch |= {"prompt_embeds": torch.randn(2, 5, 64, generator=numbers), "prompt_mask": torch.ones(2, 5).bool()}
+    batch |= {"prompt_embeds": torch.randn(2, 5, 64, generator=numbers)}
     noise, sigma = torch.randn(2, 16, 8, 8, generator=numbers), torch.tensor([0.25, 0.625])
     learned = []
     for transformer in (components.load(row, qwen_folder, "transformer"), modulation.load(row, qwen_folder)):

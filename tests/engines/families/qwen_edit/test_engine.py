@@ -44,6 +44,7 @@ def _edit(spec: Any, folder: Any, items: list[EditItem], host_lease: Any, steps:
 
 def _pipeline(spec: Any, folder: Any) -> Any:
     """Returns diffusers' pipeline with our conditioning, which marks image tokens as its own should."""
+    import torch
     from diffusers import QwenImageEditPlusPipeline
 
     from engines.families.qwen_edit import maths as qwen
@@ -51,8 +52,8 @@ def _pipeline(spec: Any, folder: Any) -> Any:
 
     class Told(QwenImageEditPlusPipeline):
         def _get_qwen_prompt_embeds(self, prompt: Any, image: Any, device: Any = None, dtype: Any = None) -> Any:
-            embeds, mask = qwen.conditioning(self.text_encoder, self.processor, prompt[0], image)
-            return embeds, mask.long()
+            embeds, _ = qwen.conditioning(self.text_encoder, self.processor, prompt[0], image)
+            return embeds, torch.ones(embeds.shape[:2], dtype=torch.long)
 
     parts = {name: components.load(spec, folder, name) for name in ("text_encoder", "vae", "transformer")}
     parts |= {name: components.tokenizer(folder, name) for name in ("tokenizer", "scheduler")}

@@ -46,8 +46,8 @@ def test_padding_is_invisible(toy_qwen, qwen_folder) -> None:
     numbers = torch.Generator().manual_seed(5)
     tokens, refs = (torch.randn(1, 16, 64, generator=numbers) for _ in range(2))
     embeds = torch.randn(1, 5, 64, generator=numbers)
-    short = qwen.Conditioning(embeds, torch.ones(1, 5, dtype=torch.bool))
-    long = qwen.Conditioning(torch.randn(1, 9, 64, generator=numbers), torch.ones(1, 9, dtype=torch.bool))
+    short = qwen.Conditioning(embeds, None)
+    long = qwen.Conditioning(torch.randn(1, 9, 64, generator=numbers), None)
     shapes = [(1, 4, 4), (1, 4, 4)]
     alone = qwen.velocity(transformer, tokens, refs, short, 0.5, shapes)
     both = qwen.velocity(
@@ -55,6 +55,7 @@ def test_padding_is_invisible(toy_qwen, qwen_folder) -> None:
     )
     assert alone.shape == tokens.shape
     torch.testing.assert_close(both[:1], alone, atol=1e-5, rtol=1e-4)
+    assert qwen.pad([short, short]).mask is None
 
 
 def test_guidance_keeps_the_length(encoder) -> None:
