@@ -21,7 +21,8 @@ ROWS = {spec.name: spec for spec in MODELS if spec.role == "detector"}
 
 @pytest.fixture(scope="module")
 def yunet() -> FaceDetector:
-    """YuNet's network, from its package."""
+    """YuNet's network, from its package, which has no wheel for Python 3.12 and later."""
+    pytest.importorskip("yuface", reason="yuface has no wheel for this Python")
     return CompiledYuNet(ROWS["yuface"], Path())
 
 

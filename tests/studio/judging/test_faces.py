@@ -30,6 +30,7 @@ SCORERS = tuple(
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A character whose scorer compares faces that libfacedetection finds, on fakes for all else."""
+    pytest.importorskip("yuface", reason="yuface has no wheel for this Python")
     registry = Registry(tmp_path / "assets", tmp_path / "models", (*FAKE_MODELS, *SCORERS, *DETECTORS))
     settings = Settings(data_root=tmp_path / "home", assets=tmp_path / "assets", device="fake")
     models = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-yuface"}
