@@ -145,7 +145,7 @@ class DeepFaceScorer:
         self._recogniser = spec.source.partition(":")[2]
         if self._recogniser not in _DEEPFACE_FILES:
             raise BadInput(f"{spec.name} asks for {self._recogniser}.", f"Known: {', '.join(_DEEPFACE_FILES)}.")
-        self._detector = detector(str(spec.options.get("detector", "yunet")), folder.parent)
+        self._detector = detector(str(spec.options["detector"]), folder.parent)
         self.threshold: float | None = spec.options.get("verification_threshold")
         self._file = folder / ".deepface" / "weights" / _DEEPFACE_FILES[self._recogniser]
 

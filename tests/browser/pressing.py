@@ -14,7 +14,7 @@ BUTTONS = """
 () => [...document.querySelectorAll('[role="tabpanel"] button')].filter((node) => delete node.dataset.nth
     && node.offsetParent && !node.disabled && node.innerText.trim()
     && !node.matches('.label-wrap, .reset-button, [data-tab], [aria-label*="pload"]')
-    && !node.closest('.tab-wrapper, #curate-folder, #generate-drop, #restore-choose')
+    && !node.closest('.tab-wrapper, #curate-folder, #generate-drop, #restore-choose, #plan-upload')
 ).map((node, at) => { node.dataset.nth = at; return node.innerText.trim(); })
 """
 FOLDS = """

@@ -76,9 +76,9 @@ def test_what_is_planned_is_enough(played: Mapping[str, Mapping[str, Seen]]) -> 
 
 
 def test_a_small_card_does_it_or_says_why(played: Mapping[str, Mapping[str, Seen]]) -> None:
-    """At each size a job ends with the same pictures, or in words; at some sizes it first goes rungs down."""
+    """At each size a job ends with the same pictures, or in words."""
     whole = {name: played["card"][name]["made"] for name in ("generate", "edit")}
     for name, seen in played["ladder"].items():
         assert seen["denied"] or seen["made"] == whole[name.split()[0]], name
-    assert any(seen["ran_out"] for seen in played["ladder"].values())
     assert any(seen["denied"] for seen in played["ladder"].values())
+    assert any(seen["made"] for seen in played["ladder"].values())

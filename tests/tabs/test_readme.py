@@ -30,11 +30,12 @@ README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding=
 SECTION = README.partition("## By script\n")[2].partition("\n## ")[0]
 COMMAND, SCRIPT = re.findall(r"^```\w*\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 EMBEDDED = ASSETS / "mini" / "flux"
+BASE = "small-flux"  # FLUX.1-dev itself takes weights of its own size alone
 
 
 @dataclass(frozen=True)
 class Served:
-    """A studio on the embedded models, one of which is called FLUX.1-dev, and what the README's script names."""
+    """A studio on the embedded models, one of which takes FLUX.1-dev's place, and what the README's script names."""
 
     studio: Workplace
     url: str
@@ -49,12 +50,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (mini,) = (each for each in MODELS if each.name == "mini-flux")
     options = {**mini.options, "nf4": ("transformer",)}
     drawing = {**mini.defaults, "GenerateParams": {**mini.defaults["GenerateParams"], "steps": 2}}
-    base = replace(mini, name="FLUX.1-dev", label="FLUX.1-dev", source="maker/flux", options=options, defaults=drawing)
-    rows = [base if each.name == base.name else each for each in MODELS]
+    base = replace(mini, name=BASE, label=BASE, source="maker/flux", options=options, defaults=drawing)
     settings = Settings(data_root=folder / "home", assets=ASSETS, device="cpu", models_dir=folder / "models")
-    registry = Registry(ASSETS, settings.models_dir, rows)
-    program, file, name = COMMAND.split()[2:], _gguf(folder), "flux1-dev-Q8_0.gguf"
-    asked = parser().parse_args([str(file) if each == name else each for each in program])
+    registry = Registry(ASSETS, settings.models_dir, [*MODELS, base])
+    swap = {"flux1-dev-Q8_0.gguf": str(_gguf(folder)), "FLUX.1-dev": BASE}
+    asked = parser().parse_args([swap.get(each, each) for each in COMMAND.split()[2:]])
     assert pull(asked, registry, FakeHub(EMBEDDED), lambda _: "") == 0
     (folder / "ComfyUI" / "models" / "loras").mkdir(parents=True)
     with open_workplace(settings, registry=registry) as studio:
@@ -110,6 +110,7 @@ def test_the_readmes_turn_by_script(served: Served, tmp_path: Path, capsys: pyte
     changes |= {"/loras/style.safetensors": str(served.style), "/apps/ComfyUI": str(served.comfyui)}
     changes |= {
         "limit=40": 'limit=1, params={"steps": 2}',
+        '"generator": "FLUX.1-dev"': f'"generator": "{BASE}"',
         '"steps": 1500': '"steps": 2, "batch_size": 1',
         "count=8": "count=1",
     }

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
+from engines.api.forms import FULL_WIDTH
 from engines.api.params import GenerateParams
-from engines.catalogue.weights import held_name
+from engines.catalogue.weights import QUANTISED, held_name
 from tests.engines.families.flux2.tiny import PROMPTS, ROW, SPEC, TOKENS, asked, use
 
 pytestmark = pytest.mark.slow
@@ -264,7 +265,7 @@ def test_the_rows_bytes_are_those_of_its_components() -> None:
         }  # fmt: skip
     counted: dict[str, int] = {}
     for name, module in parts.items():
-        for form in ("bf16", "int8", "nf4") if name in ROW.options["nf4"] else ("bf16",):
+        for form in (FULL_WIDTH, *QUANTISED) if name in ROW.options["nf4"] else (FULL_WIDTH,):
             small = skeleton(deepcopy(module), form, torch.bfloat16, ROW.options["full_width"])
             counted[held_name(name, form)] = model_bytes(small, form, torch.bfloat16)
     assert dict(ROW.component_bytes) == counted
