@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import os
 import signal
 import threading
@@ -53,13 +54,13 @@ def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
     `port` 0 takes the port from the settings. With `browser` the page is opened in the browser. A running training
     saves a checkpoint before it ends. Raises: Busy for a port in use, BadInput for one that cannot be used.
     """
-    with without_proxies(os.environ):
-        from tabs.app import launch
-
     with ExitStack() as ends, _signals_as_ctrl_c():
         ends.callback(workplace.close)
         try:
-            running = launch(workplace, port=port)
+            with _without_collection():
+                with without_proxies(os.environ):
+                    from tabs.app import launch
+                running = launch(workplace, port=port)
             ends.callback(running.close)
             threading.Thread(target=workplace.warm_up, name="warm-up", daemon=True).start()
             print(f"\n  FLENwheel  {running.url}\n  Press Ctrl-C to stop it; nothing is lost.\n", flush=True)
@@ -70,6 +71,21 @@ def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
             with suppress(OSError):  # the terminal may be gone
                 print("\nStopping …", flush=True)
     return 0
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pauses Python's garbage collection, and spares it what was made meanwhile.
+
+    The page's libraries and components live as long as the studio; to go through them again and again took a fifth of
+    the start.
+    """
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 @contextmanager

@@ -22,11 +22,8 @@ app.launch(server_port={port}, prevent_thread_lock=False, quiet=True)
 """
 _STUDIO = """
 from pathlib import Path
-from frontdoor.studio import open_studio
-from tabs.app import launch
-import threading
-launch(open_studio(Path({home})), port={port})
-threading.Event().wait()
+from frontdoor.studio import open_studio, serve
+serve(open_studio(Path({home})), port={port}, browser=False)
 """
 
 
