@@ -116,7 +116,8 @@ class Side:
 
     def adapter(self, name: str) -> str:
         """Returns the newest LoRA file of a training on the CPU, the same for both sides."""
-        found = sorted((self.folder.parent / "cpu" / name).rglob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+        files = (self.folder.parent / "cpu" / name).rglob("*.safetensors")
+        found = sorted(files, key=lambda file: file.stat().st_mtime)
         return str(next(file for file in reversed(found) if "adapter" in file.name or "lora" in file.name))
 
 
