@@ -15,7 +15,6 @@ from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.next_step import next_step
 from studio.records.card import CardRun, Cell
-from studio.records.job import JobState
 from studio.records.outcome import Rate
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -80,7 +79,7 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
     ids = [value for _, value in cards]
     job = next((each for each in desk.workplace.jobs.list(desk.id) if each.id == awaited), None)
     arrived = job is not None and job.artifacts.card in ids
-    ended = job is not None and job.state not in (JobState.QUEUED, JobState.RUNNING)
+    ended = job is not None and not job.state.is_under_way
     now = awaited if arrived else which if which in ids else (ids[0] if ids else None)
     return [
         gr.update(choices=cards, value=now),

@@ -25,7 +25,6 @@ CLEANING: Final[Mapping[str, Callable[[Desk], int]]] = {
     "clear-exports": disk.clear_exports,
 }
 BACK_UP, CANCEL, RESUME, REVIVE, DISCARD = "back-up", "cancel", "resume", "revive", "discard"
-_ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def lay_out(page: Page) -> tuple[list[Render], list[Render]]:
@@ -99,7 +98,7 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
     The HTML is empty for a finished backup whose file is gone, or whose character is damaged or in the trash.
     """
-    if job.state in _ACTIVE:
+    if job.state.is_under_way:
         return progress_line(job)
     if job.state is not JobState.DONE:
         return view("disk", "failed", job=job, resume=RESUME)

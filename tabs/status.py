@@ -18,7 +18,6 @@ from tabs.common.shell import Said, stop
 from tabs.sharing import ReviewLink
 
 DISMISSED = "dismissed"
-_ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def rail(desk: Desk, asked: str = "") -> Markup:
@@ -51,7 +50,7 @@ def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
         running=running(workplace.jobs.running()),
         offered=_offered(lost[0]) if lost else "",
         shared=sharing is not None and sharing.live(),
-        ended=next((job for job in jobs if job.ended and job.state not in _ACTIVE), None),
+        ended=next((job for job in jobs if job.ended and not job.state.is_under_way), None),
         waiting=view("frame", "queue", jobs=[job for job in jobs if job.state is JobState.QUEUED]),
     )
 

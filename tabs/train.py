@@ -15,7 +15,7 @@ from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import Choice
 from studio.records.dataset import Role
-from studio.records.job import Job, JobState
+from studio.records.job import Job
 from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -278,7 +278,7 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
     if choice is None:
         return view("train", "step", number=step)
     made = store.versions.get(choice.version).name if choice.version else ""
-    ended = job.state not in (JobState.RUNNING, JobState.QUEUED)
+    ended = not job.state.is_under_way
     return view("train", "worth", choice=choice, made=made, job=job.id if ended else "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from importlib import import_module
@@ -30,7 +31,7 @@ _SIDE = 640  # pixels: YuNet was trained on faces of 10 to 300
 _CONFIDENT = 0.7  # the least confidence of a face; a motorcycle's lamp has 0.62 (docs/measured.md)
 
 
-class _Detector:
+class _Detector(ABC):
     """Finds faces in a reduced picture, and returns them in pixels of the whole one. Thread-safe."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -66,9 +67,9 @@ class _Detector:
         told = {"angle": angle, "framing": geometry.framing_of(face, height)}
         return {axis: value for axis, value in told.items() if value}
 
+    @abstractmethod
     def rows(self, pixels: Pixels) -> list[Row]:
         """Returns what the network finds in a picture of at most 640 pixels a side."""
-        raise NotImplementedError
 
 
 class YuNet(_Detector):

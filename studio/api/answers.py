@@ -19,7 +19,7 @@ from studio.api.results import JobRow, Picture, Queued
 from studio.records.base import Json, Part
 from studio.records.character import Character
 from studio.records.image import ImageRecord
-from studio.records.job import Job, JobState
+from studio.records.job import Job
 from studio.records.payload import ModelPayload
 from studio.records.words import demand_text, mended
 from studio.store import Store
@@ -141,7 +141,7 @@ def row(job: Job) -> JobRow:
 
 def queue_position(jobs: list[Job], job_id: str) -> int:
     """Returns the number of running and queued jobs in `jobs` before the job `job_id`; 0 where it runs or has ended."""
-    waiting = [job.id for job in jobs if job.state in (JobState.RUNNING, JobState.QUEUED)]
+    waiting = [job.id for job in jobs if job.state.is_under_way]
     return waiting.index(job_id) if job_id in waiting else 0
 
 

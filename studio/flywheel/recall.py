@@ -20,7 +20,6 @@ from engines.pictures import decode
 from studio.flywheel import generate
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
-from studio.records.job import JobState
 from studio.records.payload import DrawPayload
 from studio.records.version import Version
 from studio.store import Store
@@ -269,7 +268,7 @@ def side_by_side(desk: Desk) -> list[SideBySide]:
         if image.params_kind == _DRAWN
     ]
     for job in desk.workplace.jobs.list(desk.id):
-        if job.kind == "generate" and job.state in (JobState.RUNNING, JobState.QUEUED):
+        if job.kind == "generate" and job.state.is_under_way:
             asked = DrawPayload.of(job)
             found += [(asked.model, asked.version or "", GenerateParams.kept(item), None) for item in asked.items]
     groups: dict[tuple[str, GenerateParams], dict[str, ImageRecord | None]] = {}

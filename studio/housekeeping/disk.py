@@ -12,7 +12,6 @@ from studio.flywheel.train import runs
 from studio.housekeeping import trash
 from studio.housekeeping.models import folder_bytes
 from studio.records.character import Character
-from studio.records.job import JobState
 from studio.records.payload import TrainPayload
 from studio.store.durable import disk_error, sync_folder
 from studio.workplace.desk import Desk, Workplace
@@ -27,7 +26,6 @@ PICTURES, TRASH, VERSIONS, CHECKPOINTS, EXPORTS, CACHES, RECORDS = (
     "records",
 )
 KINDS = (PICTURES, VERSIONS, CHECKPOINTS, CACHES, EXPORTS, TRASH, RECORDS)
-_BUSY = (JobState.RUNNING, JobState.QUEUED)
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def prunable(desk: Desk) -> list[Prunable]:
     """
     workplace, found = desk.workplace, []
     for job in workplace.jobs.list(desk.id):
-        if job.state in _BUSY or not TrainPayload.of(job).dataset:
+        if job.state.is_under_way or not TrainPayload.of(job).dataset:
             continue
         saved = runs.ended_checkpoints(workplace, job)
         choices = choosing.choices(workplace, job.id)
@@ -176,7 +174,7 @@ def discard(workplace: Workplace, character_id: str) -> int:
 
 def demand_idle(workplace: Workplace, character_id: str) -> None:
     """Raises Busy while a job of a character runs or waits."""
-    busy = next((job for job in workplace.jobs.list(character_id) if job.state in _BUSY), None)
+    busy = next((job for job in workplace.jobs.list(character_id) if job.state.is_under_way), None)
     if busy is not None:
         raise Busy(
             f"{busy.title or busy.kind} of this character is {busy.state}.", "Wait until it has ended, or cancel it."

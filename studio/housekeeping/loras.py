@@ -26,7 +26,6 @@ from studio.workplace.desk import Workplace
 LORA = "lora"  # the kind of job that adds one
 _SPARE = 1 << 30
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-_WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Shown:
     @property
     def running(self) -> bool:
         """Returns whether its download runs or waits in the queue."""
-        return self.job is not None and self.job.state in _WAITS
+        return self.job is not None and self.job.state.is_under_way
 
 
 def shown(workplace: Workplace, editor: str) -> list[Shown]:
@@ -163,7 +162,7 @@ def add(
 def _submit(workplace: Workplace, asked: LoraPayload) -> Job:
     """Queues the job after checking that its file can be had and that there is room for it."""
     earlier = _newest(workplace).get(asked.lora)
-    if earlier is not None and earlier.state in _WAITS:
+    if earlier is not None and earlier.state.is_under_way:
         return earlier
     folder = LoraLibrary(workplace.library).folder(asked.lora)
     need = chosen(_hub(workplace, asked).listing(asked.repo), _file(asked)).size + _SPARE
@@ -245,7 +244,7 @@ def remove(workplace: Workplace, lora: str) -> LibraryLora:
     library = LoraLibrary(workplace.library)
     record, path = library.get(lora), str(library.path(lora))
     for job in workplace.jobs.list():
-        rows = EnrichPayload.of(job).rows if job.state in _WAITS and job.kind == "enrich" else ()
+        rows = EnrichPayload.of(job).rows if job.state.is_under_way and job.kind == "enrich" else ()
         if any(use.file == path for row in rows for use in EditParams.kept(row.params).loras):
             raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
     library.remove(lora)

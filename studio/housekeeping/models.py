@@ -131,7 +131,7 @@ class Model:
     @property
     def running(self) -> bool:
         """Returns whether a download of the model runs or waits in the queue."""
-        return self.job is not None and self.job.state in (JobState.RUNNING, JobState.QUEUED)
+        return self.job is not None and self.job.state.is_under_way
 
 
 def page_of(spec: ModelSpec) -> str:

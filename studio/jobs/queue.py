@@ -84,7 +84,7 @@ class Jobs:
         running = [job for job in jobs if job.state is JobState.RUNNING]
         queued = sorted((job for job in jobs if job.state is JobState.QUEUED), key=_place)
         # Reversed, so that of two jobs that ended in the same millisecond the later one comes first.
-        rest = [job for job in reversed(jobs) if job.state not in (JobState.RUNNING, JobState.QUEUED)]
+        rest = [job for job in reversed(jobs) if not job.state.is_under_way]
         rest.sort(key=lambda job: (job.ended_as, job.ended or job.created), reverse=True)
         return [*sorted(running, key=lambda job: job.started), *queued, *rest]
 
@@ -166,7 +166,7 @@ class Jobs:
         Raises: NotFound, BadInput for a job that is done or whose kind is unknown."""
         with self._wake:
             job = self.get(job_id)
-            if job.state in (JobState.QUEUED, JobState.RUNNING):
+            if job.state.is_under_way:
                 return job
             if job.state not in _RESUMABLE:
                 raise BadInput(f"{job.title or job.kind} is {job.state}.", "Submit a new job instead.")
@@ -178,7 +178,7 @@ class Jobs:
         Raises: NotFound, BadInput for an unknown kind, Busy while the job has not ended."""
         with self._wake:
             job = self.get(job_id)
-            if job.state in (JobState.QUEUED, JobState.RUNNING):
+            if job.state.is_under_way:
                 raise Busy(f"{job.title or job.kind} has not ended.", "Stop it, or wait; then extend it.")
             asked = json.loads(json.dumps(payload.to_json()))
             return self._keep(self._queued_again(job.replace(payload=asked, total=total)))

@@ -27,6 +27,11 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
 
+    @property
+    def is_under_way(self) -> bool:
+        """Returns whether the job waits in the queue or runs."""
+        return self in (JobState.QUEUED, JobState.RUNNING)
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):

@@ -12,7 +12,6 @@ from engines.api.errors import BadInput
 from engines.catalogue.lora_bases import TASKS
 from studio.housekeeping import loras
 from studio.housekeeping.loras import LORA, Shown
-from studio.records.job import JobState
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
@@ -21,7 +20,6 @@ from tabs.common.shell import Page, Render, Said, html, progress_line, queued, s
 HERE, USABLE = "On this machine", "All that this editor can use"
 CHOICES: Final = (HERE, USABLE, *TASKS.values())
 USE = "lora-use"
-_WAITS = (JobState.RUNNING, JobState.QUEUED)
 Draw = Callable[..., Markup]
 
 
@@ -55,7 +53,7 @@ def lay_out(page: Page, prefix: str, draw: Draw, inputs: Sequence[Any] = ()) -> 
 
 def draw_busy(desk: Desk) -> Markup:
     """Returns the progress of the LoRA that is being added as HTML, "" where none is."""
-    waiting = [job for job in desk.workplace.jobs.list("") if job.kind == LORA and job.state in _WAITS]
+    waiting = [job for job in desk.workplace.jobs.list("") if job.kind == LORA and job.state.is_under_way]
     return progress_line(next(iter(waiting), None))
 
 

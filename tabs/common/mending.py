@@ -18,7 +18,7 @@ from studio.flywheel import review
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine.editor import ENOUGH_GOLDEN
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.job import Job, JobState
+from studio.records.job import Job
 from studio.records.payload import EnrichPayload
 from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
@@ -171,7 +171,7 @@ def draw_busy(desk: Desk, mending: str) -> Markup:
 
 def trying(desk: Desk, mending: str) -> Job | None:
     """Returns the newest running or queued job that redoes the edit `mending`, an id; None where there is none."""
-    busy = [job for job in jobs_of(desk, "enrich") if job.state in (JobState.RUNNING, JobState.QUEUED)]
+    busy = [job for job in jobs_of(desk, "enrich") if job.state.is_under_way]
     return next((job for job in busy if any(row.mends == mending for row in EnrichPayload.of(job).rows)), None)
 
 

@@ -27,7 +27,6 @@ STATES: Mapping[VersionState, tuple[str, str]] = {  # a version's state in words
     VersionState.CANDIDATE: ("new, not in use", "accent"),
     VersionState.RETIRED: ("not in use", ""),
 }
-_WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
 def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
@@ -50,7 +49,7 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
         "common",
         "run",
         head=progress_line(job, _stage(job, seen) or "Training")
-        if job.state in _WAITS
+        if job.state.is_under_way
         else _ended(workplace, job, seen),
         plot=curves.loss_plot(seen.points, seen.total),
         buttons=buttons,

@@ -16,7 +16,6 @@ from studio.records.base import Part
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord
-from studio.records.job import JobState
 from studio.records.version import Version
 from studio.records.words import demand_caption, demand_text
 from studio.store import Store
@@ -185,8 +184,7 @@ def demand_idle(workplace: Workplace, character_id: str, what: str) -> None:
 
     `what` begins the error's hint, such as "The character can be deleted"; the hint goes on with "when it has ended".
     """
-    waiting = (JobState.RUNNING, JobState.QUEUED)
-    busy = [job for job in workplace.jobs.list(character_id) if job.state in waiting]
+    busy = [job for job in workplace.jobs.list(character_id) if job.state.is_under_way]
     if busy:
         raise Busy(
             f"A job of this character is {busy[0].state.value}: {busy[0].title or busy[0].kind}.",

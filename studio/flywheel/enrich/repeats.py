@@ -9,12 +9,9 @@ from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
 from engines.api.values import later_seed
 from studio.flywheel.enrich.plan import Ask, seed_of
-from studio.records.job import JobState
 from studio.records.payload import EnrichPayload, PlanRow
 from studio.store import Store
 from studio.workplace.desk import Desk
-
-_WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
 def fingerprint(source: str, params: Mapping[str, Any], references: Sequence[str] = ()) -> tuple[str, str]:
@@ -86,6 +83,6 @@ def waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
     return {
         fingerprint(row.source, row.params, row.references)
         for job in desk.workplace.jobs.list(desk.id)
-        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == model
+        if job.kind == "enrich" and job.state.is_under_way and (asked := EnrichPayload.of(job)).model == model
         for row in asked.rows
     }

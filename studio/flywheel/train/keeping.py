@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from engines.api.errors import Busy
 from engines.api.values import Words, taken
-from studio.records.job import JobState
 from studio.records.payload import TrainPayload
 from studio.records.version import Version
 from studio.records.words import demand_text
@@ -33,7 +32,7 @@ def trash(desk: Desk, version_id: str) -> Version:
     known = desk.store.versions.get(version_id)
     for job in desk.workplace.jobs.list(desk.id):
         asked = TrainPayload.of(job)
-        if job.state in (JobState.RUNNING, JobState.QUEUED) and version_id in (asked.version, asked.start):
+        if job.state.is_under_way and version_id in (asked.version, asked.start):
             raise Busy(
                 f"{known.name} is needed by a job: {job.title or job.kind}.", "Cancel that job, or wait for its end."
             )

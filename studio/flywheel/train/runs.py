@@ -307,7 +307,7 @@ def _made(store: Store, job_id: str, checkpoints: Sequence[Checkpoint]) -> Versi
 
 def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
     """Returns the checkpoints of an ended training that are on the disk, oldest first. Raises: Busy before its end."""
-    if job.state in (JobState.RUNNING, JobState.QUEUED):
+    if job.state.is_under_way:
         raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
     return _checkpoints(workplace.store(job.character), job.id, job.artifacts.checkpoints)
 

@@ -156,7 +156,7 @@ ROWS = {
         noted=("in/metadata.csv, row 2", "replaced by ohwx"),
     ),
     "musubi: .jsonl": Row(
-        {"img/a.png": P, "m.jsonl": lines({"image_path": "/home/x/img/a.png", "caption": "ohwx, hat"})},
+        {"img/a.png": P, "m.jsonl": lines({"image_path": "/elsewhere/img/a.png", "caption": "ohwx, hat"})},
         {"a.png": "ohwx, hat"},
     ),
     "HF: metadata.jsonl": Row(
