@@ -6,7 +6,6 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +36,8 @@ class Features:
         """Returns the features of a picture; none for one whose shorter side is below 128 pixels."""
         if min(picture.size) < LEAST_SIDE:
             return cls(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
+        import cv2  # not at start-up
+
         grey = picture.convert("L")
         grey.thumbnail((_SIDE, _SIDE))
         points, marks = cv2.ORB.create(nfeatures=_MOST).detectAndCompute(np.asarray(grey), None)
@@ -58,6 +59,8 @@ class Features:
 
 def are_copies(one: Features, other: Features) -> bool:
     """Returns whether enough features of one picture lie in the other where one shift, turn and scale puts them."""
+    import cv2
+
     if min(len(one.marks), len(other.marks)) < _ENOUGH:
         return False
     found = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(one.marks, other.marks, k=2)

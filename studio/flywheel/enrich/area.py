@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -64,6 +63,8 @@ def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.
     narrower, so that the middle is taken from `redone` alone. `redone` is scaled to the size of `wrong` where it has
     another.
     """
+    import cv2  # not at start-up
+
     painted = (np.asarray(area) >= 128).astype(np.uint8)
     walled = np.pad(painted, 1, mode="edge")  # the picture's own border is no edge of the area
     depth = cv2.distanceTransform(walled, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
