@@ -82,11 +82,21 @@ def train_edit(
 ) -> tuple[Model, dict[str, float]]:
     """Trains the editor's transformer; returns it, and a dictionary with its steps, loss and number of parameters.
 
-    `folder`: gets the checkpoint; `compiled`: use torch.compile. One edit in ten gets the negative prompt in place of
-    its instruction, so that true classifier-free guidance works.
+    `folder`: gets the checkpoint; `compiled`: use torch.compile.
     """
     torch.manual_seed(schedule.seed)
     model = configs.qwen_transformer()
+    return model, teach_edits(model, "edit", data, folder, schedule, compiled)
+
+
+def teach_edits(
+    model: Model, stage: str, data: EditSet, folder: Path, schedule: Schedule, compiled: bool = False
+) -> dict[str, float]:
+    """Trains those weights of an editor's transformer that are not frozen; returns steps, loss, number of parameters.
+
+    `stage`: the stage's name; `folder`: gets the checkpoint; `compiled`: use torch.compile. One edit in ten gets the
+    negative prompt in place of its instruction, so that true classifier-free guidance works.
+    """
     predict = torch.compile(velocity, dynamic=False) if compiled else velocity
     width = data.embeds.shape[1]
 
@@ -111,7 +121,7 @@ def train_edit(
         return (changed(clean, reference) * error).mean()
 
     with spelled_out_attention():
-        return model, train("edit", folder, {"transformer": model}, loss_of, schedule)
+        return train(stage, folder, {"transformer": model}, loss_of, schedule)
 
 
 def edit_levels(steps: int) -> Tensor:
