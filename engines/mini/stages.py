@@ -52,10 +52,10 @@ SCHEDULES = {
     "lora_angle": replace(_LORA, seed=13),
     "lora_light": replace(_LORA, seed=14),
     "lora_expression": replace(_LORA, seed=15),
-    "lora_outfit": replace(_LORA, seed=16),
-    "lora_pose": replace(_LORA, seed=17),
-    "lora_stranger": replace(_LORA, seed=18),
-    "lora_comic": replace(_LORA, seed=19, steps=60),
+    "lora_outfit": replace(_LORA, seed=16, steps=120),
+    "lora_pose": replace(_LORA, seed=17, steps=120),
+    "lora_stranger": replace(_LORA, seed=18, steps=100),
+    "lora_comic": replace(_LORA, seed=19, steps=40),
 }
 
 
