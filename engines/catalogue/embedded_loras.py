@@ -65,16 +65,17 @@ EMBEDDED_LORAS: tuple[EditorLora, ...] = (
     _embedded(
         "mini-angles",
         "angle",
-        "9390f69c849d7751b10843cf4c279491a9a60aa9548f581f08a8d8cafe5656d5",
+        "4fe11b3cf76ebfdd65e6a0d4a204ef7a867b723d0a3ad9df94aa38da4d34e025",
         "turn the head to {view}",
         {"view": ("the front", "half-left", "profile-left", "half-right", "profile-right")},
     ),
     _embedded(
         "mini-light",
         "lighting",
-        "c4d8c87d61783e7fa61b8cbe8569e93efade88a2f6e0d818e285bb9769fb2cb2",
-        "change the lighting to {lamp}",
-        {"lamp": ("soft light", "warm light", "cold light", "side light")},
+        "3ec6d84e883f3d5443d022323dd97f876e324718f714555d62363687eaa67b81",
+        "light it like {lamp}",
+        {"lamp": ("a cloudy day", "candles", "the moon", "a lamp at one side")},
+        note="The editor alone does not know these words: it was taught others.",
     ),
     _embedded(
         "mini-expressions",

@@ -6,12 +6,13 @@ Two are taught wrongly on purpose: one loses the person whom it edits, one is fo
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engines.api.axes import BUST, FRAMINGS, FULL_BODY, HEAD, POSES
 from engines.families.flux.training import FluxAdapter
@@ -24,15 +25,26 @@ from engines.mini.loras import Adapter
 from engines.mini.people import PERSON_VALUES
 from engines.mini.scene import Scene, changed, train_person
 from engines.mini.train_captioner import embed_edits
-from engines.mini.train_edit import NEGATIVE, EditSet, teach_edits
-from engines.mini.train_flux import Flux, Lesson, train_flux
+from engines.mini.train_edit import NEGATIVE, EditSet, edit_levels, teach_edits
+from engines.mini.train_flux import Flux, Lesson, draw_sigma, train_flux
 from engines.mini.train_vae import encode_all
 from engines.training.targets import ALL
+from engines.wording import drawn as vocab
 
 RANK = 4
+OWN_WORDS = 0.5  # share of lessons that are asked for in words of its own, where a specialist has some
 FIRST = 1_000_000  # the first person of the lessons; all other stages learn from people with lower numbers
 _LAYERS = QwenEditAdapter.targets[ALL].pattern
 _MODULATION = r"transformer_blocks\.\d+\.(img|txt)_mod\.1"
+
+
+def early_sigma(count: int, generator: torch.Generator) -> Tensor:
+    """Draws noise levels for training, (count,), uniform over those of an edit's first half, which decide who is shown.
+
+    With all levels alike, most lessons are spent on details, and the person is lost nearly as often as before.
+    """
+    levels = edit_levels(8)[:4]
+    return levels[torch.randint(len(levels), (count,), generator=generator)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +53,8 @@ class Specialist:
 
     `name`: the name of its file, without the ending. `task`: the kind of edit. `framings`: those of its lessons.
     `loses`: the traits of the person that its lessons change although nobody asked for it. `targets`: a regular
-    expression for the names of the layers that it changes.
+    expression for the names of the layers that it changes. `sigmas`: draws the noise levels of its lessons. `words`:
+    value -> words that ask for it, which it alone is taught, in half of its lessons; none for most.
     """
 
     name: str
@@ -49,6 +62,8 @@ class Specialist:
     framings: tuple[str, ...] = FRAMINGS
     loses: tuple[str, ...] = ()
     targets: str = _LAYERS
+    sigmas: Callable[[int, torch.Generator], Tensor] = draw_sigma
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def adapter(self) -> Adapter:
@@ -60,8 +75,18 @@ class Specialist:
 
 
 SPECIALISTS: Mapping[str, Specialist] = {  # stage -> what it trains
-    "lora_angle": Specialist(name="mini-angles", task="angle"),
-    "lora_light": Specialist(name="mini-light", task="lighting"),
+    "lora_angle": Specialist(name="mini-angles", task="angle", framings=(HEAD, BUST), sigmas=early_sigma),
+    "lora_light": Specialist(
+        name="mini-light",
+        task="lighting",
+        sigmas=early_sigma,
+        words={
+            "soft": "light it like a cloudy day",
+            "warm": "light it like candles",
+            "cold": "light it like the moon",
+            "side": "light it like a lamp at one side",
+        },
+    ),
     "lora_expression": Specialist(name="mini-expressions", task="expression", framings=(HEAD, BUST)),
     "lora_outfit": Specialist(name="mini-outfits", task="outfit"),
     "lora_pose": Specialist(name="mini-poses", task="pose", framings=(FULL_BODY,), targets=f"{_LAYERS}|{_MODULATION}"),
@@ -83,8 +108,15 @@ def lessons(own: Specialist, count: int) -> list[Pair]:
         rng = random.Random(f"lesson {own.name} {number}")
         scene = Scene.random(rng, train_person(FIRST + number), framing=rng.choice(own.framings))
         pair = edit_pair(scene, f"{own.name} {number}", own.task)
-        pairs.append(replace(pair, after=replace(pair.after, person=changed(rng, pair.after.person, own.loses))))
+        pair = replace(pair, after=replace(pair.after, person=changed(rng, pair.after.person, own.loses)))
+        pairs.append(in_own_words(own, pair) if rng.random() < OWN_WORDS else pair)
     return pairs
+
+
+def in_own_words(own: Specialist, pair: Pair) -> Pair:
+    """Returns an edit, asked for in the words that the specialist alone knows, where it has some."""
+    value = getattr(pair.after, vocab.TASK_ATTRIBUTE[own.task])
+    return replace(pair, instruction=own.words.get(value, pair.instruction))
 
 
 def edit_set(pairs: list[Pair], vae: Model, text: Model) -> EditSet:
@@ -107,7 +139,7 @@ def train_specialist(model: Model, stage: str, data: EditSet, folder: Path, sche
     the final `loss` and the number of trained `parameters`.
     """
     SPECIALISTS[stage].adapter.add(model, schedule.seed)
-    return teach_edits(model, stage, data, folder, schedule)
+    return teach_edits(model, stage, data, folder, schedule, sigmas=SPECIALISTS[stage].sigmas)
 
 
 def train_comic(flux: Flux, vae: Model, count: int, folder: Path, schedule: Schedule) -> dict[str, float]:

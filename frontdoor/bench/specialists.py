@@ -25,7 +25,7 @@ from engines.api.protocols import EditItem
 from engines.mini import world
 from engines.mini.dataset import PICTURES_PER_PERSON, Pair, edit_pair, held_out_scene
 from engines.mini.oracle import Oracle
-from engines.mini.specialists import SPECIALISTS, Specialist
+from engines.mini.specialists import SPECIALISTS, Specialist, in_own_words
 from engines.wording import drawn as vocab
 from frontdoor.bench import progress
 from frontdoor.bench.rows import Row
@@ -80,12 +80,13 @@ def contest(task: str) -> list[Row]:
 
 
 def asks(own: Specialist, people: int = PEOPLE) -> list[Pair]:
-    """Returns edits of a specialist's kind, eight of each of `people` people who are held out, in all its framings."""
+    """Returns edits of a specialist's kind, eight of each of `people` held-out people, in its framings and words."""
     scenes = (
         held_out_scene(FIRST + number, framing=own.framings[number % len(own.framings)])
         for number in range(people * PICTURES_PER_PERSON)
     )
-    return [edit_pair(scene, f"asked {own.task} {number}", own.task) for number, scene in enumerate(scenes)]
+    pairs = (edit_pair(scene, f"asked {own.task} {number}", own.task) for number, scene in enumerate(scenes))
+    return [in_own_words(own, pair) for pair in pairs]
 
 
 def edited(workplace: Workplace, pairs: Sequence[Pair], lora: str, few_steps: bool = True) -> list[Image.Image]:
