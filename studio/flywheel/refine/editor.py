@@ -282,7 +282,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
         ctx.keep(**{side: tuple(images)})
 
     if items:
-        judge, engine = Judge(ctx), ctx.workplace.engine(model)
+        judge, engine = Judge(ctx), ctx.workplace.editor(model)
         with ctx.lease(engine.plan(items), f"enrich|{model}") as lease:
             redone = zip(engine.edit(items, lease, on_step), items, strict=True)
             for triplet in left:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import ModelMissing
-from engines.api.params import GenerateParams, TrainParams
+from engines.api.params import EditParams, GenerateParams, TrainParams
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import Registry, declared_family, lora_files
 
@@ -50,7 +50,7 @@ def test_what_can_be_trained_can_be_told_by_others() -> None:
 def test_every_class_that_a_row_names_has_a_file() -> None:
     """An engine, a trainer or a naming that a row spells wrongly would only be missed when someone asks for it."""
     for spec in MODELS:
-        for path in filter(None, (spec.engine, spec.trainer, spec.loop, spec.captioner, spec.lora.names)):
+        for path in filter(None, (spec.engine, spec.editor, spec.trainer, spec.loop, spec.captioner, spec.lora.names)):
             module, _, name = path.partition(":")
             found = find_spec(module)
             assert found is not None and found.origin is not None, path
@@ -68,6 +68,24 @@ def test_klein_is_offered_beside_flux(tmp_path: Path) -> None:
     assert spec.params(TrainParams).timestep_density == "resolution_shift"
     with pytest.raises(ModelMissing, match=r"FLUX\.2-klein-base-4B is not on this machine"):
         registry.engine(spec.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "guidance"), [("FLUX.2-klein-base-4B", 50, 4.0), ("FLUX.2-klein-4B", 4, 1.0)]
+)
+def test_one_row_draws_and_edits(tmp_path: Path, name: str, steps: int, guidance: float) -> None:
+    """klein is one row with two roles, of which a new character's first editor is never one; it sees no pictures."""
+    registry = Registry(tmp_path, tmp_path)
+    spec = registry.spec(name)
+    assert spec.roles == ("generator", "editor") and not spec.captioner
+    assert all(spec in registry.role(role) for role in spec.roles)
+    assert [each.role for each in registry.role("editor")[-2:]] == ["generator"] * 2
+    assert registry.first()["editor"] == "mini-qwen-edit"
+    drawn, edited = spec.params(GenerateParams), spec.params(EditParams)
+    assert (drawn.steps, drawn.guidance) == (edited.steps, edited.true_cfg) == (steps, guidance)
+    assert edited.negative == ""
+    with pytest.raises(ModelMissing, match=f"{name} is not on this machine"):
+        registry.editor(name)
 
 
 def test_a_registry_reads_its_rows_once(tmp_path: Path) -> None:
