@@ -49,7 +49,7 @@ class Base:
     marks: tuple[str, ...] = ()
 
 
-QWEN_EDITORS = ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509", "Qwen-Image-Edit")
+QWEN_EDITORS = ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509", "Qwen-Image-Edit", "FireRed-Image-Edit-1.1")
 _QWEN_MARKS = ("img_mlp", "txt_mlp", "img_mod", "txt_mod")
 BASES: tuple[Base, ...] = (
     Base(name="Qwen-Image, 20B", family="qwen-edit", width=3072, blocks=60, editors=QWEN_EDITORS, marks=_QWEN_MARKS),

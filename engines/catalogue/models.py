@@ -75,6 +75,7 @@ _QWEN_LORA = LoraFiles(
     architectures={  # source: musubi-tuner's sai_model_spec.py
         "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
         "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
+        "FireRed-Image-Edit-1.1": "Qwen-Image-Edit-Plus/lora",
     },
     implementation="https://github.com/QwenLM/Qwen-Image",
     base_version="qwen_image_edit",
@@ -173,11 +174,14 @@ def _klein(name: str, *, steps: int, guidance: float, **more: Any) -> ModelSpec:
     )
 
 
-def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
+def _qwen_edit(
+    name: str, source: str, lightning: str = "", pipeline: str = _QWEN_PIPELINE, note: str = "", **options: Any
+) -> ModelSpec:
     """Returns the registry row of an editor; `options` add to those that all Qwen editors share.
 
-    `lightning`: repository and path on the hub of the four-step adapter by lightx2v.
+    `lightning`: repository and path on the hub of the four-step adapter by lightx2v; "" for none.
     """
+    few = FewSteps(file=f"few_steps/{Path(lightning).name}", source=lightning, knobs=_FEW_STEPS, scheduler=_LIGHTNING)
     return ModelSpec(
         name=name,
         label=name,
@@ -190,12 +194,11 @@ def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIP
         component_bytes=QWEN_EDIT_BYTES,
         defaults=_QWEN_KNOBS,
         why=_QWEN_WHY,
-        few_steps=FewSteps(
-            file=f"few_steps/{Path(lightning).name}", source=lightning, knobs=_FEW_STEPS, scheduler=_LIGHTNING
-        ),
+        few_steps=few if lightning else None,
         options={**_QWEN_OPTIONS, **options},
         lora=_QWEN_LORA,
         pipeline=pipeline,
+        note=note,
     )
 
 
@@ -290,6 +293,11 @@ MODELS: tuple[ModelSpec, ...] = (
         vision_area=1024 * 1024,
         pipeline="QwenImageEditPipeline",
         picture_label="",
+    ),
+    _qwen_edit(
+        "FireRed-Image-Edit-1.1",
+        "FireRedTeam/FireRed-Image-Edit-1.1",
+        note="Its makers trained it from Qwen-Image-Edit-2509 to keep people alike; there is no adapter for few steps.",
     ),
     ModelSpec(
         name="mini-identity",

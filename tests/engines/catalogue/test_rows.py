@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from engines.api.errors import ModelMissing
 from engines.api.params import EditParams, GenerateParams, TrainParams
+from engines.catalogue.lora_bases import QWEN_EDITORS
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import Registry, declared_family, lora_files
 
@@ -86,6 +88,16 @@ def test_one_row_draws_and_edits(tmp_path: Path, name: str, steps: int, guidance
     assert edited.negative == ""
     with pytest.raises(ModelMissing, match=f"{name} is not on this machine"):
         registry.editor(name)
+
+
+def test_a_fine_tune_is_a_row_of_its_family(tmp_path: Path) -> None:
+    """FireRed edits as Qwen-Image-Edit-2509 does, without its few-step adapter, and takes the LoRAs of that size."""
+    registry = Registry(tmp_path, tmp_path)
+    spec, base = registry.spec("FireRed-Image-Edit-1.1"), registry.spec("Qwen-Image-Edit-2509")
+    own = {"name": spec.name, "label": spec.label, "source": spec.source, "few_steps": None, "note": spec.note}
+    assert replace(base, **own) == spec
+    assert spec.licence == "Apache-2.0" and spec.name in QWEN_EDITORS
+    assert spec.params(EditParams, few_steps=True).steps == 40  # refused by the engine; no knob changes
 
 
 def test_a_registry_reads_its_rows_once(tmp_path: Path) -> None:
