@@ -259,7 +259,7 @@ def run(ctx: Context) -> None:
     if left:
         judge = Judge(ctx)
         crops = {index: area.crop_of(ctx.store, rows[index]) for index in left}
-        editor: Editor = ctx.workplace.engine(asked.model)
+        editor = ctx.workplace.editor(asked.model)
         left, items = _items(ctx, editor, rows, left, crops)
         with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
@@ -391,7 +391,7 @@ def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
 
 def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
     """Returns the memory plan of the edits. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
-    editor: Editor = workplace.engine(spec.name)
+    editor = workplace.editor(spec.name)
     blank = Image.new("RGB", spec.size)
     items = []
     for row in rows:
