@@ -310,6 +310,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
     character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
     made = area.kept(ctx.store, row, result)
     return ctx.save(
@@ -320,7 +321,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         item=EditParams.from_json(row.params),
         asked=row.asked,
         tags=tags,
-        caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
+        caption=wording.describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
         likeness=judge.likeness(made),
         name=f"{parent.name or row.source[:8]} · {row.task}",
