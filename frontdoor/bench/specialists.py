@@ -1,7 +1,7 @@
 """Whether each LoRA that ships with the embedded editor is better at its kind of edit than the editor alone.
 
-Two hundred edits of each kind, of 25 drawn people whom no model has seen and by whom nothing was chosen, go through the
-engine as drafts (four steps, with the few-step adapter), with the same words and seeds for every contestant.
+Two hundred edits of each kind, of 25 drawn people whom no model has seen, go through the engine as drafts (four steps,
+with the few-step adapter), with the same words and seeds for every contestant.
 """
 
 from __future__ import annotations
