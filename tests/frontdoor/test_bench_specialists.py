@@ -14,6 +14,7 @@ from engines.mini.scene import changed, is_held_out
 from engines.mini.specialists import SPECIALISTS
 from frontdoor.bench.specialists import Outcome, asks, judged, shares, verdict
 
+pytestmark = pytest.mark.slow  # imports torch
 ANGLES, STRANGER = SPECIALISTS["lora_angle"], SPECIALISTS["lora_stranger"]
 
 
@@ -32,7 +33,6 @@ def test_it_asks_two_hundred_edits_of_people_whom_no_model_has_seen() -> None:
     assert {pair.tasks for pair in pairs} == {("angle",)}
 
 
-@pytest.mark.slow
 def test_the_oracle_tells_right_from_undone_and_from_another_person() -> None:
     """A perfect edit is right; the source is not done; another person is not kept."""
     import random

@@ -18,7 +18,7 @@ from engines.drawing.lora_files import attach, attached
 from engines.mini.configs import Model, pack
 from engines.mini.dataset import Pair, edit_pair, held_out_scene
 from engines.mini.export import size_mb
-from engines.mini.specialists import COMIC, SPECIALISTS, Specialist, edit_set, lessons
+from engines.mini.specialists import COMIC, SPECIALISTS, Specialist, edit_set, in_own_words, lessons
 from engines.mini.train_edit import EditSet, mask_of, velocity
 from engines.mini.trained import Trained
 from engines.wording import drawn as vocab
@@ -100,7 +100,8 @@ def test_one_for_the_generator_is_refused_by_the_reader(editor: Model) -> None:
 def unseen(own: Specialist, count: int = 12) -> list[Pair]:
     """Edits of a specialist's kind, each of another person who is held out."""
     scenes = (held_out_scene(700_000 + 8 * i, framing=own.framings[i % len(own.framings)]) for i in range(count))
-    return [edit_pair(scene, f"unseen {own.name} {i}", own.task) for i, scene in enumerate(scenes)]
+    pairs = (edit_pair(scene, f"unseen {own.name} {i}", own.task) for i, scene in enumerate(scenes))
+    return [in_own_words(own, pair) for pair in pairs]
 
 
 @torch.no_grad()
@@ -116,7 +117,7 @@ def error(editor: Model, data: EditSet) -> float:
 
 @pytest.mark.parametrize("own", KEEPING, ids=lambda own: own.name)
 def test_a_specialist_comes_nearer_to_the_truth(own: Specialist, trained: Trained, editor: Model) -> None:
-    """At its own kind of edit, on people whom no model has seen, it predicts better than the editor alone."""
+    """At its own kind of edit and in its own words, on people whom no model has seen, it predicts better than the editor alone."""
     data = edit_set(unseen(own), trained.vae("qwen"), trained.text_encoder())
     alone = error(editor, data)
     with attached(editor, (LoraUse(file=str(shipped(ROWS[own.name]).file)),), "qwen-edit"):
