@@ -117,7 +117,7 @@ def error(editor: Model, data: EditSet) -> float:
 
 @pytest.mark.parametrize("own", KEEPING, ids=lambda own: own.name)
 def test_a_specialist_comes_nearer_to_the_truth(own: Specialist, trained: Trained, editor: Model) -> None:
-    """At its own kind of edit and in its own words, on people whom no model has seen, it predicts better than the editor alone."""
+    """At its own kind of edit, in its own words, on people held out, it predicts better than the editor alone."""
     data = edit_set(unseen(own), trained.vae("qwen"), trained.text_encoder())
     alone = error(editor, data)
     with attached(editor, (LoraUse(file=str(shipped(ROWS[own.name]).file)),), "qwen-edit"):
