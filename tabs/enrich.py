@@ -137,7 +137,7 @@ def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
     """
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
-    made = list(reversed(store.select(Kind.ENRICHED)))
+    made = [each for each in reversed(store.select(Kind.ENRICHED)) if not each.is_blind]
     if not made:
         words = "Results appear here as they are made." if busy else "No edits yet. “Run plan” makes the first ones."
         return looks.empty(words), busy

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engines.api.params import EditParams
 from studio.records.base import UNLESS_DEFAULT, Json, Record
 from studio.records.tournament import Trial
 
@@ -142,6 +143,18 @@ class ImageRecord(Record):
     def is_blind(self) -> bool:
         """Returns whether it has to be judged without knowing who drew it: it is in a tournament and has no verdict."""
         return self.trial is not None and self.state is Verdict.PENDING
+
+    @property
+    def blinded(self) -> ImageRecord:
+        """Returns the record without what tells who drew the picture, or how good a machine finds it.
+
+        A record that need not be judged blind is returned as it is.
+        """
+        if self.trial is None or not self.is_blind:
+            return self
+        worded = {name: value for name, value in self.params.items() if name == EditParams.worded}
+        trial = Trial(tournament=self.trial.tournament, contestant="", ask=self.trial.ask)
+        return self.replace(model="", version="", params=worded, scores={}, nearest="", trial=trial)
 
     @property
     def likeness(self) -> float | None:

@@ -60,7 +60,7 @@ def routes(desk: Desk) -> dict[str, Route]:
     store, won = desk.store, dict[str, tuple[Tournament, Contestant, str]]()
     for tournament in store.tournaments.all():
         known = contest.cells(store, tournament)
-        for task in contest.in_tasks(tournament):
+        for task in (each.task for each in tournament.tasks if not each.words):  # own words are no kind of edit
             stands = contest.standing(tournament, task, known)
             winner = tournament.contestant(stands.winner)
             if winner is not None:

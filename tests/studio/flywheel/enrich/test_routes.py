@@ -69,7 +69,7 @@ def test_a_winner_that_has_gone_leaves_its_task_to_the_editor_in_use(world: Worl
     """The route says what is wrong."""
     decided(world)
     loras.remove(world.studio, "own-glow")
-    assert "not on this machine" in routes.routes(world.desk)["expression"].trouble
+    assert "own-glow" in routes.routes(world.desk)["expression"].trouble
     assert not any(row.why for row in enrich.plan(world.desk, tasks=["expression"], limit=4).rows)
 
 

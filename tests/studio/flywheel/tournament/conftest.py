@@ -12,6 +12,7 @@ from studio.records.job import Job
 from studio.records.payload import TournamentPayload
 from studio.records.plan import StackedLora
 from studio.records.tournament import Contestant, Contested, Tournament
+from studio.store.lora_library import LoraLibrary
 from tests.studio.conftest import World
 from tests.studio.flywheel.enrich.test_own_words import kept_lora
 
@@ -20,7 +21,8 @@ TASKS = (Contested(task="expression", values=("smiling",)), Contested(task="back
 
 def glow(world: World) -> Contestant:
     """The fake editor with a LoRA of the library."""
-    kept_lora(world, "own-glow")
+    if not LoraLibrary(world.studio.library).folder("own-glow").exists():
+        kept_lora(world, "own-glow")
     return Contestant(loras=(StackedLora(lora="own-glow", weight=0.5),))
 
 
