@@ -53,21 +53,22 @@ def lay_out(page: Page, picked: gr.Textbox, plan: Render) -> tuple[list[Render],
         which = gr.Dropdown([], label="Results of", elem_id="tournament-which")
         table = html(elem_id="tournament-matrix")
         written = html(elem_id="tournament-written", elem_classes="fl-answer")
-    knobs = [tasks, entered, picked, seeds]
-    price: Render = (draw_cost, knobs, [listed, cost])
+    knobs: list[Any] = [tasks, entered, picked, seeds]
+    price: Render = (draw_cost, knobs, [cost])
+    names: Render = (draw_entered, [entered], [listed])
     offered: Render = (fill_loras, [editor, stack], [stack])
     results: Render = (draw_matrix, [which], [table])
     known: Render = (fill_tournaments, [which], [which])
     page.redraw([editor.change], offered)
     page.redraw([each.change for each in knobs], price)
     page.redraw([which.change], results)
-    page.on(add.click, add_contestant, [entered, editor, stack, weight, few], [entered], then=[price])
-    page.act(listed, drop_contestant, [entered], [entered], then=[price])
+    page.on(add.click, add_contestant, [entered, editor, stack, weight, few], [entered], then=[names, price])
+    page.act(listed, drop_contestant, [entered], [entered], then=[names, price])
     page.on(start.click, start_tournament, knobs, [which], then=[known, results])
     page.act(table, matrix_act, [which, picked, seeds], [written], then=[known, results, plan])
     page.act(busy, cancel)
     page.act(written, exports.put_away, [], [written])
-    return [(fill_editors, [editor], [editor]), offered, price, known, results], [(draw_busy, [], [busy])]
+    return [(fill_editors, [editor], [editor]), offered, names, price, known, results], [(draw_busy, [], [busy])]
 
 
 def fill_loras(desk: Desk, editor: str | None, chosen: Sequence[str] | None) -> Any:
@@ -109,19 +110,20 @@ def drop_contestant(desk: Desk, data: Mapping[str, Any], entered: str) -> str:
     return json.dumps([each.to_json() for number, each in enumerate(contestants(entered)) if number != at])
 
 
-def draw_cost(
-    desk: Desk, tasks: Sequence[str], entered: str, picked: str, seeds: float | None
-) -> tuple[Markup, Markup]:
-    """Returns as HTML the contestants, and what the tournament takes: edits, looks at most and expected, time.
+def draw_entered(desk: Desk, entered: str) -> Markup:
+    """Returns the contestants as HTML, that in use first."""
+    names = [contest.label(desk, each) for each in contestants(entered)]
+    return view("tournament", "entered", used=contest.label(desk, routes.in_use(desk)), names=names)
+
+
+def draw_cost(desk: Desk, tasks: Sequence[str], entered: str, picked: str, seeds: float | None) -> Markup:
+    """Returns as HTML what the tournament takes: edits, looks at most and expected, time; empty without contestants.
 
     Raises: BadInput and others where it cannot be held so.
     """
-    names = [contest.label(desk, each) for each in contestants(entered)]
-    listed = view("tournament", "entered", used=contest.label(desk, routes.in_use(desk)), names=names)
-    if not names:
-        return listed, Markup()
-    found = asking.plan(desk, *asked(desk, tasks, entered, picked, seeds))
-    return listed, view("tournament", "cost", plan=found)
+    if not contestants(entered):
+        return Markup()
+    return view("tournament", "cost", plan=asking.plan(desk, *asked(desk, tasks, entered, picked, seeds)))
 
 
 def asked(

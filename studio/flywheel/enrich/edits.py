@@ -123,9 +123,9 @@ def plan(
         wanted = asks(chosen, covering, edits, each, fill_gaps, wording, before)
     before_now = drawn(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
-    known = routes.usable(desk) if routed and model is None else {}
+    by_route = routes.usable(desk) if routed and model is None else {}
     rows = [
-        routes.row(desk, known.get(ask.edit.task), spec, ask, number, asked_for, before_now)
+        routes.row(desk, by_route.get(ask.edit.task), spec, ask, number, asked_for, before_now)
         for number in range(seeds)
         for ask in wanted
     ]

@@ -63,16 +63,16 @@ def _left(ctx: Context, made: Tournament, places: Sequence[int], rows: Mapping[P
 def _draw(ctx: Context, made: Tournament, left: Mapping[Place, PlanRow], over: int, where: str, judge: Judge) -> None:
     """Draws rows and stores each result with its measures; `over` edits were made before, `where` names the ask."""
     cells, rows = list(left), dict(enumerate(left.values()))
-    total, done = ctx.job.total, 0
+    whole, done = ctx.job.total, 0
 
-    def on_step(step: int, of: int, message: str = "") -> None:
-        ctx.step(over + done, total, f"drawing {where}: {message or f'step {step} of {of}'}")
+    def on_step(step: int, total: int, message: str = "") -> None:
+        ctx.step(over + done, whole, f"drawing {where}: {message or f'step {step} of {total}'}")
 
     with closing(draw(ctx, rows, on_step)) as results:
         for each in results:
             _keep(ctx, made, cells[each.index], rows[each.index], each, judge)
             done += 1
-            ctx.step(over + done, total, f"drawing {where}")
+            ctx.step(over + done, whole, f"drawing {where}")
 
 
 def _keep(ctx: Context, made: Tournament, cell: Place, row: PlanRow, drawn: Drawn, judge: Judge) -> None:
