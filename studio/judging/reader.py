@@ -20,7 +20,7 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[s
     For a character whose scorer compares faces, the face in a picture decides its angle and framing. The tags are an
     empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing is stored.
     """
-    character, reader = ctx.store.character, faces.reader_of(ctx.workplace, ctx.store.character.scorer)
+    character, reader = ctx.store.character, faces.reader_of(ctx.workplace, ctx.store.character)
     try:
         captioner = ctx.workplace.captioner(character.editor)
     except ModelMissing as error:

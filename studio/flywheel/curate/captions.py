@@ -84,7 +84,8 @@ _GOES_ON = re.compile(  # what follows a whole phrase, not the noun that the lea
     re.IGNORECASE,
 )
 _OPENING = (
-    r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
+    r"(?:(?:an? |the )?(?:close-up |full-body )?"
+    r"(?:photo(?:graph)?|picture|image|portrait|drawing|illustration|(?:3D )?render) of )?"
 )
 
 

@@ -308,6 +308,7 @@ def keep(ctx: Context, row: PlanRow, drawn: Drawn, judge: Judge, **fields: Any) 
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
     character, spec = ctx.store.character, ctx.workplace.registry.spec(row.model)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
     made = area.kept(ctx.store, row, drawn.image)
     made_as: dict[str, Any] = {
@@ -318,7 +319,7 @@ def keep(ctx: Context, row: PlanRow, drawn: Drawn, judge: Judge, **fields: Any) 
         "version": row.version,
         "asked": row.asked,
         "tags": tags,
-        "caption": vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
+        "caption": wording.describe(tags, character.trigger, character.subject),
         "caption_by": RECIPE,
         "likeness": judge.likeness(made),
         "name": f"{parent.name or row.source[:8]} · {row.task}",

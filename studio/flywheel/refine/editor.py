@@ -322,8 +322,8 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, Map
         sides[name] = Side(
             identity_median=round(median(known), 4) if known else None,
             outcomes=tuple(
-                axes_outcomes(each, read, identity, judge.floor)
-                for each, read, identity in zip(asked, tags, identities, strict=True)
+                axes_outcomes(each, read, judge.outcome(image.scores))
+                for each, read, image in zip(asked, tags, images[name], strict=True)
             ),
         )
     compared = _figures(sides["before"], sides["after"])
