@@ -41,6 +41,7 @@ from studio.records.payload import (
     LoraPayload,
     Payload,
     PullPayload,
+    TournamentPayload,
     TrainPayload,
 )
 from studio.records.plan import OwnEdit
@@ -87,7 +88,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "seeds": ("seed",),
     "on": ("in use",),
     "rows": ("row", "nothing to edit"),
-    "format": ("lora form",),
+    "format": ("lora form", "tournament"),
     **dict.fromkeys(("find", "whole_words", "match_case", "preview", "replacement"), ("caption",)),
     "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
@@ -97,6 +98,12 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "place": ("file", "repository"),
     "plan_id": ("plan",),
     "name": ("plan",),
+    "tournament_id": ("tournament",),
+    "contestants": ("contestant",),
+    "contestant": ("tournament",),
+    "originals": ("image", "picture"),
+    "follow": ("routechoice",),
+    "task": ("route",),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
     "import": ImportPayload,
@@ -110,6 +117,7 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     "lora": LoraPayload,
     "backup": BackupPayload,
     "restore": BackupPayload,
+    "tournament": TournamentPayload,
 }
 
 
@@ -223,6 +231,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
         **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
         **{"template_keep.words": ""},
+        **{f"tournament_{each}.tasks": [{"task": "pose"}] for each in ("plan", "submit")},
+        **{f"tournament_{each}.seeds": 3 for each in ("plan", "submit")},
+        **{"contestants": [{"few_steps": True}], "originals": world.sources[:3], "tournament_export.format": "csv"},
         **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
