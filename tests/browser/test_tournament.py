@@ -26,7 +26,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def test_a_tournament_is_held_judged_and_routed(served: Served, page: Page, tmp_path: Path) -> None:
     """Three editors, two tasks; a script judges blind by the seed's truth; the plan's rows take the winner."""
-    studio = Client(served.url, verbose=False)
+    studio = Client(served.url, verbose=False, httpx_kwargs={"timeout": 300})
 
     def call(name: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = studio.predict(**arguments, api_name=f"/{name}")

@@ -45,6 +45,7 @@ from studio.records.payload import (
     TrainPayload,
 )
 from studio.records.plan import OwnEdit
+from studio.records.tournament import Asked, Contestant, Contested, Tournament, Trial
 from studio.settings import Settings
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Workplace
@@ -196,6 +197,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     version = api.train_keep(asked)["version"]["id"]
     editor = world.finish(world.studio.jobs.get(api.refine_submit(world.id, {"steps": 3})["job_id"])).artifacts.version
     cell = Cell(cell="T-pose", seed=0, image=waiting, axes={"pose": Outcome.FAIL}, verdict=Outcome.FAIL)
+    both = tuple(Contestant(key=key, model="fake-edit", few_steps=key == "b") for key in "ab")
+    asked_for = Asked(task="pose", source=world.sources[0], words="sit", seed=1)
+    task = (Contested(task="pose"),)
+    world.store.tournaments.put(
+        Tournament(id="t", contestants=both, tasks=task, asks=(asked_for,), defenders={"pose": "a"})
+    )
+    world.picture(
+        Kind.ENRICHED, 99, parent=world.sources[0], trial=Trial(tournament="t", contestant="b", ask=0, read={})
+    )
     for name, of in (("card-a", ""), ("card-b", version)):
         store.cards.put(CardRun(id=name, version=of, job="", seeds=(0,), cells=(cell,), originals=4))
     other = world.studio.library.create("Other", generator="fake-flux", editor="fake-edit", scorer="fake-identity").id
