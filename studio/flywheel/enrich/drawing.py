@@ -50,7 +50,7 @@ def draw(
     crops = {index: area.crop_of(ctx.store, row) for index, row in rows.items()}
     some: list[int] = []
     for model in dict.fromkeys(row.model for row in rows.values()):
-        editor: Editor = ctx.workplace.engine(model)
+        editor = ctx.workplace.editor(model)
         own = {index: row for index, row in rows.items() if row.model == model}
         items = _items(ctx, editor, own, crops)
         some += items
@@ -107,7 +107,7 @@ def fit_of(desk: Desk, rows: Sequence[PlanRow], model: str) -> Fit:
     """
     gpu = desk.workplace.gpu
     try:
-        plans = plans_of(desk, rows) or {model: desk.workplace.engine(model).plan([])}
+        plans = plans_of(desk, rows) or {model: desk.workplace.editor(model).plan([])}
         fits = [gpu.check(plan, key=f"enrich|{name}") for name, plan in plans.items()]
     except UserError as error:
         return Fit.refused(error, gpu.budget)
@@ -121,7 +121,7 @@ def plans_of(desk: Desk, rows: Sequence[PlanRow]) -> dict[str, Plan]:
     """
     plans = {}
     for name in dict.fromkeys(row.model for row in rows):
-        editor: Editor = desk.workplace.engine(name)
+        editor = desk.workplace.editor(name)
         blank = Image.new("RGB", desk.workplace.registry.spec(name).size)
         own = [row for row in rows if row.model == name]
         plans[name] = editor.plan(
