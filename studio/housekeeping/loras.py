@@ -15,10 +15,11 @@ from engines.catalogue.hub import Hub
 from engines.catalogue.lora_bases import TASKS, UNKNOWN, EditorLora
 from engines.catalogue.lora_pulling import FileHub, LoraPull, chosen, demand_lora
 from studio.flywheel.curate.inbox import typed_path
+from studio.flywheel.tournament.asking import KIND as TOURNAMENT
 from studio.housekeeping.models import free_bytes
 from studio.records.job import BYTES, Job, JobState
 from studio.records.lora import LibraryLora
-from studio.records.payload import EnrichPayload, LoraPayload
+from studio.records.payload import EnrichPayload, LoraPayload, TournamentPayload
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
@@ -253,5 +254,9 @@ def remove(workplace: Workplace, lora: str) -> LibraryLora:
         rows = EnrichPayload.of(job).rows if job.state.is_under_way and job.kind == "enrich" else ()
         if any(use.file == path for row in rows for use in EditParams.kept(row.params).loras):
             raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
+        if job.state.is_under_way and job.kind == TOURNAMENT:
+            held = workplace.store(job.character).tournaments.get(TournamentPayload.of(job).tournament)
+            if any(use.lora == lora for each in held.contestants for use in each.loras):
+                raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
     library.remove(lora)
     return record
