@@ -51,7 +51,7 @@ def keep(desk: Desk, lora: str, **fields: Any) -> None:
 def test_cards_of_a_task_say_base_licence_and_what_was_corrected(desk: Desk) -> None:
     """A LoRA that the editor cannot use is grey and says why; one that it can offers its download, licence first."""
     shown = lora_cards.draw(desk, ANGLES, "Qwen-Image-Edit-2511")
-    for words in ("fal-angles", "Apache-2.0", "strength 0.9", "about 3.3 GiB more", "licence <a", "unknown"):
+    for words in ("fal-angles", "Apache-2.0", "strength 0.9", "It changes modulation layers", "licence <a", "unknown"):
         assert words in shown
     assert "<b>Corrected:</b> It fits FLUX.2-dev alone" in shown
     assert shown.count("Accept the licence and download") == 2
