@@ -21,7 +21,7 @@ from studio.flywheel.enrich import edits
 from studio.flywheel.refine import editor
 from studio.flywheel.train import character
 from studio.gpu.manager import GpuManager
-from studio.housekeeping import backup, loras, pulling
+from studio.housekeeping import backup, loras, merging, pulling
 from studio.jobs.queue import Jobs
 from studio.records.job import Job
 from studio.records.settings import BUDGET_SETTING
@@ -41,6 +41,7 @@ RUNNERS: Final[Mapping[str, Runner]] = {
     "refine": editor.run,
     "pull": pulling.run,
     loras.LORA: loras.run,
+    loras.MERGE: merging.run,
     "backup": backup.run_export,
     "restore": backup.run_import,
 }

@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 
 from studio.records.base import UNLESS_DEFAULT, Json, Part
 from studio.records.job import Job
+from studio.records.lora import MergedPart
 from studio.records.review import Triplet
 
 
@@ -88,7 +89,8 @@ class LoraPayload(Payload):
     """Holds the parameters of a job that adds a LoRA to the editors' library.
 
     `lora` is the id that it gets. It comes from the file named `file` in the hub's repository `repo`, or for an empty
-    `repo` from the file of this machine at the path `file`. The other values are stored with it.
+    `repo` from the file of this machine at the path `file`. With `parts` it is merged from these LoRAs of the library,
+    each layer to at most `rank`; 0 keeps the sum of the ranks. The other values are stored with it.
     """
 
     lora: str
@@ -99,6 +101,8 @@ class LoraPayload(Payload):
     words: str = ""
     strength: float = 1.0
     licence: str = "unknown"
+    parts: tuple[MergedPart, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    rank: int = field(default=0, metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
