@@ -319,7 +319,8 @@ class TrainItem:
 class TrainRun:
     """Describes a training run; `folder` holds everything that is needed to start or to resume it.
 
-    `previews`: what to generate for each preview; `start`: a LoRA file to continue, None for a new LoRA.
+    `previews`: what to generate for each preview; `start`: a LoRA file to continue, None for a new LoRA; `origin`: the
+    name and licence of a LoRA from elsewhere that `start` is, "" where it was trained here with the same settings.
     `cache`: the folder of encoded pictures and captions that runs share; None: one inside `folder`.
     """
 
@@ -330,6 +331,8 @@ class TrainRun:
     trigger: str = ""  # written to the adapter file's metadata, for those who load it
     start: Path | None = None  # an adapter to begin with, instead of a new one
     cache: Path | None = None  # folder of encoded pictures and captions that runs share; None: the run's own
+    origin: str = ""  # what `start` is, where it comes from elsewhere
+    origin_licence: str = ""
 
 
 BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels

@@ -121,7 +121,7 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
     `read`: reads a file as `read_adapter` does.
     Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a strength out of bounds.
     """
-    adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
+    adapters = {f"stack_{index}": fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
         return
     with ExitStack() as undo, warnings.catch_warnings():
@@ -142,7 +142,7 @@ def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read 
 
     `transformer`: may be without weights. The other parameters and the errors are those of `attach`.
     """
-    notes = (_fitting(transformer, use, family, read)[1] for use in uses)
+    notes = (fitting(transformer, use, family, read)[1] for use in uses)
     return [note for note in notes if note]
 
 
@@ -200,7 +200,7 @@ def _existing(path: str | Path) -> Path:
 # ── fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
+def fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
     """Reads a LoRA file, checks that each tensor fits the transformer, and multiplies peft's scales into them.
 
     Returns the tensors, and a description of those left out, "" for none. Raises: NotFound, LoraMismatch, BadInput.

@@ -207,14 +207,13 @@ def export(source: Path, path: Path, form: str) -> None:
     info = Info.of(metadata, source)
     if form == "diffusers":
         with draft(path) as written:
-            write_adapter(written, _folded(state, info), replace(info, alpha=float(info.rank)))
+            write_adapter(written, scaled(state, info.alpha / info.rank), replace(info, alpha=float(info.rank)))
     else:
         write_converted(path, converted(state, info, form), state, info, form)
 
 
-def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """Returns the tensors with alpha / rank multiplied into the up matrices; the LoRA's alpha then equals its rank."""
-    scale = info.alpha / info.rank
+def scaled(state: State, scale: float) -> dict[str, Tensor]:
+    """Returns a LoRA's tensors with the up matrices multiplied by `scale`."""
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
         for name, value in state.items()
@@ -293,7 +292,7 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
         slots[place.module] = place
     out: dict[str, Tensor] = {}
     keeps_alpha = form in _KEEPS_ALPHA
-    scale, state = (info.alpha / info.rank, state) if keeps_alpha else (1.0, _folded(state, info))
+    scale, state = (info.alpha / info.rank, state) if keeps_alpha else (1.0, scaled(state, info.alpha / info.rank))
     parts = _PARTS[form] if keeps_alpha or not lora_files(info.family).reads_dotted else _PARTS[form][:2]
     for theirs, ours in groups.items():
         down, up = _fused(state, ours, slots[theirs].widths)

@@ -24,6 +24,22 @@ class MergedPart(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BegunWith(Part):
+    """Holds the LoRA of the library that an editor's training began with, as it was then."""
+
+    lora: str
+    """Its id in the library."""
+    name: str
+    """Its name."""
+    sha256: str
+    """The hash of its file."""
+    licence: str
+    """Its licence, which holds for what is trained from it."""
+    rank: int
+    """Its highest rank, which the training has."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LibraryLora(Record):
     """Holds a LoRA of the editors' library: where it came from, what its file is, and what a person noted on it.
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 
 from studio.records.base import UNLESS_DEFAULT, Json, Part
 from studio.records.job import Job
-from studio.records.lora import MergedPart
+from studio.records.lora import BegunWith, MergedPart
 from studio.records.review import Triplet
 
 
@@ -159,10 +159,12 @@ class TrainPayload(ModelPayload):
 
     `params` are TrainParams as JSON, `dataset` is the id of the dataset to train on. `start` is the id of the LoRA
     version that the training begins from; None or "" for a new LoRA. `held_out` are example edits (source, parameters,
-    result) that are kept out of an editor's training to measure it; None for a training of the character.
+    result) that are kept out of an editor's training to measure it; None for a training of the character. `begun` is
+    the LoRA of the library that an editor's training begins with; None for a new LoRA.
     """
 
     params: Json = field(default_factory=dict)
     dataset: str = ""
     start: str | None = field(default=None, metadata=UNLESS_DEFAULT)
     held_out: tuple[Triplet, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    begun: BegunWith | None = field(default=None, metadata=UNLESS_DEFAULT)

@@ -74,7 +74,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "sources": ("image", "picture"),
     "job_id": ("job", "training"),
     "version_id": ("version",),
-    "start": ("version",),
+    "start": ("version", "lora"),
     "card_id": ("card",),
     "against": ("card",),
     "text": ("caption",),
