@@ -267,6 +267,7 @@ class _Session:
 
     def _save(self) -> CheckpointSaved:
         """Saves a checkpoint, checks its LoRA file, and deletes older checkpoints that `save_every` does not keep."""
+        spec, origin, licence = self._family.spec, self._run.origin, self._run.origin_licence
         info = Info(
             family=self._family.spec.family,
             base_model=self._family.spec.name,
@@ -278,8 +279,10 @@ class _Session:
             targets=self._family.targeted(self._params).pattern,
             params=self._params,
             pictures=len(self._run.items),
-            licence=" + ".join(filter(None, (self._family.spec.licence, self._run.origin_licence))),
-            told=self._told(),
+            licence=" + ".join(filter(None, (spec.licence, licence))),
+            told=f"A LoRA of {spec.name}, trained with FLENwheel on from {origin} (licence: {licence or 'unknown'})."
+            if origin
+            else "",
             made=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         with self._average.applied() as trained:
@@ -293,13 +296,6 @@ class _Session:
             )
         checkpoint.prune(self._run.folder, self._params.save_every)
         return CheckpointSaved(saved.step, saved.adapter)
-
-    def _told(self) -> str:
-        """Returns what the LoRA's file says of its beginning, where that is a LoRA from elsewhere; "" otherwise."""
-        if not self._run.origin:
-            return ""
-        model, licence = self._family.spec.name, self._run.origin_licence or "unknown"
-        return f"A LoRA of {model}, trained with FLENwheel on from {self._run.origin} (licence: {licence})."
 
     def _begin_with(self, file: Path) -> None:
         """Loads a LoRA from elsewhere as the initial weights; its layers that are not trained stay attached, frozen.
