@@ -330,6 +330,8 @@ class TrainRun:
     trigger: str = ""  # written to the adapter file's metadata, for those who load it
     start: Path | None = None  # an adapter to begin with, instead of a new one
     cache: Path | None = None  # folder of encoded pictures and captions that runs share; None: the run's own
+    origin: str = ""  # what `start` is, where it comes from elsewhere
+    origin_licence: str = ""
 
 
 BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
@@ -337,11 +339,7 @@ BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
 
 @dataclass(frozen=True)
 class StepDone:
-    """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`.
-
-    `bands`: the mean losses at low, at middle and at high noise levels; None for a range in which no example lies.
-    `memory`: on a GPU the most bytes in use so far, on a CPU the RAM that the process uses now; 0 where not measured.
-    """
+    """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`."""
 
     step: int
     total: int
@@ -350,8 +348,8 @@ class StepDone:
     learning_rate: float
     grad_norm: float
     seconds: float
-    bands: tuple[float | None, ...] = ()
-    memory: int = 0
+    bands: tuple[float | None, ...] = ()  # mean losses at low, middle, high noise; None where no example lies
+    memory: int = 0  # on a GPU the most bytes in use so far, on a CPU the process' RAM now; 0 where not measured
 
 
 @dataclass(frozen=True)

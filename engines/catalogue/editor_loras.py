@@ -82,7 +82,7 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
         "qwen-image-edit-2511-multiple-angles-lora.safetensors",
         words="<sks> {azimuth} {elevation} {distance}", slots=_CAMERA, strength=0.9, licence=_APACHE,
         note="96 views in steps of 45°; it moves the camera, and the distance reframes hard. It changes modulation "
-        "layers, so the whole transformer is loaded: about 3.3 GiB more in 4 bit.",
+        "layers, which are read from the disk once for each new stack and schedule.",
     ),
     _qwen(
         "dx8152-angles", "angle", _2509, "dx8152/Qwen-Edit-2509-Multiple-angles", "镜头转换.safetensors",

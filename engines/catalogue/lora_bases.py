@@ -99,7 +99,7 @@ class LoraFacts:
     declared: str = ""
     """The architecture in its metadata."""
     modulation: bool = False
-    """Whether it changes modulation layers, which takes more memory."""
+    """Whether it changes modulation layers, whose outputs are then computed anew for its stack."""
     note: str = ""
     """What of its tensors is not used, in words."""
 

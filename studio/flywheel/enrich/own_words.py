@@ -126,7 +126,7 @@ def stack(desk: Desk, loras: Sequence[StackedLora], spec: ModelSpec) -> list[Lor
 
 
 def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
-    """Returns sentences on what an edit's LoRAs need or cost: a second picture, another LoRA, more memory."""
+    """Returns sentences on what an edit's LoRAs need: a second picture, another LoRA, a lower strength."""
     library, found = LoraLibrary(desk.workplace.library), []
     stacked = {each.lora for each in edit.loras}
     if edit.words.strip() and not stacked and vocabulary(spec.wording).loses_person(edit.words):
@@ -138,10 +138,6 @@ def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
             found.append(f"{row.name} belongs together with {row.beside}.")
         if row.caution(spec.name):
             found.append(f"{row.name}: {row.caution(spec.name)}")
-    known = (record for record in library.all() if record.id in stacked)
-    heavy = [record.name for record in known if record.facts is not None and record.facts.modulation]
-    if heavy:
-        found.append(f"{', '.join(heavy)}: changes modulation layers, so more memory is taken.")
     return tuple(found)
 
 

@@ -342,6 +342,7 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
         dataset=frozen.id,
         job=job_id,
         params=asked.params,
+        begun=asked.begun,
         checkpoints=tuple(checkpoints),
         metrics=Metrics(
             steps=last.step,

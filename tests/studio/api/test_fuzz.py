@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
 
+from engines.catalogue.lora_bases import LoraFacts
 from engines.fake import FakeDevice
 from engines.fake.hub import FakeHub
 from studio.api.api import API_NAMES, Api
@@ -75,7 +76,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "sources": ("image", "picture"),
     "job_id": ("job", "training"),
     "version_id": ("version",),
-    "start": ("version",),
+    "start": ("version", "lora"),
     "card_id": ("card",),
     "against": ("card",),
     "text": ("caption",),
@@ -221,8 +222,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     lora, kept = folder / "hub" / "QIE-2511-Studio-DeLight-5000.safetensors", LoraLibrary(world.studio.library)
     lora.parent.mkdir()
     save_file({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": np.zeros((1, 192), np.float32)}, lora)
-    kept.folder("own-light").mkdir(parents=True)
-    kept.put(LibraryLora(id="own-light", file=shutil.copy(lora, kept.folder("own-light") / "own.safetensors").name))
+    facts = LoraFacts(naming="diffusers", tensors=1, modules=1, ranks=(1, 1), base="mini-qwen-edit", family="qwen-edit")
+    for name in ("own-light", "own-dark"):
+        kept.folder(name).mkdir(parents=True, exist_ok=True)
+        copied = shutil.copy(lora, kept.folder(name) / "own.safetensors").name
+        kept.put(LibraryLora(id=name, file=copied, facts=facts))
     saved_plans.save(world.studio, "plan", [OwnEdit(key="a", words="wave")])
     shared = shutil.copy(saved_plans.share(world.desk, saved_plans.get(world.studio, "plan")), folder)
     world.studio.close()
@@ -240,10 +244,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"lora_id": "own-light", "lora_pull.lora_id": "studio-delight", "lora_pull.file": "", "place": str(lora)},
         **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
         **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
-        **{"template_keep.words": ""},
         **{f"tournament_{each}.tasks": [{"task": "pose"}] for each in ("plan", "submit")},
         **{f"tournament_{each}.seeds": 3 for each in ("plan", "submit")},
         **{"contestants": [{"few_steps": True}], "originals": world.sources[:3], "tournament_export.format": "csv"},
+        **{"template_keep.words": "", "stack": [{"lora": "own-light"}, {"lora": "own-dark", "weight": 0.5}]},
+        **{"lora_merge.task": "angle", "rank": 8},
         **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
