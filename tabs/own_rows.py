@@ -8,8 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from engines.api.axes import AROUND, ELEVATIONS, FRAMINGS
 from engines.api.errors import BadInput
 from engines.api.protocols import ModelSpec
+from engines.api.views import DISTANCES
 from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.own_words import KNOWN, Written
 from studio.housekeeping import loras
@@ -29,6 +31,11 @@ _FIELDS: Mapping[str, str] = {  # what an element sends -> the field that it cha
     "own-few": "few_steps",
     "own-seeds": "seeds",
     "own-second": "second",
+}
+_VIEW: Mapping[str, Mapping[str, str]] = {  # the parts of a view: value -> how it is called
+    "angle": {each: each for each in AROUND},
+    "elevation": {each: each for each in ELEVATIONS},
+    "framing": {each: DISTANCES[each] for each in FRAMINGS},
 }
 
 
@@ -69,6 +76,7 @@ def row(desk: Desk, written: Written, usable: Sequence[Any], seconds: Sequence[t
         offered=[each for each in usable if each.id not in stacked],
         fills=[(name, words, edit.fills.get(name, "")) for name, words in own_words.choices(desk, edit).items()],
         seconds=seconds,
+        parts=[(name, words, edit.view.tags[name]) for name, words in _VIEW.items()] if edit.view else [],
     )
 
 
@@ -92,6 +100,8 @@ def act(desk: Desk, data: Mapping[str, Any], edits: Sequence[OwnEdit], chosen: S
         found = (edit.replace(sources=tuple(chosen)),)
     elif name == "own-fill":
         found = (changed(edit, fills={**edit.fills, str(data.get("name")): value}),)
+    elif name == "own-view" and edit.view:
+        found = (changed(edit, view={**edit.view.tags, str(data.get("name")): value}),)
     elif name == "own-add" and value:
         record = LoraLibrary(desk.workplace.library).get(str(value))
         fresh = own_words.of_lora(desk, record.id, edit.key)

@@ -80,13 +80,13 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     _qwen(
         "fal-angles", "angle", _2511, "fal/Qwen-Image-Edit-2511-Multiple-Angles-LoRA",
         "qwen-image-edit-2511-multiple-angles-lora.safetensors",
-        words="<sks> {azimuth} {elevation} {distance}", slots=_CAMERA, strength=0.9, licence=_APACHE,
+        words="<sks> {azimuth} {elevation} {distance}", slots=_CAMERA, strength=0.9, camera="fal", licence=_APACHE,
         note="96 views in steps of 45°; it moves the camera, and the distance reframes hard. It changes modulation "
         "layers, so the whole transformer is loaded: about 3.3 GiB more in 4 bit.",
     ),
     _qwen(
         "dx8152-angles", "angle", _2509, "dx8152/Qwen-Edit-2509-Multiple-angles", "镜头转换.safetensors",
-        words="{move}", slots=_MOVES, strength=1.25, steps=4,
+        words="{move}", slots=_MOVES, strength=1.25, steps=4, camera="dx8152",
         note="Its author wants few steps. 2511 contains it already: there the effect doubles, so start lower.",
         correction="Its words are whole sentences in two languages; <sks> belongs to the LoRA by fal.",
     ),

@@ -131,7 +131,8 @@ class EditorLora:
     only one is meant. `words`: the instruction that calls it, with placeholders; `slots`: placeholder -> the words that
     it may be, none where it is free. `strength`: where to start; `steps`: 0 for the editor's own.
     `second`: what the second picture must show, "" where the source is the only one. `beside`: the name of a row that
-    belongs to it. `licence`: `UNKNOWN` where its page was not read. `note`, `correction`: what a user should know, and
+    belongs to it. `camera`: the grammar in `engines/wording/cameras.py` by which it is asked for a view, "" for none.
+    `licence`: `UNKNOWN` where its page was not read. `note`, `correction`: what a user should know, and
     what was claimed of it wrongly. `unfit`: why no editor here can use it.
     """
 
@@ -146,6 +147,7 @@ class EditorLora:
     steps: int = 0
     second: str = ""
     beside: str = ""
+    camera: str = ""
     licence: str = UNKNOWN
     note: str = ""
     correction: str = ""

@@ -173,6 +173,7 @@ MODELS: tuple[ModelSpec, ...] = (
         trainer="engines.families.flux2.training:Flux2Adapter",
         source="black-forest-labs/FLUX.2-klein-base-4B",
         licence=_APACHE,
+        camera="klein",
         component_bytes=KLEIN_4B_BYTES,
         defaults={
             "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
@@ -223,6 +224,7 @@ MODELS: tuple[ModelSpec, ...] = (
         licence=_APACHE,
         toy=True,
         wording="drawn",
+        camera="drawn",
         dtype="float32",
         size=(64, 64),
         defaults={

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le, MaxLen
 
 from engines.api.params import STRONGEST
 from engines.api.values import Words
+from engines.api.views import View
 from studio.records.base import UNLESS_DEFAULT, Part, Record
 
 Name = Annotated[str, MaxLen(200)]
@@ -52,6 +53,8 @@ class OwnEdit(Part):
     """The id of the second picture that the editor sees; "" for none."""
     on: bool = True
     """Whether it is drawn; a row that is off is kept."""
+    view: View | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The view that {view} in the words asks for, in the grammar of the editor and the LoRAs; null for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engines.api.axes import TAGS
+from engines.api.axes import TAGS, Tags
 from engines.api.errors import BadInput, UserError
 from engines.api.params import LoraUse
 from engines.api.placeholders import filled, names
 from engines.api.protocols import ModelSpec
+from engines.api.views import View
+from engines.wording.cameras import CAMERAS, CameraGrammar
 from engines.wording.registry import vocabulary
 from engines.wording.vocabulary import EditTask
 from studio.flywheel.enrich import repeats
@@ -24,6 +26,8 @@ from studio.workplace.desk import Desk
 OWN = "own words"
 LOST = "No word says that the person stays the same. Add, for example: Keep the same person."
 KNOWN = ("subject", "trigger", *TAGS)  # placeholders that the character and the source fill
+VIEW = "view"  # the placeholder that a row's view fills
+TURNED = "The camera turns from where a source was taken; a source without an angle counts as frontal."
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def written(desk: Desk, edits: Sequence[OwnEdit], spec: ModelSpec, knobs: Mappin
     for edit in edits:
         try:
             rows = rows_of(desk, edit, spec, knobs, taken)
-            words = filled(edit.words, values(desk, edit, desk.store.images.get(rows[0].source))) if rows else ""
+            first = desk.store.images.get(rows[0].source) if rows else None
+            words = filled(edit.words, values(desk, edit, first, spec)) if first else ""
             found.append(Written(edit, tuple(rows), words.strip(), None, hints(desk, edit, spec)))
         except UserError as error:
             found.append(Written(edit, trouble=error, hints=hints(desk, edit, spec)))
@@ -74,10 +79,11 @@ def rows_of(
     few = {"few_steps": True} if edit.few_steps else {}
     loras = (*LoraUse.stack(knobs.get("loras")), *stack(desk, edit.loras, spec))
     second = (desk.store.images.get(edit.second).id,) if edit.second else ()
+    expects = expected(desk, edit, spec)
     return [
         repeats.new_row(
             spec,
-            Ask(source.id, EditTask(OWN, "", filled(edit.words, values(desk, edit, source)).strip())),
+            Ask(source.id, EditTask(OWN, "", filled(edit.words, values(desk, edit, source, spec)).strip(), expects)),
             number,
             {**knobs, **few, "loras": loras},
             taken,
@@ -96,15 +102,29 @@ def sources(desk: Desk, edit: OwnEdit) -> list[ImageRecord]:
     return [each for each in store.select(Kind.SOURCE) if each.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
-def values(desk: Desk, edit: OwnEdit, source: ImageRecord) -> Mapping[str, str]:
+def values(desk: Desk, edit: OwnEdit, source: ImageRecord, spec: ModelSpec) -> Mapping[str, str]:
     """Returns what fills the placeholders of an edit's words for one source, as placeholder -> words.
 
-    They are the character's subject and trigger word, the source's tags, and the words that the edit gives. A tag that
-    the source lacks is filled by its own name, so that “the {outfit}” becomes “the outfit”.
+    They are the character's subject and trigger word, the source's tags, the words of the edit's view, and the words
+    that the edit gives. A tag that the source lacks is filled by its own name, so that “the {outfit}” becomes “the
+    outfit”. `spec` is the editor's model.
     """
     character = desk.store.character
     tags = {axis: source.tags.get(axis) or axis for axis in TAGS}
-    return {"subject": character.subject, "trigger": character.trigger, **tags, **edit.fills}
+    said = {VIEW: grammar(desk, edit, spec).says(edit.view, source.tags.get("angle", ""))} if edit.view else {}
+    return {"subject": character.subject, "trigger": character.trigger, **tags, **edit.fills, **said}
+
+
+def grammar(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> CameraGrammar:
+    """Returns the grammar in which an edit asks for a view: that of its first LoRA that has one, else the editor's."""
+    rows = LoraLibrary(desk.workplace.library).rows
+    named = (rows[each.lora].camera for each in edit.loras if each.lora in rows)
+    return CAMERAS[next(filter(None, named), spec.camera)]
+
+
+def expected(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> Tags:
+    """Returns the tags that an edit's results should have: those of the view that its words ask for, if any."""
+    return grammar(desk, edit, spec).expects(edit.view) if edit.view and VIEW in names(edit.words) else {}
 
 
 def stack(desk: Desk, loras: Sequence[StackedLora], spec: ModelSpec) -> list[LoraUse]:
@@ -129,8 +149,12 @@ def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
     """Returns sentences on what an edit's LoRAs need or cost: a second picture, another LoRA, more memory."""
     library, found = LoraLibrary(desk.workplace.library), []
     stacked = {each.lora for each in edit.loras}
-    if edit.words.strip() and not stacked and vocabulary(spec.wording).loses_person(edit.words):
+    said = grammar(desk, edit, spec)
+    words = edit.words.replace(f"{{{VIEW}}}", said.says(edit.view)) if edit.view else edit.words
+    if words.strip() and not stacked and vocabulary(spec.wording).loses_person(words):
         found.append(LOST)
+    if edit.view and said.turns:
+        found.append(TURNED)
     for row in (library.rows[lora] for lora in stacked if lora in library.rows):
         if row.second and not edit.second:
             found.append(f"{row.name} wants a second picture: {row.second}.")
@@ -145,18 +169,29 @@ def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
-def unfilled(edit: OwnEdit) -> tuple[str, ...]:
-    """Returns the placeholders of an edit's words that a person fills: those that neither character nor source do."""
-    return tuple(name for name in names(edit.words) if name not in KNOWN)
-
-
 def choices(desk: Desk, edit: OwnEdit) -> Mapping[str, tuple[str, ...]]:
-    """Returns for each placeholder that a person fills the words that its LoRA knows; none where it is free."""
+    """Returns for each placeholder that a person fills the words that its LoRA knows; none where it is free.
+
+    A person fills what neither the character, the source nor the view does, and what a LoRA of the edit has words for.
+    """
     library = LoraLibrary(desk.workplace.library)
     slots: dict[str, tuple[str, ...]] = {}
     for each in edit.loras:
         slots |= library.rows[each.lora].slots if each.lora in library.rows else {}
-    return {name: slots.get(name, ()) for name in unfilled(edit)}
+    known = (*KNOWN, VIEW) if edit.view else KNOWN
+    return {name: slots.get(name, ()) for name in names(edit.words) if name in slots or name not in known}
+
+
+def of_views(
+    desk: Desk, views: Sequence[View], lora: str, keys: Sequence[str], chosen: Sequence[str] = ()
+) -> list[OwnEdit]:
+    """Returns a new row for each view, asked for by a LoRA of the library, or by the editor alone for "".
+
+    `keys` are the rows' keys, `chosen` their sources. Raises: NotFound for a LoRA that is not on this machine.
+    """
+    bare = of_lora(desk, lora, "", chosen) if lora else OwnEdit(key="", sources=tuple(chosen))
+    row = bare.replace(words=f"{{{VIEW}}}", fills={})
+    return [row.replace(key=key, view=view) for key, view in zip(keys, views, strict=True)]
 
 
 def of_lora(desk: Desk, lora: str, key: str, chosen: Sequence[str] = ()) -> OwnEdit:

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
+from engines.api.views import View
 from engines.catalogue.lora_bases import LoraFacts
 from engines.wording.photographs import PHOTOGRAPHS
 from studio.flywheel.enrich import edits as enrich
@@ -97,6 +98,37 @@ def test_a_stack_goes_into_the_row_with_its_strengths(world: World) -> None:
     assert [(use.file, use.weight) for use in uses] == [(str(files[0]), 0.5), (str(files[1]), -1.0)]
     job = world.finish(enrich.submit(world.desk, [row]))
     assert world.store.images.get(present(job.artifacts.images)[0]).params["loras"][1]["weight"] == -1.0
+
+
+def test_a_view_is_asked_for_in_the_grammar_of_what_is_used(world: World) -> None:
+    """By the editor alone, by either LoRA, from where each source stands; its tags are asked of the result."""
+    for lora in ("fal-angles", "dx8152-angles"):
+        kept_lora(world, lora)
+    turned = world.sources[0]
+    world.store.update_image(turned, tags={"angle": "half-left"})
+    view = View("back", "high", "head")
+    said_by = {}
+    for lora in ("", "fal-angles", "dx8152-angles"):
+        (edit,) = own_words.of_views(world.desk, [view], lora, ["a"], [turned])
+        assert own_words.choices(world.desk, edit) == {}
+        (row,) = rows(world, edit)
+        assert row.asked == view.tags
+        said_by[lora] = said(row)
+    assert said_by[""].startswith("Turn the person around, so that only the back of the head is seen. Look steeply")
+    assert said_by["fal-angles"] == "<sks> back view high-angle shot close-up"
+    assert said_by["dx8152-angles"].startswith("将镜头向右旋转135度 Rotate the camera 135 degrees to the right.")
+    (moved,) = own_words.of_views(world.desk, [view], "dx8152-angles", ["a"])
+    assert own_words.TURNED in own_words.hints(world.desk, moved, spec(world))
+    assert moved == OwnEdit.from_json(moved.to_json())
+
+
+def test_a_view_that_the_words_leave_out_is_not_asked_for(world: World) -> None:
+    """The placeholder may stand among other words; without it nothing is expected."""
+    (edit,) = own_words.of_views(world.desk, [View("profile-left")], "", ["a"], world.sources[:1])
+    (more,) = rows(world, edit.replace(words="{view} Make it night."))
+    assert said(more).endswith("light. Make it night.") and more.asked["angle"] == "profile-left"
+    (less,) = rows(world, edit.replace(words="make it night"))
+    assert less.asked == {}
 
 
 def test_what_cannot_be_drawn_says_why_and_leaves_the_others(world: World) -> None:
