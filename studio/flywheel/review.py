@@ -9,6 +9,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from engines.api.views import shows_face
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
 from studio.records.image import ImageRecord, Kind, Verdict
@@ -22,6 +23,7 @@ ENOUGH_LABELS = 60
 AUDIT_EVERY = 10
 _LABELS_USED = 500
 OWNER = "owner"
+BEHIND = "seen from behind: no face is expected, so identity is neither passed nor failed"
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 
@@ -82,7 +84,7 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
     audit = _is_audit(len(queue.decided)) and drawn is not None and drawn.id == image_id
-    words = _words(score, queue.gallery, p_good, audit)
+    words = _words(score, queue.gallery, p_good, audit) if shows_face(image.tags) else BEHIND
     known = queue.gallery.calibrated
     return Reason(
         score,

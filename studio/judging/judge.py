@@ -1,16 +1,19 @@
 """The identity judge, which scores every picture that a job makes before a human sees it.
 
-With fewer than three originals, without a face or without a scorer, identity is unknown: neither passed nor failed.
+With fewer than three originals, without a face, seen from behind or without a scorer, identity is unknown: neither
+passed nor failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engines.api.errors import ModelMissing
 from engines.api.protocols import Scorer
+from engines.api.views import shows_face
 from studio.judging.gallery import ENOUGH, gallery, make_gallery, originals, score_pictures
 from studio.judging.outcomes import IDENTITY
 from studio.records.image import Likeness
@@ -48,11 +51,14 @@ class Judge:
         self._scorer, self.gallery = None, make_gallery("", {})
         self._ctx.warn(f"Pictures are not scored: {error}")
 
-    def likeness(self, image: Image) -> Likeness | None:
+    def likeness(self, image: Image, asked: Mapping[str, str] = MappingProxyType({})) -> Likeness | None:
         """Returns a picture's similarity to the originals, and the id of the original nearest to it.
 
-        Returns None without the scorer's weights.
+        `asked` are the tags that the picture was asked for. Returns None without the scorer's weights, and for a person
+        who is seen from behind: there no face is expected.
         """
+        if not shows_face(asked):
+            return None
         try:
             return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else None
         except ModelMissing as error:  # the originals' vectors may come from the cache

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
+from engines.api.views import shows_face
 from engines.pictures import open_picture, to_grey
 from engines.wording.reading import read_tags
 from studio.flywheel.curate import belonging, inbox, masking, twins
@@ -171,6 +172,8 @@ class Intake:
             made, words = origin(data, self._store), self._read_words(file, told)
             if words is not None:
                 made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
+            if not shows_face(made.tags):
+                advice.pop("no_face", None)
             image = self._store.add_image(
                 data,
                 upright=pixels,

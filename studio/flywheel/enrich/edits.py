@@ -16,6 +16,7 @@ from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
 from engines.api.values import Many, later_seed, taken
+from engines.api.views import shown_after
 from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
@@ -308,7 +309,7 @@ def _items(
 
 def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
-    tags = {**parent.tags, **row.asked}
+    tags = shown_after(parent.tags, row.asked)
     character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
     made = area.kept(ctx.store, row, result)
@@ -322,7 +323,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         tags=tags,
         caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
-        likeness=judge.likeness(made),
+        likeness=judge.likeness(made, row.asked),
         name=f"{parent.name or row.source[:8]} · {row.task}",
         mends=row.mends,
         area=row.area,

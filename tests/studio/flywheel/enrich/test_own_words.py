@@ -15,12 +15,18 @@ from engines.api.protocols import ModelSpec
 from engines.api.views import View
 from engines.catalogue.lora_bases import LoraFacts
 from engines.wording.photographs import PHOTOGRAPHS
+from studio.flywheel import review
+from studio.flywheel.curate import captions
+from studio.flywheel.curate.coverage import coverage
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.changes import Changes, changed
 from studio.flywheel.refine import editor as refine
+from studio.judging.gallery import originals, score_images
+from studio.judging.outcomes import axes_outcomes, overall
 from studio.records.image import Verdict
 from studio.records.lora import LibraryLora
+from studio.records.outcome import Outcome
 from studio.records.payload import EnrichPayload, PlanRow
 from studio.records.plan import OwnEdit, StackedLora
 from studio.store.lora_library import LoraLibrary
@@ -120,6 +126,35 @@ def test_a_view_is_asked_for_in_the_grammar_of_what_is_used(world: World) -> Non
     (moved,) = own_words.of_views(world.desk, [view], "dx8152-angles", ["a"])
     assert own_words.TURNED in own_words.hints(world.desk, moved, spec(world))
     assert moved == OwnEdit.from_json(moved.to_json())
+
+
+def test_from_behind_identity_is_neither_passed_nor_failed(world: World) -> None:
+    """No face is expected there: nothing is scored, the reviewer is told, and no expression is claimed."""
+    source = world.sources[0]
+    world.store.update_image(source, tags={"angle": "front", "expression": "smiling", "outfit": "red shirt"})
+    edits = own_words.of_views(world.desk, [View("back"), View("half-left")], "", ["a", "b"], [source])
+    job = world.finish(enrich.submit(world.desk, [*rows(world, edits[0]), *rows(world, edits[1])]))
+    behind, turned = (world.store.images.get(image) for image in present(job.artifacts.images))
+    assert behind.scores == {} and turned.scores
+    assert behind.tags == {"angle": "back", "elevation": "eye level", "framing": "bust", "outfit": "red shirt"}
+    assert turned.tags["expression"] == "smiling"
+    assert "seen from behind, at eye level" not in turned.caption
+    assert review.explain(world.desk, behind.id).words == review.BEHIND != review.explain(world.desk, turned.id).words
+    assert score_images(world.desk, [behind.id]) == {behind.id: None}
+    assert world.store.images.get(behind.id).scores == {}
+    outcome = axes_outcomes(behind.asked, {}, behind.likeness, 0.5)
+    assert overall(outcome.values()) is Outcome.UNKNOWN and set(outcome.values()) == {Outcome.UNKNOWN}
+
+
+def test_an_original_from_behind_is_compared_with_nothing(world: World) -> None:
+    """Tagged so, it sets no floor; its tag is one of eight angles, and another is refused."""
+    captions.set_tags(world.desk, world.sources[0], {"angle": "back-left", "elevation": "low"})
+    assert [image.id for image in originals(world.store)] == world.sources[1:]
+    found = coverage(world.desk)
+    assert (found.around["back-left"], sum(found.around.values())) == (1, 1)
+    assert (found.elevations["low"], sum(found.elevations.values())) == (1, 1)
+    with pytest.raises(BadInput, match="upside-down is no angle"):
+        captions.set_tags(world.desk, world.sources[0], {"angle": "upside-down"})
 
 
 def test_a_view_that_the_words_leave_out_is_not_asked_for(world: World) -> None:
