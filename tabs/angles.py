@@ -46,7 +46,7 @@ def draw(desk: Desk, editor: str | None) -> tuple[Markup, Markup]:
     distances = [(framing, DISTANCES[framing]) for framing in FRAMINGS]
     return (
         view("angles", "picker", around=AROUND, elevations=ELEVATIONS, distances=distances, asked_by=asked_by),
-        view("angles", "said", asked=[], views="[]", lora="", add=""),
+        view("angles", "said", asked=[], views="[]", lora="", figure="", add=""),
     )
 
 
@@ -59,10 +59,14 @@ def preview(desk: Desk, data: Mapping[str, Any], editor: str | None) -> Markup:
     fields = data.get("fields") or {}
     views, lora = chosen(fields), str(fields.get("lora", ""))
     spec = desk.workplace.spec(editor_of(desk, editor)[0], "editor")
-    rows = own_words.of_views(desk, views, lora, [""] * len(views))
-    asked = [(str(each), own_words.grammar(desk, row, spec).says(each)) for each, row in zip(views, rows, strict=True)]
-    told = json.dumps([vars(each) for each in views])
-    return view("angles", "said", asked=asked, views=told, lora=lora, add=f"Add {plural(len(views), 'row')}")
+    figure = fields.get("figure") is True
+    rows = own_words.of_views(desk, views, lora, [""] * len(views), figure=figure)
+    asked = [
+        (str(each), own_words.grammar(desk, row, spec).says(each, with_figure=own_words.with_figure(row)))
+        for each, row in zip(views, rows, strict=True)
+    ]
+    told, words = json.dumps([vars(each) for each in views]), f"Add {plural(len(views), 'row')}"
+    return view("angles", "said", asked=asked, views=told, lora=lora, figure="1" if figure else "", add=words)
 
 
 def chosen(fields: Mapping[str, Any]) -> list[View]:
@@ -89,7 +93,7 @@ def add(desk: Desk, data: Mapping[str, Any], changes: str, picked: str) -> Said:
         raise BadInput("No angle is chosen.", "Tick at least one on the ring.")
     now, keys = Changes.from_json(json.loads(changes)), [secrets.token_hex(6) for _ in views]
     rows: Sequence[OwnEdit] = own_words.of_views(
-        desk, views, str(data.get("lora", "")), keys, chosen_sources(desk, picked)
+        desk, views, str(data.get("lora", "")), keys, chosen_sources(desk, picked), figure=bool(data.get("figure"))
     )
     own = (*now.own, *rows)
     return Said(f"{plural(len(rows), 'row')} added to the plan.", json.dumps(now.replace(own=own).to_json()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from engines.api.errors import BadInput
+from engines.api.guides import Guide
 from engines.api.placeholders import filled, names
 from engines.api.values import shown
 
@@ -131,7 +132,9 @@ class EditorLora:
     only one is meant. `words`: the instruction that calls it, with placeholders; `slots`: placeholder -> the words that
     it may be, none where it is free. `strength`: where to start; `steps`: 0 for the editor's own.
     `second`: what the second picture must show, "" where the source is the only one. `beside`: the name of a row that
-    belongs to it. `camera`: the grammar in `engines/wording/cameras.py` by which it is asked for a view, "" for none.
+    belongs to it. `guide`: the kind of second picture that is
+    filled in for it, "" where a person must choose; `lights`: its words for where light comes from -> keys of `LIGHTS`.
+    `camera`: the grammar in `engines/wording/cameras.py` by which it is asked for a view, "" for none.
     `licence`: `UNKNOWN` where its page was not read. `note`, `correction`: what a user should know, and
     what was claimed of it wrongly. `unfit`: why no editor here can use it.
     """
@@ -147,6 +150,8 @@ class EditorLora:
     steps: int = 0
     second: str = ""
     beside: str = ""
+    guide: Guide = ""
+    lights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     camera: str = ""
     licence: str = UNKNOWN
     note: str = ""

@@ -19,7 +19,8 @@ class CameraGrammar:
 
     They are said in this order, after `opening`, with `joint` between and `ending` behind; an empty text says nothing.
     `turns`: the words of the angles tell a turn of the camera from where the source was taken, not the angle itself.
-    `still`: what is said where no word is left. `told`: where the words come from.
+    `still`: what is said where no word is left; `figure`: what is added where the second picture is a grey figure
+    at the angle. `told`: where the words come from.
     """
 
     told: str
@@ -31,12 +32,17 @@ class CameraGrammar:
     ending: str = ""
     turns: bool = False
     still: str = ""
+    figure: str = ""
 
-    def says(self, view: View, source_angle: str = "") -> str:
-        """Returns the instruction for a view; `source_angle` is the source's head angle, "" where it is not known."""
+    def says(self, view: View, source_angle: str = "", with_figure: bool = False) -> str:
+        """Returns the instruction for a view; `source_angle` is the source's head angle, "" where it is not known.
+
+        `with_figure`: the second picture is a grey figure at the angle.
+        """
         angle = turn(view.angle, source_angle) if self.turns else view.angle
         parts = (self.angles[angle], self.elevations[view.elevation], self.framings[view.framing])
-        return self.opening + (self.joint.join(filter(None, parts)) or self.still) + self.ending
+        said = self.opening + (self.joint.join(filter(None, parts)) or self.still) + self.ending
+        return said + self.figure if with_figure else said
 
     def expects(self, view: View) -> Tags:
         """Returns the tags that the result should have, without those of which the grammar says nothing."""
@@ -78,6 +84,7 @@ CAMERAS: Mapping[str, CameraGrammar] = {
         ),
         joint=". ",
         ending=f". {_PHOTOGRAPHS.keep}.",
+        figure=" Take the camera angle of the grey figure in picture 2, and nothing else of it.",
     ),
     # The toy editor learned the five angles alone.
     "drawn": CameraGrammar(
@@ -122,6 +129,7 @@ CAMERAS: Mapping[str, CameraGrammar] = {
         opening="Show the same person in ",
         joint=", ",
         ending=". Keep the person, clothes, place and light the same.",
+        figure=" Match the camera angle and head direction of the grey figure in image 2, and copy nothing else of it.",
     ),
     # The camera goes to the viewer's right for what the card calls right, so that the head points to the left.
     "fal": CameraGrammar(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, MaxLen
 
+from engines.api.guides import Guide
 from engines.api.params import STRONGEST
 from engines.api.values import Words
 from engines.api.views import View
@@ -55,6 +56,8 @@ class OwnEdit(Part):
     """Whether it is drawn; a row that is off is kept."""
     view: View | None = field(default=None, metadata=UNLESS_DEFAULT)
     """The view that {view} in the words asks for, in the grammar of the editor and the LoRAs; null for none."""
+    guide: Guide = field(default="", metadata=UNLESS_DEFAULT)
+    """The kind of second picture that is filled in for each source where `second` is ""; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

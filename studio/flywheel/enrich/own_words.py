@@ -15,7 +15,7 @@ from engines.api.views import View
 from engines.wording.cameras import CAMERAS, CameraGrammar
 from engines.wording.registry import vocabulary
 from engines.wording.vocabulary import EditTask
-from studio.flywheel.enrich import repeats
+from studio.flywheel.enrich import guides, repeats
 from studio.flywheel.enrich.plan import Ask
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.payload import PlanRow
@@ -72,13 +72,13 @@ def rows_of(
 
     `taken` holds the fingerprints of edits made before (see `repeats.fingerprint`); those of the new rows are added.
     Raises: BadInput without words, for an empty or unknown placeholder, or a LoRA that does not fit the editor;
-    NotFound for a LoRA that is not on this machine, and for a second picture that is gone.
+    NotFound for a LoRA that is not on this machine, and for a second picture that is gone or that the character lacks.
     """
     if not edit.words.strip():
         raise BadInput("A row of your own has no words.", "Say what should change, and what should stay.")
     few = {"few_steps": True} if edit.few_steps else {}
     loras = (*LoraUse.stack(knobs.get("loras")), *stack(desk, edit.loras, spec))
-    second = (desk.store.images.get(edit.second).id,) if edit.second else ()
+    seconds = {source.id: guides.second_of(desk, edit, source) for source in sources(desk, edit)}
     expects = expected(desk, edit, spec)
     return [
         repeats.new_row(
@@ -87,7 +87,7 @@ def rows_of(
             number,
             {**knobs, **few, "loras": loras},
             taken,
-            second,
+            seconds[source.id],
         )
         for number in range(edit.seeds)
         for source in sources(desk, edit)
@@ -111,8 +111,14 @@ def values(desk: Desk, edit: OwnEdit, source: ImageRecord, spec: ModelSpec) -> M
     """
     character = desk.store.character
     tags = {axis: source.tags.get(axis) or axis for axis in TAGS}
-    said = {VIEW: grammar(desk, edit, spec).says(edit.view, source.tags.get("angle", ""))} if edit.view else {}
+    asked = grammar(desk, edit, spec).says
+    said = {VIEW: asked(edit.view, source.tags.get("angle", ""), with_figure(edit))} if edit.view else {}
     return {"subject": character.subject, "trigger": character.trigger, **tags, **edit.fills, **said}
+
+
+def with_figure(edit: OwnEdit) -> bool:
+    """Returns whether an edit's second picture is a grey figure at the angle of its view."""
+    return edit.guide == "figure" and not edit.second
 
 
 def grammar(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> CameraGrammar:
@@ -156,7 +162,7 @@ def hints(desk: Desk, edit: OwnEdit, spec: ModelSpec) -> tuple[str, ...]:
     if edit.view and said.turns:
         found.append(TURNED)
     for row in (library.rows[lora] for lora in stacked if lora in library.rows):
-        if row.second and not edit.second:
+        if row.second and not (edit.second or edit.guide):
             found.append(f"{row.name} wants a second picture: {row.second}.")
         if row.beside and row.beside not in stacked:
             found.append(f"{row.name} belongs together with {row.beside}.")
@@ -183,14 +189,20 @@ def choices(desk: Desk, edit: OwnEdit) -> Mapping[str, tuple[str, ...]]:
 
 
 def of_views(
-    desk: Desk, views: Sequence[View], lora: str, keys: Sequence[str], chosen: Sequence[str] = ()
+    desk: Desk,
+    views: Sequence[View],
+    lora: str,
+    keys: Sequence[str],
+    chosen: Sequence[str] = (),
+    figure: bool = False,
 ) -> list[OwnEdit]:
     """Returns a new row for each view, asked for by a LoRA of the library, or by the editor alone for "".
 
-    `keys` are the rows' keys, `chosen` their sources. Raises: NotFound for a LoRA that is not on this machine.
+    `keys` are the rows' keys, `chosen` their sources; with `figure` the editor sees a grey figure at the angle beside
+    each source. Raises: NotFound for a LoRA that is not on this machine.
     """
     bare = of_lora(desk, lora, "", chosen) if lora else OwnEdit(key="", sources=tuple(chosen))
-    row = bare.replace(words=f"{{{VIEW}}}", fills={})
+    row = bare.replace(words=f"{{{VIEW}}}", fills={}, guide="figure" if figure else bare.guide)
     return [row.replace(key=key, view=view) for key, view in zip(keys, views, strict=True)]
 
 
@@ -209,4 +221,5 @@ def of_lora(desk: Desk, lora: str, key: str, chosen: Sequence[str] = ()) -> OwnE
         fills=dict(row.first_choices) if row else {},
         loras=(StackedLora(lora=lora, weight=record.strength),),
         few_steps=row.drafts if row else False,
+        guide=row.guide if row else "",
     )
