@@ -29,25 +29,27 @@ def lay_out(page: Page, changes: gr.Textbox, picked: gr.Textbox, editor: gr.Drop
     `changes` holds the changes of the plan, `picked` its chosen sources, `editor` its editor; `plan` renders it.
     """
     with gr.Accordion("Angles", open=False, elem_id="enrich-angles-fold"):
-        picker, said = html(elem_id="enrich-angles"), html(elem_id="enrich-angles-said")
-    render: Render = (draw, [editor], [picker, said])
-    page.redraw([editor.change], render)
+        picker, said = html(elem_id="enrich-angles"), html(_nothing(), elem_id="enrich-angles-said")
+    render: Render = (draw, [editor], [picker])
+    page.redraw([editor.change], render, (lambda desk: _nothing(), [], [said]))
     page.act(picker, preview, [editor], [said])
     page.act(said, add, [changes, picked], [changes], then=[plan])
     return render
 
 
-def draw(desk: Desk, editor: str | None) -> tuple[Markup, Markup]:
-    """Returns the picker as HTML, and the note below it; `editor` is the value of the dropdown of editors."""
+def draw(desk: Desk, editor: str | None) -> Markup:
+    """Returns the picker as HTML; `editor` is the value of the dropdown of editors."""
     name = editor_of(desk, editor)[0]
     shown = [each for each in loras.shown(desk.workplace, name) if each.here and not each.why_not]
     able = [each.record for each in shown if each.row is not None and each.row.camera]
     asked_by = [("", "the editor alone"), *((each.id, each.name) for each in able)]
     distances = [(framing, DISTANCES[framing]) for framing in FRAMINGS]
-    return (
-        view("angles", "picker", around=AROUND, elevations=ELEVATIONS, distances=distances, asked_by=asked_by),
-        view("angles", "said", asked=[], views="[]", lora="", figure="", add=""),
-    )
+    return view("angles", "picker", around=AROUND, elevations=ELEVATIONS, distances=distances, asked_by=asked_by)
+
+
+def _nothing() -> Markup:
+    """Returns the note below a picker in which nothing is chosen, as HTML."""
+    return view("angles", "said", asked=[], views="[]", lora="", figure="", add="")
 
 
 def preview(desk: Desk, data: Mapping[str, Any], editor: str | None) -> Markup:

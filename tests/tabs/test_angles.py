@@ -36,7 +36,7 @@ def test_words_are_shown_before_a_row_is_added(desk: Desk) -> None:
     LoraLibrary(desk.workplace.library).put(record.replace(file="angles.safetensors"))
     said = angles.preview(desk, {"act": "look", "fields": {**FIELDS, "lora": record.id}}, None)
     assert "&lt;sks&gt; back view high-angle shot close-up" in said
-    picker, note = angles.draw(desk, None)
+    picker, note = angles.draw(desk, None), angles.preview(desk, {"fields": {}}, None)
     assert picker.count('type="checkbox"') == 8 + 1 and picker.count('type="radio"') == 7 and "Tick one" in note
     assert record.name not in picker, "a toy cannot use it"
 
