@@ -5,7 +5,12 @@ Left and right are the viewer's everywhere. Standard library only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal, get_args
+
 Tags = dict[str, str]  # axis -> value
+Medium = Literal["photo", "drawing", "3D render"]  # what all pictures of a character are
+MEDIA: tuple[Medium, ...] = get_args(Medium)
 
 ANGLES: tuple[str, ...] = ("front", "half-left", "profile-left", "half-right", "profile-right")
 BACK_ANGLES: tuple[str, ...] = ("back-left", "back", "back-right")  # no face is seen from there
@@ -20,3 +25,14 @@ STANDING, SITTING, T_POSE = POSES
 TAGS: tuple[str, ...] = (
     "angle", "expression", "pose", "framing", "background", "light", "outfit", "style", "elevation",
 )  # fmt: skip
+
+
+def shows_face(tags: Mapping[str, str]) -> bool:
+    """Returns whether a picture with these tags can show a face: from behind it cannot, else it may."""
+    return tags.get("angle", "") not in BACK_ANGLES
+
+
+def shown_after(tags: Mapping[str, str], asked: Mapping[str, str]) -> Tags:
+    """Returns the tags of an edit's result: those of its source, changed as asked; from behind it has no expression."""
+    found = {**tags, **asked}
+    return found if shows_face(found) else {axis: value for axis, value in found.items() if axis != "expression"}

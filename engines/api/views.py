@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from engines.api.axes import AROUND, BACK_ANGLES, ELEVATIONS, Tags
+from engines.api.axes import AROUND, ELEVATIONS, Tags
 
 # The values of `AROUND`, `ELEVATIONS` and `FRAMINGS`, as types that a field can have.
 Angle = Literal[
@@ -52,14 +52,3 @@ def turn(wanted: Angle, source: str) -> Angle:
     """
     start = AROUND.index(source) if source in AROUND else 0
     return cast(Angle, AROUND[(AROUND.index(wanted) - start) % len(AROUND)])
-
-
-def shows_face(tags: Mapping[str, str]) -> bool:
-    """Returns whether a picture with these tags can show a face: from behind it cannot, else it may."""
-    return tags.get("angle", "") not in BACK_ANGLES
-
-
-def shown_after(tags: Mapping[str, str], asked: Mapping[str, str]) -> Tags:
-    """Returns the tags of an edit's result: those of its source, changed as asked; from behind it has no expression."""
-    found = {**tags, **asked}
-    return found if shows_face(found) else {axis: value for axis, value in found.items() if axis != "expression"}

@@ -58,7 +58,7 @@ def _rotated(side: str, wards: str, degrees: int) -> str:
     return f"将镜头向{side}旋转{degrees}度 Rotate the camera {degrees} degrees to the {wards}."
 
 
-_PHOTOGRAPHS, _DRAWN = (VOCABULARIES[name].edits["angle"] for name in ("photographs", "drawn"))
+_PHOTOGRAPHS, _DRAWN, _KLEIN = (VOCABULARIES[name].edits["angle"] for name in ("photographs", "drawn", "klein"))
 
 CAMERAS: Mapping[str, CameraGrammar] = {
     "plain": CameraGrammar(
@@ -99,20 +99,15 @@ CAMERAS: Mapping[str, CameraGrammar] = {
         framings=_by(FRAMINGS, "head shot", "", "full body"),
         joint=", ",
     ),
-    # FLUX.2-klein turns the person rather than the camera, and under-fills terse words: the result is described.
+    # FLUX.2 [klein] turns the person, not the camera, and is told the whole wanted picture.
     "klein": CameraGrammar(
-        told="a description of the wanted picture: klein turns the person, not the camera",
-        angles=_by(
-            AROUND,
-            "a front view, facing the camera",
-            "a three-quarter view, facing the left edge of the picture",
-            "a strict side profile, facing the left edge of the picture",
-            "a three-quarter rear view, facing away and towards the left edge of the picture",
-            "a rear view, facing away from the camera so that no face is seen",
-            "a three-quarter rear view, facing away and towards the right edge of the picture",
-            "a strict side profile, facing the right edge of the picture",
-            "a three-quarter view, facing the right edge of the picture",
-        ),
+        told="the words for klein's edits, after its makers' guide, and those for the views that it has none for",
+        angles={
+            **_KLEIN.requests,
+            "back-left": "Turn the person to a three-quarter rear view, facing away to the left side of the image",
+            "back": "Turn the person to a rear view, facing away from the camera so that no face is seen",
+            "back-right": "Turn the person to a three-quarter rear view, facing away to the right side of the image",
+        },
         elevations=_by(
             ELEVATIONS,
             "shot at eye level",
@@ -126,9 +121,8 @@ CAMERAS: Mapping[str, CameraGrammar] = {
             "as a medium shot from the waist up",
             "as a wide shot of the full body",
         ),
-        opening="Show the same person in ",
         joint=", ",
-        ending=". Keep the person, clothes, place and light the same.",
+        ending=f", while keeping {_KLEIN.keep} exactly the same.",
         figure=" Match the camera angle and head direction of the grey figure in image 2, and copy nothing else of it.",
     ),
     # The camera goes to the viewer's right for what the card calls right, so that the head points to the left.

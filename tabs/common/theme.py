@@ -18,6 +18,7 @@ _SCRIPTS = (
     "gallery.js",
     "crop.js",
     "bench.js",
+    "turns.js",
     "flen.js",
     "again.js",
     "generate.js",

@@ -7,9 +7,10 @@ from typing import cast, get_args
 
 from PIL import Image
 
+from engines.api.axes import shows_face
 from engines.api.errors import BadInput
 from engines.api.guides import GUIDES, LIGHTS
-from engines.api.views import Angle, View, shows_face
+from engines.api.views import Angle, View
 from engines.guides.figure import grey_figure, light_map
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.plan import OwnEdit

@@ -44,16 +44,17 @@ SAID = (  # grammar, view, the source's angle, the instruction
         "klein",
         View("back", "high", "full body"),
         "",
-        "Show the same person in a rear view, facing away from the camera so that no face is seen, shot from a high "
-        "camera angle looking down, as a wide shot of the full body. Keep the person, clothes, place and light the "
-        "same.",
+        "Turn the person to a rear view, facing away from the camera so that no face is seen, shot from a high camera "
+        "angle looking down, as a wide shot of the full body, while keeping the person's face, hair, clothes, the "
+        "background and the light exactly the same.",
     ),
     (
         "klein",
         View("profile-right"),
         "",
-        "Show the same person in a strict side profile, facing the right edge of the picture, shot at eye level, as a "
-        "medium shot from the waist up. Keep the person, clothes, place and light the same.",
+        "Turn the person's head to a strict side profile, facing the right side of the image, shot at eye level, as a "
+        "medium shot from the waist up, while keeping the person's face, hair, clothes, the background and the light "
+        "exactly the same.",
     ),
     ("drawn", View("half-left"), "", "turn the head to half-left"),
 )
@@ -97,7 +98,9 @@ def test_the_five_angles_keep_their_words() -> None:
     """The plan's own edits of the angle are worded as before, and the picker begins with these words."""
     requests = VOCABULARIES["photographs"].edits["angle"].requests
     assert tuple(requests) == ANGLES
-    assert all(CAMERAS["plain"].says(View(angle)).startswith(requests[angle]) for angle in get_args(Angle)[:3])
+    for name, words in (("plain", "photographs"), ("klein", "klein"), ("drawn", "drawn")):
+        asked = VOCABULARIES[words].edits["angle"].requests
+        assert all(CAMERAS[name].says(View(angle)).startswith(asked[angle]) for angle in get_args(Angle)[:3])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.changes import Changes, changed
 from studio.flywheel.refine import editor as refine
 from studio.judging.gallery import originals, score_images
-from studio.judging.outcomes import axes_outcomes, overall
+from studio.judging.judge import Judge
 from studio.records.image import Verdict
 from studio.records.lora import LibraryLora
 from studio.records.outcome import Outcome
@@ -142,8 +142,7 @@ def test_from_behind_identity_is_neither_passed_nor_failed(world: World) -> None
     assert review.explain(world.desk, behind.id).words == review.BEHIND != review.explain(world.desk, turned.id).words
     assert score_images(world.desk, [behind.id]) == {behind.id: None}
     assert world.store.images.get(behind.id).scores == {}
-    outcome = axes_outcomes(behind.asked, {}, behind.likeness, 0.5)
-    assert overall(outcome.values()) is Outcome.UNKNOWN and set(outcome.values()) == {Outcome.UNKNOWN}
+    assert Judge(world.context(job)).outcome(behind.scores) is Outcome.UNKNOWN
 
 
 def test_an_original_from_behind_is_compared_with_nothing(world: World) -> None:
