@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 P = TypeVar("P", bound=Params)
-
 Loaded: TypeAlias = Any  # what a component loads: a module, or a fake; this file imports no torch
 
 
@@ -62,6 +61,7 @@ class ModelSpec:
     gated: bool = False
     toy: bool = False  # a label in tabs, `doctor` and `models`: the embedded toy world; no engine reads it
     wording: str = "photographs"  # a row of engines/wording/registry.py: what the model is asked with
+    camera: str = "plain"  # a row of engines/wording/cameras.py: what an editor is asked for a view with
     dtype: str = "bfloat16"  # torch's name of what a generator's or an editor's weights are held in
     size: tuple[int, int] = (1024, 1024)
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it

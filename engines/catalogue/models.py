@@ -153,6 +153,7 @@ def _klein(name: str, *, steps: int, guidance: float, **more: Any) -> ModelSpec:
         editor="engines.families.flux2.editor:Flux2Edit",
         captioner="",
         wording="klein",
+        camera="klein",
         source=f"black-forest-labs/{name}",
         licence=_APACHE,
         component_bytes=KLEIN_4B_BYTES,
@@ -256,6 +257,7 @@ MODELS: tuple[ModelSpec, ...] = (
         licence=_APACHE,
         toy=True,
         wording="drawn",
+        camera="drawn",
         dtype="float32",
         size=(64, 64),
         defaults={

@@ -8,6 +8,7 @@ import gradio as gr
 
 _SCRIPTS = (
     "field.js",
+    "angles.js",
     "place.js",
     "dialog.js",
     "desk.js",

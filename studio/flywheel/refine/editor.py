@@ -311,7 +311,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
                     item=item.params.replace(loras=()),
                     version=version,
                     asked=ctx.store.images.get(triplet.result).asked,
-                    likeness=judge.likeness(image),
+                    likeness=judge.likeness(image, ctx.store.images.get(triplet.result).asked),
                 )
                 keep(saved.id)
             next(redone, None)  # the engine ends its pass
