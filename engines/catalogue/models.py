@@ -251,6 +251,7 @@ MODELS: tuple[ModelSpec, ...] = (
             "batch": 8,
             "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
             "<|im_start|>assistant\n",
+            "question_area": 84 * 84,
         },
         lora=_QWEN_LORA,
         pipeline=_QWEN_PIPELINE,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from engines.api.forms import ROWS
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
-from engines.api.protocols import Captioner, EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
+from engines.api.protocols import EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
+from engines.api.seeing import Captioner
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import LAYOUTS, write_layout

@@ -9,7 +9,7 @@ from string import ascii_lowercase, ascii_uppercase
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, TAGS
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
-from engines.api.protocols import Caption
+from engines.api.seeing import Caption
 from engines.api.triggers import composed, spans
 from studio.judging.gallery import open_each
 from studio.records.character import Character
