@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from engines.api.errors import NotFound
-from engines.mini.build import Build, main, parser
+from engines.mini.build import Build, main
+from engines.mini.options import parser
 from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
 pytestmark = [
@@ -78,8 +79,8 @@ def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
 
 
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
-    """A new captioner needs a new editor, and that a new few-step adapter."""
-    assert later_stages("captioner") == {"edit", "few_steps"}
+    """A new captioner needs a new editor, and that a new few-step adapter, and is taught questions anew."""
+    assert later_stages("captioner") == {"edit", "few_steps", "questions"}
     assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux"}
     assert later_stages("few_steps") == set()
 

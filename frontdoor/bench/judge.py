@@ -1,0 +1,132 @@
+"""How well the judge that asks reads pictures: against drawings whose truth is known, and by today's captions."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from engines.api.params import CaptionParams, GenerateParams
+from engines.api.seeing import OTHER, Answers, Sight
+from engines.mini import world
+from engines.mini.dataset import held_out_scene
+from engines.mini.oracle import Oracle
+from engines.mini.scene import Scene
+from frontdoor.bench import progress
+from frontdoor.bench.mini import THREADS, at_least, at_most
+from frontdoor.bench.rows import Row
+from frontdoor.studio import open_studio
+from studio.judging.statistics import calibration_error
+from studio.workplace.desk import Workplace
+
+EDITOR, GENERATOR = "mini-qwen-edit", "mini-flux"
+FIRST = 150_000  # the first scene of the people that the drawings show; weights were chosen by none of them
+DRAWN, GENERATED = 400, 64
+RIGHT, ERROR = 0.97, 0.03
+CERTAIN = 0.95  # the least probability with which the oracle's reading counts as the truth
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Measures the embedded judge on drawn people and on generated ones; returns the rows, with goals for the former.
+
+    `options` is not used.
+    """
+    del options
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
+        return [*drawn(workplace, DRAWN), *generated(workplace, GENERATED)]
+
+
+def truth(scene: Scene) -> dict[str, str]:
+    """Returns what a drawing shows, as axis -> value; a pose that the framing hides is `OTHER`."""
+    hidden = {"pose": OTHER} if scene.framing != "full body" else {}
+    return {each: str(getattr(scene, each)) for each in world.vocab.SCENE_VALUES} | hidden
+
+
+def drawn(workplace: Workplace, count: int) -> Iterator[Row]:
+    """Yields rows for drawings of people whom no model was trained on: for each axis, asked and by the caption."""
+    scenes = [held_out_scene(FIRST + i) for i in range(count)]
+    pictures, truths = [world.draw(scene) for scene in scenes], [truth(scene) for scene in scenes]
+    started = time.process_time()
+    answers = asked(workplace, pictures)
+    halfway = time.process_time()
+    tags = captioned(workplace, pictures)
+    ended = time.process_time()
+    for axis in truths[0]:
+        yield from of_axis(axis, [told[axis] for told in truths], answers, tags)
+    of_captions = (ended - halfway) / count
+    yield Row(
+        name="asked: a picture, all axes",
+        value=(halfway - started) / count,
+        unit="CPU s",
+        peer=f"a caption {of_captions:.3f}",
+        ratio=(halfway - started) / (ended - halfway),
+    )
+
+
+def of_axis(
+    axis: str, truths: Sequence[str], answers: Sequence[Answers], tags: Sequence[Mapping[str, str]]
+) -> Iterator[Row]:
+    """Yields the rows of one axis: the shares right, wrong and unknown, and the calibration error.
+
+    `answers` and `tags` are what was read from each picture, asked and out of its caption.
+    """
+    count, values = len(truths), [told[axis].value() for told in answers]
+    right = sum(value == true for value, true in zip(values, truths, strict=True))
+    unknown = values.count(None)
+    read = [told.get(axis, OTHER) for told in tags]
+    by_caption = sum(value == true for value, true in zip(read, truths, strict=True))
+    missed = sum(value == OTHER != true for value, true in zip(read, truths, strict=True))
+    peer = f"caption {by_caption / count:.4f}, wrong {count - by_caption - missed}, unread {missed}"
+    row = at_least(f"asked: {axis} right, {count} drawings", right / count, RIGHT)
+    yield Row(**{**row.to_json(), "peer": peer})  # type: ignore[arg-type]  # a row's own fields
+    yield Row(name=f"asked: {axis} wrong", value=count - right - unknown, unit="")
+    yield Row(name=f"asked: {axis} unknown", value=unknown, unit="")
+    most = [max(told[axis].probabilities().items(), key=lambda each: each[1]) for told in answers]
+    told = [(probability, value == true) for (value, probability), true in zip(most, truths, strict=True)]
+    yield at_most(f"asked: {axis}, calibration error", calibration_error(told), ERROR)
+
+
+def generated(workplace: Workplace, count: int) -> Iterator[Row]:
+    """Yields a row for each axis of generated pictures: the share read as the oracle does where that is certain."""
+    spec, engine = workplace.registry.spec(GENERATOR), workplace.engine(GENERATOR)
+    scenes = [held_out_scene(FIRST + 8 * i) for i in range(count)]
+    prompts = [world.caption(scene, identity=True) for scene in scenes]
+    items = [spec.params(GenerateParams, prompt=words, seed=i) for i, words in enumerate(prompts)]
+    with workplace.gpu.lease(engine.plan(items)) as lease:
+        pictures = list(engine.generate(items, lease, progress.ignore))
+    answers = asked(workplace, pictures)
+    tags = captioned(workplace, pictures)
+    oracle = Oracle.load(workplace.settings.assets / "mini" / "oracle").read(pictures)
+    for axis in world.vocab.SCENE_VALUES:
+        sure = [at for at, told in enumerate(oracle) if told[axis][1] >= CERTAIN]
+        seen = [at for at in sure if axis != "pose" or oracle[at]["framing"][0] == "full body"]
+        alike = [answers[at][axis].value() == oracle[at][axis][0] for at in seen]
+        words = [tags[at].get(axis) == oracle[at][axis][0] for at in seen]
+        yield Row(
+            name=f"asked: {axis} as the oracle, {len(seen)} generated",
+            value=sum(alike) / max(len(alike), 1),
+            unit="",
+            peer=f"caption {sum(words) / max(len(words), 1):.4f}",
+        )
+
+
+def asked(workplace: Workplace, pictures: Sequence[Image.Image]) -> list[Answers]:
+    """Returns the answers to all questions about each picture."""
+    asker = workplace.asker(EDITOR)
+    sights = [Sight(picture, asker.questions) for picture in pictures]
+    with workplace.gpu.lease(asker.plan(len(sights))) as lease:
+        return list(asker.ask(sights, lease, progress.ignore))
+
+
+def captioned(workplace: Workplace, pictures: Sequence[Image.Image]) -> list[Mapping[str, str]]:
+    """Returns the tags that are read from each picture's caption, as axis -> value."""
+    captioner, params = workplace.captioner(EDITOR), CaptionParams(trigger="ohwx")
+    with workplace.gpu.lease(captioner.plan(len(pictures), params)) as lease:
+        return [each.tags for each in captioner.caption(pictures, params, lease, progress.ignore)]
