@@ -38,7 +38,7 @@ SCHEDULES = {
     "judge": Schedule(steps=1000, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=4),
     "identity": Schedule(steps=800, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=5),
     "captioner": Schedule(steps=520, lr=1.2e-3, batch=48, decay=0.5, ema=0.99, warmup=40, seed=6),
-    "questions": Schedule(steps=1600, lr=1e-3, batch=32, decay=0.5, ema=0.99, weight_decay=0.0, seed=13),
+    "questions": Schedule(steps=360, lr=1e-3, batch=24, decay=0.5, ema=0.98, warmup=20, weight_decay=0.0, seed=13),
     "flux": Schedule(steps=3000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=7),
     "flux_poses": Schedule(steps=500, lr=5e-4, batch=40, ema=0.97, weight_decay=0.0, muon=BLOCKS, seed=12),
     "edit": Schedule(steps=6000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=8),

@@ -28,7 +28,7 @@ LAYERS = (
     r"|language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.\w+_proj))"
 )
 ALWAYS = ("expression", "angle", "style")  # the axes that captions get wrong most
-FURTHER = 2  # further axes that each lesson asks about
+FURTHER = 1  # further axes that each lesson asks about
 _ADAPTER = "questions"
 _TURN = "<|im_start|>user\n{}{}<|im_end|>\n<|im_start|>assistant\n"
 _END = "<|im_end|>\n"

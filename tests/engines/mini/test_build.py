@@ -153,3 +153,16 @@ def test_another_captioner_makes_the_editor_stale(copied: Path, tmp_path: Path) 
     assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", "few_steps"}
     assert not build.cached("edits").exists()
     assert build.done("captioner") and not build.done("edit")
+
+
+def test_what_questions_teach_is_added_to_the_captioner(built: Build) -> None:
+    """The LoRA changes every layer that it names, in the copy that answers and in no file of the editor's own."""
+    from engines.api.protocols import Component
+    from engines.weights.taught import taught
+
+    plain = built.text_encoder().state_dict()
+    file = built.out / "qwen_edit" / "questions" / "adapter.safetensors"
+    answering = taught(Component("mini/text_encoder", 0, built.text_encoder), file).load().state_dict()
+    changed = {name for name in plain if not torch.equal(plain[name], answering[name])}
+    assert len(changed) == 50
+    assert {name.partition("model.")[2].partition(".")[0] for name in changed} == {"visual", "language_model"}
