@@ -252,6 +252,7 @@ MODELS: tuple[ModelSpec, ...] = (
             "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
             "<|im_start|>assistant\n",
             "question_area": 84 * 84,
+            "taught": "questions/adapter.safetensors",
         },
         lora=_QWEN_LORA,
         pipeline=_QWEN_PIPELINE,
