@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from engines.api.params import CaptionParams
@@ -44,19 +44,21 @@ class Question:
     """Describes the multiple-choice question on one axis, such as the expression.
 
     `options`: from each value of the axis to its words in the question; the value `OTHER` stands for none of them.
-    `of_face`: the question is asked about the face, cut out of the picture, where there is one.
+    `of_face`: the question is asked about the face, cut out of the picture, where there is one. `mirrored`: the picture
+    and its mirror image have the same answer, so both are asked about, and the mean of their logarithms counts.
     """
 
     axis: str
     words: str
     options: Mapping[str, str]
     of_face: bool = False
+    mirrored: bool = False
 
     def with_value(self, value: str) -> Question:
         """Returns the question with an option for `value`, in its own words; the same question where it has one."""
         if value in self.options:
             return self
-        return Question(axis=self.axis, words=self.words, options={value: value, **self.options}, of_face=self.of_face)
+        return replace(self, options={value: value, **self.options})
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,13 @@ class Answer:
         """Returns the most probable value; None, which means unknown, where its probability is below `sure`."""
         value, probability = max(self.probabilities(temperature).items(), key=lambda each: each[1])
         return value if probability >= sure else None
+
+
+def mean(answers: Sequence[Answer]) -> Answer:
+    """Returns one answer for several to the same question: the mean of their logarithms, as probabilities again."""
+    logs = {value: sum(each.logs[value] for each in answers) / len(answers) for value in answers[0].logs}
+    total = math.log(sum(map(math.exp, logs.values())))
+    return Answer({value: log - total for value, log in logs.items()})
 
 
 Answers = Mapping[str, Answer]  # axis -> answer

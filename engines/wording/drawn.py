@@ -81,9 +81,15 @@ CAPTION_WORDS: dict[str, dict[str, str]] = {
 }
 
 HIDDEN: dict[str, dict[str, str]] = {"pose": {OTHER: "no"}}  # what is answered where the framing hides it
+MIRRORED = ("expression",)  # hard to see in 64 pixels: asked about the mirror image, too
 # Asked in these words, the embedded text encoder was taught to answer with a value.
 QUESTIONS: tuple[Question, ...] = tuple(
-    Question(axis=axis, words=f"{axis}?", options={**{value: value for value in values}, **HIDDEN.get(axis, {})})
+    Question(
+        axis=axis,
+        words=f"{axis}?",
+        options={**{value: value for value in values}, **HIDDEN.get(axis, {})},
+        mirrored=axis in MIRRORED,
+    )
     for axis, values in SCENE_VALUES.items()
 )
 

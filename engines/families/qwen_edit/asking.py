@@ -12,11 +12,12 @@ from string import ascii_uppercase
 from typing import Any
 
 import torch
+from PIL import ImageOps
 from PIL.Image import Image
 from torch import Tensor
 
 from engines.api.protocols import Lease, ModelSpec, OnStep, Plan, Stage
-from engines.api.seeing import Answer, Answers, Question, Sight
+from engines.api.seeing import Answer, Answers, Question, Sight, mean
 from engines.drawing.batches import chunks
 from engines.drawing.leaner import leaner, streamed
 from engines.families.qwen_edit import maths as qwen
@@ -113,6 +114,10 @@ class QwenAsker:
             shown = [sizes.vision(each.face if of_face and each.face else each.picture) for each in sights]
             for told, answers in zip(found, self.answers(model, shown, asked), strict=True):
                 told.update(answers)
+            if alike := [each for each in asked if each.mirrored]:
+                turned = self.answers(model, [ImageOps.mirror(each) for each in shown], alike)
+                for told, answers in zip(found, turned, strict=True):
+                    told.update({axis: mean([told[axis], answer]) for axis, answer in answers.items()})
         return [{each.axis: told[each.axis] for each in sights[0].questions} for told in found]
 
     @torch.no_grad()
@@ -234,5 +239,5 @@ class Seen:
             past_key_values=cache,
             use_cache=True,
         )
-        states: Tensor = read.last_hidden_state
-        return states.unflatten(0, (self._count, len(rows)))
+        states: Tensor = read.last_hidden_state.unflatten(0, (self._count, len(rows)))
+        return states

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import assets
 from engines.api.protocols import ModelSpec
-from engines.api.seeing import Question, Sight
+from engines.api.seeing import Question, Sight, mean
 from engines.catalogue.models import MODELS
 
 pytestmark = pytest.mark.slow
@@ -162,6 +162,19 @@ def test_a_picture_is_read_once_and_its_face_apart(model: Any, steps: Any) -> No
     assert answers[0]["shirt"].logs == pytest.approx(answers[1]["shirt"].logs, abs=1e-5)  # they have one face
     assert answers[0]["mood"].logs != pytest.approx(answers[1]["mood"].logs, abs=1e-5)
     assert steps.seen[-1][:2] == (3, 3)
+
+
+def test_a_mirror_image_is_asked_about_where_it_has_the_same_answer(model: Any, steps: Any) -> None:
+    """The answer is the mean of the picture's and its mirror image's, and theirs is that of the picture."""
+    asker, (picture,) = _asker("drawn"), _pictures(1)
+    question = replace(QUESTIONS[0], mirrored=True)
+    with _lease(model) as lease:
+        both = [Sight(each, (question,)) for each in (picture, ImageOps.mirror(picture))]
+        first, second = asker.ask(both, lease, steps)
+        alone, turned = asker.ask([Sight(each.picture, QUESTIONS[:1]) for each in both], lease, steps)
+    assert first["mood"].logs == pytest.approx(second["mood"].logs, abs=1e-5)
+    assert first["mood"].logs == pytest.approx(mean([alone["mood"], turned["mood"]]).logs, abs=1e-5)
+    assert sum(first["mood"].probabilities().values()) == pytest.approx(1)
 
 
 def test_a_lora_is_added_as_the_encoder_loads(tmp_path: Path) -> None:
