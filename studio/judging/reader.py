@@ -60,7 +60,7 @@ class PictureReader:
         character, registry = ctx.store.character, ctx.workplace.registry
         self._captioner = ctx.workplace.captioner(editor)
         self._params = captions or registry.spec(editor).params(CaptionParams, trigger=character.trigger)
-        self._faces = faces.reader_of(ctx.workplace, character.scorer)
+        self._faces = faces.reader_of(ctx.workplace, character)
         self._always = captions is not None
         self.trust: Mapping[str, Agreement] = {}
         self._asker: Asker | None = None
@@ -148,8 +148,8 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> Readings:
     For a character whose scorer compares faces, the face in a picture decides its angle and framing. The tags are an
     empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing is stored.
     """
-    editor = ctx.store.character.editor
     try:
+        editor = ctx.workplace.captioner_of(ctx.store.character.editor).name
         reader = PictureReader(ctx, editor)
     except ModelMissing as error:
         ctx.warn(f"Angle, expression and pose are not read: {error}")

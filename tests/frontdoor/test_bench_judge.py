@@ -32,7 +32,7 @@ def test_the_embedded_judge_reads_drawings_of_strangers(workplace: Workplace) ->
     assert [name for name in rows if " right, " in name] == [
         f"asked: {axis} right, 24 drawings" for axis in SCENE_VALUES
     ]
-    assert all(row.value >= 0.87 for name, row in rows.items() if " right, " in name), rows
+    assert all(row.value >= 0.75 for name, row in rows.items() if " right, " in name), rows
     assert rows["asked: a picture, all axes"].value > 0
     assert "frontdoor.bench.judge:measure" in ENTRIES.values()
 
