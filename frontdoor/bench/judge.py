@@ -21,6 +21,7 @@ from engines.mini.dataset import held_out_scene
 from engines.mini.oracle import Oracle
 from engines.mini.scene import Scene
 from engines.pictures import open_picture
+from engines.wording.drawn import SCENE_VALUES
 from frontdoor.bench import progress
 from frontdoor.bench.mini import THREADS, at_least, at_most
 from frontdoor.bench.rows import Row
@@ -57,7 +58,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 def truth(scene: Scene) -> dict[str, str]:
     """Returns what a drawing shows, as axis -> value; a pose that the framing hides is `OTHER`."""
     hidden = {"pose": OTHER} if scene.framing != "full body" else {}
-    return {each: str(getattr(scene, each)) for each in world.vocab.SCENE_VALUES} | hidden
+    return {each: str(getattr(scene, each)) for each in SCENE_VALUES} | hidden
 
 
 def drawn(workplace: Workplace, count: int) -> Iterator[Row]:
@@ -115,7 +116,7 @@ def generated(workplace: Workplace, count: int) -> Iterator[Row]:
     answers = asked(workplace, pictures)
     tags = captioned(workplace, pictures)
     oracle = Oracle.load(workplace.settings.assets / "mini" / "oracle").read(pictures)
-    for axis in world.vocab.SCENE_VALUES:
+    for axis in SCENE_VALUES:
         sure = [at for at, told in enumerate(oracle) if told[axis][1] >= CERTAIN]
         seen = [at for at in sure if axis != "pose" or oracle[at]["framing"][0] == "full body"]
         alike = [answers[at][axis].value() == oracle[at][axis][0] for at in seen]

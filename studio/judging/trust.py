@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engines.api.seeing import Answer
 from engines.wording.cells import CARD_CELLS
 from studio.judging.outcomes import IDENTITY
-from studio.records.image import ImageRecord, Verdict
+from studio.records.image import Verdict
 from studio.records.outcome import Outcome
 from studio.records.reading import Agreement
 from studio.store import Store
@@ -75,7 +75,12 @@ def fitted(told: Sequence[Trial]) -> float:
 def trials(store: Store, version: str) -> Iterator[Trial]:
     """Yields the verdicts on what pictures show, each with the answer of an asker's `version` on that axis."""
     images = {image.id: image for image in store.images.all() if version in image.answers}
-    for image, asked, shown in (*_on_cells(store), *_on_edits(images.values())):
+    verdicts = list(_on_cells(store))
+    for each in images.values():
+        denied = len(each.asked) == 1 and NOT_DONE in each.reasons  # of several tasks it is unknown which
+        if each.asked and (denied or each.state is Verdict.GOOD):
+            verdicts.append((each.id, each.asked, not denied))
+    for image, asked, shown in verdicts:
         if image in images:
             answers = images[image].answers[version]
             for axis, value in asked.items():
@@ -95,12 +100,3 @@ def _on_cells(store: Store) -> Iterator[tuple[str, Mapping[str, str], bool]]:
             plain = len(axes) == 1 and cell.axes.get(IDENTITY) is Outcome.PASS
             if cell.human or (cell.human is False and plain):
                 yield cell.image, axes, cell.human
-
-
-def _on_edits(images: Collection[ImageRecord]) -> Iterator[tuple[str, Mapping[str, str], bool]]:
-    """Yields the reviewer's verdicts in the same form; an edit that was not done counts where it had one task."""
-    for image in images:
-        if image.asked and image.state is Verdict.GOOD:
-            yield image.id, image.asked, True
-        elif len(image.asked) == 1 and NOT_DONE in image.reasons:
-            yield image.id, image.asked, False
