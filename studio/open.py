@@ -19,6 +19,8 @@ from studio.flywheel import card, generate
 from studio.flywheel.curate import captions, coverage, importing
 from studio.flywheel.enrich import edits
 from studio.flywheel.refine import editor
+from studio.flywheel.tournament import drawing as tournament
+from studio.flywheel.tournament.asking import KIND as TOURNAMENT
 from studio.flywheel.train import character
 from studio.gpu.manager import GpuManager
 from studio.housekeeping import backup, loras, pulling
@@ -39,6 +41,7 @@ RUNNERS: Final[Mapping[str, Runner]] = {
     "generate": generate.run,
     "card": card.run,
     "refine": editor.run,
+    TOURNAMENT: tournament.run,
     "pull": pulling.run,
     loras.LORA: loras.run,
     "backup": backup.run_export,

@@ -95,6 +95,11 @@ def card_name(store: Store, run: CardRun) -> str:
     return f"{version.name if version else 'base model'}, {when(datetime.fromisoformat(run.created))}"
 
 
+def when_words(created: str) -> str:
+    """Returns the time of a record, which is ISO 8601 in UTC, as text in this machine's time zone (see `when`)."""
+    return when(datetime.fromisoformat(created))
+
+
 def when(moment: datetime) -> str:
     """Returns a moment as text in this machine's time zone: `today 14:05`, `yesterday 23:10`, `28 Nov 09:00`."""
     local, today = moment.astimezone(), datetime.now().astimezone().date()

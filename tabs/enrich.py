@@ -13,7 +13,7 @@ from studio.flywheel.enrich import edits as enrich
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs import plan_saving, template_words
+from tabs import plan_saving, template_words, tournament
 from tabs.common import looks, lora_cards, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
@@ -74,6 +74,7 @@ def build(page: Page) -> None:
             saved = plan_saving.lay_out(page, changes, plan)
             worded = template_words.lay_out(page, plan)
             cards, library, coming = lora_cards.lay_out(page, "enrich", draw_loras, [editor])
+            held, drawing = tournament.lay_out(page, picked, plan)
             with gr.Group(visible=False) as retry_box:
                 about = html(elem_id="retry")
                 words = gr.Textbox(label="Words for the next try", lines=2, elem_id="retry-words")
@@ -87,7 +88,7 @@ def build(page: Page) -> None:
     box = (fill_retry, [chosen], [retry_box, about, words])
     more: Render = (offer_more, [], [again])
     first: list[Render] = [(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])]
-    page.show([*first, library, saved, worded], live=[pairs, more, coming])
+    page.show([*first, library, saved, worded, *held], live=[pairs, more, coming, *drawing])
     page.redraw([editor.change], library)
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])
@@ -137,7 +138,7 @@ def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
     """
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
-    made = list(reversed(store.select(Kind.ENRICHED)))
+    made = [each for each in reversed(store.select(Kind.ENRICHED)) if not each.is_blind]
     if not made:
         words = "Results appear here as they are made." if busy else "No edits yet. “Run plan” makes the first ones."
         return looks.empty(words), busy

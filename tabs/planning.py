@@ -15,8 +15,8 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from engines.wording.registry import vocabulary
 from studio.flywheel import card
+from studio.flywheel.enrich import contest, own_words, repeats, routes
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import own_words, repeats
 from studio.flywheel.enrich.changes import Changes, Planned, changed, reworded
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.flywheel.refine import editor as refine
@@ -24,6 +24,7 @@ from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.payload import PlanRow
 from studio.records.plan import OwnEdit
+from studio.records.tournament import Contestant
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -88,6 +89,12 @@ def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
         return desk.store.character.editor, None
     version = desk.store.versions.peek(chosen)
     return (version.model, version.id) if version else (chosen, "")
+
+
+def drawn_by(desk: Desk, chosen: str | None) -> str:
+    """Returns the name of the editor that a value of the dropdown of editors stands for, such as `Model · own v2`."""
+    model, version = editor_of(desk, chosen)
+    return contest.label(desk, routes.in_use(desk) if version is None else Contestant(model=model, version=version))
 
 
 def usable_sources(desk: Desk) -> list[ImageRecord]:
@@ -161,7 +168,7 @@ def make_plan(
         sources=chosen_sources(desk, picked) or None,
         tasks=list(tasks),
         seeds=1 if seeds is None else int(seeds),
-        model=editor_of(desk, editor)[0],
+        model=None if editor in (None, "", IN_USE) else editor_of(desk, editor)[0],  # only a choice leaves the routes
         limit=24 if limit is None else int(limit),
         fill_gaps=aim == GAPS,
         knobs=given(KNOBS, knobs),
@@ -195,12 +202,12 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
     planned = reworded(edits.rows, now)
     drawn = [row for each in written if each.edit.on for row in each.rows]
     plan = enrich.estimate(desk, [*drawn, *(each.row for each in planned if each.kept)], spec.name)
-    rows = []
+    rows, by = [], drawn_by(desk, knobs[5])
     for each in planned[:PLAN_ROWS]:
         words = EditParams.kept(each.row.params).headline()
         lost = each.row.task == own_words.OWN and vocabulary(spec.wording).loses_person(words)
         thumb = looks.thumb(store, each.row.source, store.images.get(each.row.source).crop)
-        rows.append((each, thumb, words, own_words.LOST if lost else ""))
+        rows.append((each, thumb, words, own_words.LOST if lost else "", each.row.why or by))
     left_out = sum(not each.kept for each in planned) + sum(len(each.rows) for each in written if not each.edit.on)
     return (
         missing.card(desk.workplace, spec.name) + view("enrich", "cost", plan=plan, left_out=left_out),
@@ -213,10 +220,14 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
     """Handles a change that a person makes in the plan's rows; returns all changes so far as JSON.
 
     The change ticks or unticks a planned row, replaces its instruction, makes a row of one's own of it, changes such a
-    row (see `own_rows.act`), or drops all changes. `data` is what the changed element sends, `changes` are the changes
-    before it as JSON. `knobs` are the values of the plan's widgets. Raises: BadInput for a value that is not allowed.
+    row (see `own_rows.act`), drops all changes, or lets the editor in use make the edits of a task. `data` is what the
+    changed element sends, `changes` are the changes before it as JSON. `knobs` are the values of the plan's widgets.
+    Raises: BadInput for a value that is not allowed.
     """
     now, act, row = Changes.from_json(json.loads(changes)), data.get("act"), str(data.get("row", ""))
+    if act == "overrule":
+        routes.choose(desk, str(data.get("task", "")), None)
+        return changes
     if act == "as-planned":
         return "{}"
     if act == "tick":

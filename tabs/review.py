@@ -200,8 +200,10 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     """Returns as HTML the panel beside the picture `shown`: its source, the nearest original, and facts about it.
 
     The facts are its instruction, its similarity to the originals and its verdict. For a picture without a verdict the
-    panel also tells `why` the queue shows it now; for a corrected picture it also shows the wrong edit.
+    panel also tells `why` the queue shows it now; for a corrected picture it also shows the wrong edit. Of a picture
+    that has to be judged blind it does not tell who drew it.
     """
+    shown = shown.blinded
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
     shots += [(looks.full(store, reference.id, reference.crop), "reference", "r", reference.id)] if reference else []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 from engines.api.errors import BadInput
@@ -50,6 +52,7 @@ class Base:
 
 
 QWEN_EDITORS = ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509", "Qwen-Image-Edit", "FireRed-Image-Edit-1.1")
+_FLUX_MARKS = ("proj_mlp", "ff.net")
 _QWEN_MARKS = ("img_mlp", "txt_mlp", "img_mod", "txt_mod")
 BASES: tuple[Base, ...] = (
     Base(name="Qwen-Image, 20B", family="qwen-edit", width=3072, blocks=60, editors=QWEN_EDITORS, marks=_QWEN_MARKS),
@@ -72,7 +75,8 @@ BASES: tuple[Base, ...] = (
     ),
     Base(name="FLUX.2-klein 9B", family="flux2", width=4096, blocks=8, singles=24, marks=("to_qkv_mlp_proj",)),
     Base(name="FLUX.2-dev", family="flux2", width=6144, blocks=8, singles=48, marks=("to_qkv_mlp_proj",)),
-    Base(name="FLUX.1", family="flux", width=3072, blocks=19, singles=38, marks=("proj_mlp", "ff.net")),
+    Base(name="FLUX.1", family="flux", width=3072, blocks=19, singles=38, marks=_FLUX_MARKS),
+    Base(name="mini-flux", family="flux", width=192, blocks=3, singles=6, marks=_FLUX_MARKS),
 )
 
 
@@ -131,8 +135,27 @@ def base_of(widths: Mapping[str, int], family: str) -> Base | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """Describes a LoRA file that ships with this program.
+
+    `path`: where it lies in the program's folder of assets. `library`: the editor in whose library it is shown.
+    `sha256`: its hash; `facts`: what it says of itself.
+    """
+
+    path: str
+    library: str
+    sha256: str
+    facts: LoraFacts
+
+    @property
+    def file(self) -> Path:
+        """Returns the file's path on this machine."""
+        return Path(str(files("assets"))) / self.path
+
+
+@dataclass(frozen=True, kw_only=True)
 class EditorLora:
-    """Describes a LoRA for an editor that its author has published.
+    """Describes a LoRA for an editor that its author has published, or that ships with this program.
 
     `task`: what it is for, a key of `TASKS`. `base`: the model that it was trained for; `editors`: the registry's
     editors whose layers it fits. `repo`, `file`: where it is on the Hugging Face hub; without a file the repository's
@@ -159,6 +182,7 @@ class EditorLora:
     correction: str = ""
     unfit: str = ""
     editors: tuple[str, ...] = ()
+    shipped: Shipped | None = None
 
     @property
     def page(self) -> str:

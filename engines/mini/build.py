@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -24,22 +24,23 @@ from engines.mini.loop import Schedule
 from engines.mini.nets import Judge, Reader
 from engines.mini.options import parser
 from engines.mini.sample import write_sample
+from engines.mini.specialists import COMIC, SPECIALISTS, edit_set, lessons, train_comic, train_specialist
 from engines.mini.stage_records import StageRecords
 from engines.mini.stages import SCHEDULES, STAGES, Size
 from engines.mini.train_captioner import embed_edits, train_captioner
 from engines.mini.train_edit import NEGATIVE, EditSet, train_edit
-from engines.mini.train_few_steps import save_few_steps, teacher_paths, train_few_steps
+from engines.mini.train_few_steps import FEW_STEPS, teacher_paths, train_few_steps
 from engines.mini.train_flux import POSED, STANDING, Flux, Lesson, train_flux
 from engines.mini.train_questions import save_questions, train_questions
 from engines.mini.train_readers import train_identity, train_reader
+from engines.mini.trained import Trained
 
 Figures = dict[str, Any]  # of a stage, as the manifest has them
-N = TypeVar("N", bound=torch.nn.Module)
 FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the editor's data
 
 
 @dataclass(frozen=True)
-class Build:
+class Build(Trained):
     """Trains all embedded toy models into the folder `out`; each stage is a method that returns its measured values.
 
     `cache`: the folder of training pictures, and of checkpoints in a folder of its own for each data set. `scale`:
@@ -48,7 +49,6 @@ class Build:
     models are trained.
     """
 
-    out: Path
     cache: Path
     scale: float = 1.0
     compiled: bool = True
@@ -65,6 +65,11 @@ class Build:
     def work(self) -> Path:
         """Returns the folder of this data set's checkpoints and records, so that none of another data set is reused."""
         return self.cache / self.data.key
+
+    @property
+    def loras(self) -> Path:
+        """Returns the folder of the LoRAs that are the embedded editor's library."""
+        return self.out / "qwen_edit" / "loras"
 
     @cached_property
     def data(self) -> Dataset:
@@ -86,7 +91,7 @@ class Build:
             if self.done(stage):
                 return
             self.records.mark_later_stale(stage)  # before it trains, so that no crash leaves outdated tensors
-        figures = getattr(self, stage)()
+        figures = self.specialist(stage) if stage in SPECIALISTS else getattr(self, stage)()
         self.records.write(stage, figures)
         print(json.dumps({"stage": stage, "done": figures}), flush=True)
         self.manifest()
@@ -246,23 +251,6 @@ class Build:
         """
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
-    def vae(self, kind: str) -> Model:
-        """Loads a trained autoencoder, "flux" or "qwen", from the output folder."""
-        if kind == "flux":
-            return diffusers.AutoencoderKL.from_pretrained(self.out / "flux" / "vae").eval()
-        vae = diffusers.AutoencoderKLQwenImage.from_pretrained(self.out / "qwen_edit" / "vae").eval()
-        return train_vae.for_still_pictures(vae)
-
-    def text_encoder(self) -> Model:
-        """Loads the trained captioner, which is also the editor's text encoder, from the output folder."""
-        folder = self.out / "qwen_edit" / "text_encoder"
-        model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        return model.eval()
-
-    def editor(self) -> Model:
-        """Loads the editor's trained transformer from the output folder."""
-        return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
-
     def edit(self) -> Figures:
         """Trains the editor's transformer; returns steps, loss and number of parameters for the manifest."""
         model, info = train_edit(self.edit_set(), self.work, self.schedule("edit"), self.compiled)
@@ -280,7 +268,22 @@ class Build:
             )
         paths = torch.load(path, weights_only=True)
         info = train_few_steps(model, data, paths, self.work, self.schedule("few_steps"))
-        save_few_steps(model, folder / "few_steps" / "adapter.safetensors", self.schedule("few_steps").steps)
+        FEW_STEPS.save(model, folder / "few_steps" / "adapter.safetensors", self.schedule("few_steps").steps)
+        return info
+
+    def specialist(self, stage: str) -> Figures:
+        """Trains the LoRA of a stage, which is good at one kind of edit; returns steps, loss, number of parameters."""
+        own, schedule, model = SPECIALISTS[stage], self.schedule(stage), self.editor()
+        data = edit_set(lessons(own, self.size.lessons), self.vae("qwen"), self.text_encoder())
+        info = train_specialist(model, stage, data, self.work, schedule)
+        own.adapter.save(model, self.loras / f"{own.name}.safetensors", schedule.steps)
+        return info
+
+    def lora_comic(self) -> Figures:
+        """Trains a LoRA of the generator, which no editor can use; returns steps, loss and number of parameters."""
+        flux, schedule = self.trained_flux(), self.schedule("lora_comic")
+        info = train_comic(flux, self.vae("flux"), self.size.lessons, self.work, schedule)
+        COMIC.save(flux.transformer, self.loras / f"{COMIC.name}.safetensors", schedule.steps)
         return info
 
     def flux(self) -> Figures:
@@ -308,15 +311,6 @@ class Build:
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")
         return info
 
-    def trained_flux(self) -> Flux:
-        """Loads the generator's trained transformer, CLIP and T5 from the output folder."""
-        folder = self.out / "flux"
-        return Flux(
-            diffusers.FluxTransformer2DModel.from_pretrained(folder / "transformer").eval(),
-            transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
-            transformers.T5EncoderModel.from_pretrained(folder / "text_encoder_2", dtype=torch.float32).eval(),
-        )
-
     def measure_flux(self) -> Figures:
         """Measures how often the generator's pictures show what their prompts say, as the reader net classifies them.
 
@@ -340,11 +334,6 @@ class Build:
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
         figures = measure.editor_figures(editor, reader, judge, threshold, self.size.edits_a_task)
         return figures | {"of_step": steps}
-
-    def oracle(self, net: N, name: str) -> N:
-        """Loads the weights of the net `name`, "reader" or "judge", from the output folder into `net`; returns it."""
-        net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
-        return net.eval()
 
     def manifest(self) -> None:
         """Writes manifest.json to the output folder: the stages' records, versions, seeds, thresholds, models' size."""

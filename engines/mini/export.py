@@ -19,6 +19,11 @@ from engines.mini import configs, text_tokenizers
 from engines.mini.configs import Model
 
 VL_SIDE = 84
+LORA_LICENCE = """SPDX-License-Identifier: Apache-2.0
+
+The LoRAs in this folder were trained by `python -m engines.mini.build` on drawings that it makes itself. Their licence
+is that of the program: see LICENSE in its root folder.
+"""
 FLUX_INDEX: dict[str, Any] = {
     "_class_name": "FluxPipeline",
     "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
@@ -91,7 +96,7 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def save_frame(out: Path) -> None:
-    """Writes the toy models' files that need no training: model indexes, tokenizers, schedulers, the image processor.
+    """Writes the toy models' files that need no training: indexes, tokenizers, schedulers, image processor, licence.
 
     `out`: the folder that has or gets the model folders `flux` and `qwen_edit`.
     """
@@ -105,6 +110,7 @@ def save_frame(out: Path) -> None:
     save_into(text_tokenizers.qwen_tokenizer(), out / "qwen_edit" / "processor")
     save_into(image_processor(), out / "qwen_edit" / "processor")
     save_into(configs.qwen_scheduler(), out / "qwen_edit" / "scheduler")
+    write_whole(out / "qwen_edit" / "loras" / "LICENSE", LORA_LICENCE)
 
 
 def save_identity(encoder: Model, threshold: float, folder: Path) -> None:

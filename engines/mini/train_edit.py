@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +83,28 @@ def train_edit(
 ) -> tuple[Model, dict[str, float]]:
     """Trains the editor's transformer; returns it, and a dictionary with its steps, loss and number of parameters.
 
-    `folder`: gets the checkpoint; `compiled`: use torch.compile. One edit in ten gets the negative prompt in place of
-    its instruction, so that true classifier-free guidance works.
+    `folder`: gets the checkpoint; `compiled`: use torch.compile.
     """
     torch.manual_seed(schedule.seed)
     model = configs.qwen_transformer()
+    return model, teach_edits(model, "edit", data, folder, schedule, compiled)
+
+
+def teach_edits(
+    model: Model,
+    stage: str,
+    data: EditSet,
+    folder: Path,
+    schedule: Schedule,
+    compiled: bool = False,
+    sigmas: Callable[[int, torch.Generator], Tensor] = draw_sigma,
+) -> dict[str, float]:
+    """Trains those weights of an editor's transformer that are not frozen; returns steps, loss, number of parameters.
+
+    `stage`: the stage's name; `folder`: gets the checkpoint; `compiled`: use torch.compile; `sigmas`: draws noise
+    levels, given their number. One edit in ten gets the negative prompt in place of its instruction, so that true
+    classifier-free guidance works.
+    """
     predict = torch.compile(velocity, dynamic=False) if compiled else velocity
     width = data.embeds.shape[1]
 
@@ -101,7 +119,7 @@ def train_edit(
         lengths[dropped] = data.negative_length
         clean, reference = pack(data.after[rows].float()), pack(data.before[rows].float())
         noise = torch.randn(clean.shape, generator=generator)
-        sigma = draw_sigma(n, generator)
+        sigma = sigmas(n, generator)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
         given = noisy, reference, sigma, text.float(), mask_of(lengths, width)
         with autocast(schedule.device):
@@ -111,7 +129,7 @@ def train_edit(
         return (changed(clean, reference) * error).mean()
 
     with spelled_out_attention():
-        return model, train("edit", folder, {"transformer": model}, loss_of, schedule)
+        return train(stage, folder, {"transformer": model}, loss_of, schedule)
 
 
 def edit_levels(steps: int) -> Tensor:

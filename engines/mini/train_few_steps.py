@@ -6,22 +6,23 @@ import itertools
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
 
 from engines.families.qwen_edit.training import QwenEditAdapter
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import Model, pack
 from engines.mini.loop import Schedule, autocast, train
+from engines.mini.loras import Adapter
 from engines.mini.train_edit import EditSet, changed, edit_levels, guided, mask_of, velocity
-from engines.training.export import Info, write_adapter
 from engines.training.targets import ALL
 
 STEPS = 4
 FINER = 5
 GUIDANCE = 4.0
-RANK = 32
-_ADAPTER = "few_steps"
+FEW_STEPS = Adapter(
+    name="few_steps", rank=32, targets=QwenEditAdapter.targets[ALL].pattern, base="mini-qwen-edit", family="qwen-edit",
+    taught="few-step distillation",
+)  # fmt: skip
 
 
 @torch.no_grad()
@@ -68,10 +69,7 @@ def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, sc
     training resumes. Returns a dict with the number of `steps`, the final `loss` and the number of trained
     `parameters`.
     """
-    model.requires_grad_(False)
-    torch.manual_seed(schedule.seed)
-    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets[ALL].pattern)
-    model.add_adapter(config, adapter_name=_ADAPTER)
+    FEW_STEPS.add(model, schedule.seed)
     levels = edit_levels(STEPS)
     width = data.embeds.shape[1]
 
@@ -91,23 +89,3 @@ def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, sc
 
     with spelled_out_attention():
         return train("few_steps", folder, {"transformer": model}, loss_of, schedule)
-
-
-def save_few_steps(model: Model, path: Path, steps: int) -> None:
-    """Writes the few-step LoRA of `model` to a safetensors file, with the same metadata as the LoRAs that users train.
-
-    `steps`: the number of training steps, for the metadata.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    info = Info(
-        family="qwen-edit",
-        base_model="mini-qwen-edit",
-        trigger="",
-        rank=RANK,
-        alpha=float(RANK),
-        step=steps,
-        dataset="few-step distillation",
-        targets=QwenEditAdapter.targets[ALL].pattern,
-    )
-    state = {name: value.bfloat16() for name, value in get_peft_model_state_dict(model, adapter_name=_ADAPTER).items()}
-    write_adapter(path, state, info)

@@ -24,6 +24,7 @@ ENTRIES = {
     "review": "frontdoor.bench.review:measure",
     "sessions": "frontdoor.bench.sessions:measure",
     "shortcuts": "frontdoor.bench.shortcuts:measure",
+    "specialists": "frontdoor.bench.specialists:measure",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",
     "train-step": "frontdoor.bench.train_step:measure",

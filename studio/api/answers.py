@@ -122,7 +122,8 @@ def picture(store: Store, image: ImageRecord) -> Picture:
     """Returns a picture's record with the paths of its file and its thumbnail on the studio's machine.
 
     `trouble` holds the error message when a file cannot be used, else "". No field is named `path`, because
-    gradio_client treats any dict with such a key as a file to download.
+    gradio_client treats any dict with such a key as a file to download. Of a picture that has to be judged blind the
+    record does not tell who drew it.
     """
     file = thumb = trouble = ""
     try:
@@ -130,7 +131,7 @@ def picture(store: Store, image: ImageRecord) -> Picture:
         thumb = str(store.thumb(image.id))
     except UserError as error:
         trouble = str(error)
-    return Picture(**vars(image), file_path=file, thumb_path=thumb, trouble=trouble)
+    return Picture(**vars(image.blinded), file_path=file, thumb_path=thumb, trouble=trouble)
 
 
 def row(job: Job) -> JobRow:

@@ -10,6 +10,7 @@ from studio.api import arguments as arg
 from studio.api.answers import answers, queue_position, row
 from studio.api.loras import LoraApi
 from studio.api.results import ApiNames, Jobs, JobStatus, Queued
+from studio.api.tournaments import TournamentApi
 from studio.api.trained import CardStatus, ClosedLink, Held, SharedLink
 from studio.api.training import TrainingApi
 from studio.flywheel import next_step as flywheels
@@ -62,6 +63,12 @@ API_NAMES: tuple[str, ...] = (
     "plan_share",
     "plan_import",
     "plan_rows",
+    "tournament_plan",
+    "tournament_submit",
+    "tournament_get",
+    "tournament_export",
+    "route_get",
+    "route_set",
     "review_next",
     "review_decide",
     "review_undo",
@@ -115,7 +122,7 @@ class Sharing(Protocol):
         ...
 
 
-class Api(TrainingApi, LoraApi):
+class Api(TrainingApi, LoraApi, TournamentApi):
     """Holds all functions of the scripted API as methods that take ids and return JSON; `API_NAMES` lists them."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:

@@ -57,17 +57,17 @@ class About:
 def about(desk: Desk, image_id: str) -> About:
     """Returns what is known of a picture: its origin, what was made from it, and its uses. Raises: NotFound."""
     store = desk.store
-    picture = store.images.get(image_id)
+    picture = store.images.get(image_id).blinded
     every = store.images.all()
     words, params = settings(picture)
     return About(
         picture=picture,
         version=store.versions.peek(picture.version) if picture.version else None,
         parents=parents(store, picture),
-        children=tuple(each for each in every if each.parent == image_id and not each.trashed and each is not picture),
+        children=tuple(each for each in every if each.parent == image_id and not each.trashed and each.id != image_id),
         taught=taught(store, image_id),
         nearest=store.images.peek(picture.nearest) if picture.nearest else None,
-        twins=twins(store, picture, every),
+        twins=() if picture.is_blind else twins(store, picture, every),
         words=words,
         params=params,
         cells=placed(store, image_id),
@@ -102,7 +102,7 @@ def twins(store: Store, picture: ImageRecord, among: Sequence[ImageRecord]) -> t
     for each in among:
         same = (each.seed, each.params_kind, each.parent) == (picture.seed, picture.params_kind, picture.parent)
         other = (each.version, each.model) != (picture.version, picture.model) or _is_sample(picture)
-        finished = not (each.trashed or each.kind is Kind.CORRECTION or _is_sample(each))
+        finished = not (each.trashed or each.is_blind or each.kind is Kind.CORRECTION or _is_sample(each))
         if same and other and finished and each is not picture and settings(each)[0] == words:
             found[each.version, each.model] = each
     order = ["", *(version.id for version in store.versions.all())]

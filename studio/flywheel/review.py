@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from studio.flywheel.enrich import contest
 from studio.judging.gallery import Gallery, faceless, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
 from studio.records.image import ImageRecord, Kind, Verdict
@@ -22,6 +24,7 @@ ENOUGH_LABELS = 60
 AUDIT_EVERY = 10
 _LABELS_USED = 500
 OWNER = "owner"
+BLIND = "a tournament of editors: judge the picture alone; who drew it is told after your verdict"
 _FACELESS = "no face; the whole picture"
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
@@ -70,14 +73,17 @@ class Tally:
 def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
     """Returns the next `count` pictures to review, mostly those whose verdict is hardest to predict.
 
-    Every tenth picture is drawn at random instead, so that a part of the verdicts is an unbiased sample. `reviewer` is
-    a person's name, which seeds the random order: the same pictures, verdicts and name give the same result.
+    Every tenth picture is drawn at random instead, so that a part of the verdicts is an unbiased sample. Pictures of
+    tournaments come first, ask by ask, those of one ask in random order. `reviewer` is a person's name, which seeds the
+    random order: the same pictures, verdicts and name give the same result.
     """
     queue = _Queue(desk)
     wanted = min(max(0, count), len(queue.waiting))
-    lots = {image.id: _lot(image, reviewer) for image in queue.waiting}
+    lots = {image.id: (queue.turn(image), _lot(image, reviewer)) for image in queue.waiting}
     # Each stream holds twice as many as wanted, because it skips the pictures that the other one has shown.
-    uncertain = nsmallest(2 * wanted, queue.waiting, key=lambda image: (queue.certainty(image), lots[image.id]))
+    uncertain = nsmallest(
+        2 * wanted, queue.waiting, key=lambda image: (queue.turn(image), queue.certainty(image), lots[image.id])
+    )
     drawn = nsmallest(2 * wanted, queue.waiting, key=lambda image: lots[image.id])
     return _interleaved(uncertain, drawn, len(queue.decided), wanted)
 
@@ -88,8 +94,10 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
     `reviewer` is the name of the person who reviews. Raises: NotFound for an unknown picture.
     """
     image, queue = desk.store.images.get(image_id), _Queue(desk)
+    if image.is_blind:
+        return Reason(None, None, None, None, False, BLIND)
     score, p_good = queue.score(image), queue.p_good(image)
-    drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
+    drawn = min(queue.waiting, key=lambda other: (queue.turn(other), _lot(other, reviewer)), default=None)
     audit = _is_audit(len(queue.decided)) and drawn is not None and drawn.id == image_id
     without = faceless(desk) if score is None and len(image.scores) > 1 else ""
     measure = gallery_if_any(desk, without) if without else queue.gallery
@@ -141,7 +149,9 @@ def decide(
     editor model can be trained on. `reviewer` is the person's name; `reasons` are texts on what is wrong with the
     picture. Raises: NotFound for an unknown picture; BadInput for the verdict PENDING, and for a picture in the trash.
     """
-    return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
+    decision = desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
+    contest.settle(desk.store, image_id)
+    return decision
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
@@ -151,7 +161,9 @@ def undo(desk: Desk, reviewer: str | None = None) -> Decision:
     The picture gets its earlier verdict back, unless another person has given it a newer verdict since; then that one
     stays. A correction stored with the verdict goes into the trash. Raises: NotFound where there is nothing to undo.
     """
-    return desk.store.undo(reviewer)
+    decision = desk.store.undo(reviewer)
+    contest.settle(desk.store, decision.image)
+    return decision
 
 
 def correct(
@@ -170,7 +182,9 @@ def correct(
     gives no reason. Raises: NotFound for an unknown picture; BadInput for a picture that no edit made, for a correction
     of another size, and for one that changes neither pixels nor parameters.
     """
-    return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
+    triplet = desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
+    contest.settle(desk.store, image_id)
+    return triplet
 
 
 def to_mend(desk: Desk) -> list[ImageRecord]:
@@ -210,6 +224,7 @@ class _Queue:
         self.waiting = [image for image in pictures if image.state is Verdict.PENDING and not image.filtered]
         self.decided = [image for image in pictures if image.state is not Verdict.PENDING]
         self.gallery: Gallery = gallery_if_any(desk)
+        self._tournaments, self._turns = desk.store.tournaments, dict[str, dict[int, int]]()
         self._fit = _calibrated(self.decided, self.gallery.version)
 
     def score(self, image: ImageRecord) -> float | None:
@@ -221,14 +236,24 @@ class _Queue:
         score = self.score(image)
         return None if score is None or self._fit is None else self._fit(score)
 
+    def turn(self, image: ImageRecord) -> float:
+        """Returns the order of a picture of a tournament, that of its ask; all others come after them."""
+        if image.trial is None:
+            return math.inf
+        if image.trial.tournament not in self._turns:
+            held = self._tournaments.peek(image.trial.tournament)
+            places = [held.places(task) for task in contest.in_tasks(held)] if held else []
+            self._turns[image.trial.tournament] = {place: at for each in places for at, place in enumerate(each)}
+        return self._turns[image.trial.tournament].get(image.trial.ask, math.inf)
+
     def certainty(self, image: ImageRecord) -> float:
-        """Returns how certain the verdict on a picture is; 0 is the least.
+        """Returns how certain the verdict on a picture is; 0 is the least, also for one in a tournament.
 
         It is the distance of `p_good` from 0.5, or of the score from the floor before there are enough labels; 0
         without a score, and with neither labels nor a calibrated gallery.
         """
         score = self.score(image)
-        if score is None:
+        if score is None or image.is_blind:
             return 0.0
         if self._fit is not None:
             return abs(self._fit(score) - 0.5)

@@ -61,11 +61,17 @@ class CardLease:
     waiting: Callable[[str], None]
     closed: bool = field(default=False, init=False)
     asked: set[str] = field(default_factory=set, init=False)  # keys of components whose use is recorded
+    peak: int = field(default=0, init=False)  # bytes in use at most in the stages that ended since the last look
 
     @property
     def device(self) -> Any:
         """Returns torch's name of the device, such as cuda."""
         return self.manager.torch_device
+
+    def take_peak(self) -> int:
+        """Returns the most bytes in use in the stages that ended since the last call; 0 where none is known."""
+        found, self.peak = self.peak, 0
+        return found
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:

@@ -254,6 +254,7 @@ class GpuManager:
             if active not in self._active:
                 return
             self._active = [other for other in self._active if other is not active]
+            active.lease.peak = max(active.lease.peak, active.high + self._residents.used())
         active.parts.clear()
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 

@@ -15,10 +15,11 @@ from engines.catalogue.hub import Hub
 from engines.catalogue.lora_bases import TASKS, UNKNOWN, EditorLora
 from engines.catalogue.lora_pulling import FileHub, LoraPull, chosen, demand_lora
 from studio.flywheel.curate.inbox import typed_path
+from studio.flywheel.tournament.asking import KIND as TOURNAMENT
 from studio.housekeeping.models import free_bytes
 from studio.records.job import BYTES, Job, JobState
 from studio.records.lora import LibraryLora
-from studio.records.payload import EnrichPayload, LoraPayload
+from studio.records.payload import EnrichPayload, LoraPayload, TournamentPayload
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
@@ -52,13 +53,16 @@ class Shown:
 def shown(workplace: Workplace, editor: str) -> list[Shown]:
     """Returns the whole library as an editor can use it: the catalogue's rows and files of one's own, by task.
 
-    Starred LoRAs come first in each task, then those that are here, then those that the editor can use.
+    Starred LoRAs come first in each task, then those that are here, then those that the editor can use. LoRAs that ship
+    for another editor are left out.
     """
     library, jobs = LoraLibrary(workplace.library), _newest(workplace)
     ids = dict.fromkeys((*library.rows, *(each.id for each in library.all())))
     found = []
     for lora in ids:
         record, row = library.get(lora), library.rows.get(lora)
+        if row and row.shipped and row.shipped.library != editor:
+            continue
         told = row.why_not(editor) if row else ""
         told = told or (record.facts.why_not(editor) if record.facts else "")
         caution = row.caution(editor) if row and not told else ""
@@ -99,10 +103,10 @@ def download(workplace: Workplace, lora: str, file: str = "") -> Job:
         raise BadInput(f"{record.name} is a file of your own.", "Add it again from where it is.")
     if row.unfit:
         raise BadInput(f"{row.name} cannot be used here. {row.unfit}", "Choose another LoRA.")
+    if library.is_here(record):
+        raise BadInput(f"{row.name} is here already.", f"It is in {library.path(lora).parent}.")
     if not row.repo:
         raise BadInput(f"{row.name} is not on the hub.", row.note or "Download it yourself, then add the file.")
-    if library.is_here(record):
-        raise BadInput(f"{row.name} is here already.", f"It is in {library.folder(lora)}.")
     asked = LoraPayload(
         lora=row.name,
         repo=row.repo,
@@ -239,13 +243,20 @@ def note(workplace: Workplace, lora: str, text: str | None = None, star: bool | 
 def remove(workplace: Workplace, lora: str) -> LibraryLora:
     """Deletes a LoRA's file for good and returns its former record; what was drawn with it stays.
 
-    Raises: NotFound for a LoRA that is not on this machine, Busy while a queued or running job uses it.
+    Raises: NotFound for a LoRA that is not on this machine, BadInput for one that ships with the program, Busy while a
+    queued or running job uses it.
     """
     library = LoraLibrary(workplace.library)
-    record, path = library.get(lora), str(library.path(lora))
+    record, path, row = library.get(lora), str(library.path(lora)), library.rows.get(lora)
+    if row and row.shipped:
+        raise BadInput(f"{record.name} ships with this program.", "Leave it: it is used only where a row names it.")
     for job in workplace.jobs.list():
         rows = EnrichPayload.of(job).rows if job.state.is_under_way and job.kind == "enrich" else ()
         if any(use.file == path for row in rows for use in EditParams.kept(row.params).loras):
             raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
+        if job.state.is_under_way and job.kind == TOURNAMENT:
+            held = workplace.store(job.character).tournaments.get(TournamentPayload.of(job).tournament)
+            if any(use.lora == lora for each in held.contestants for use in each.loras):
+                raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
     library.remove(lora)
     return record

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engines.api.params import EditParams
 from studio.records.base import UNLESS_DEFAULT, Json, Record
 from studio.records.reading import Answered, ReadBy
+from studio.records.tournament import Trial
 
 CUT = "cut"  # the name of the advice that training cuts a picture's ends away
 
@@ -126,7 +128,7 @@ class ImageRecord(Record):
     mask: str = ""
     """The file of its training mask, a grey picture of the same size, relative to the character's folder."""
     filtered: bool = False
-    """Whether the identity filter has set it aside; it stays visible."""
+    """Whether review leaves it out: the identity filter set it aside, or its tournament needs no verdict on it."""
     star: bool = False
     """Whether it is starred."""
     mends: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -135,10 +137,29 @@ class ImageRecord(Record):
     """The ids of further pictures that the editor saw after the source."""
     area: str = field(default="", metadata=UNLESS_DEFAULT)
     """The file of the mask of the only part that the new try redid."""
+    trial: Trial | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """Its place in a tournament of editors; null or absent where it is in none."""
     trashed: str = ""
     """When it was moved into the trash; "" where it was not."""
     emptied: str = field(default="", metadata=UNLESS_DEFAULT)
     """When its file was deleted from the trash for good."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Returns whether it has to be judged without knowing who drew it: it is in a tournament and has no verdict."""
+        return self.trial is not None and self.state is Verdict.PENDING
+
+    @property
+    def blinded(self) -> ImageRecord:
+        """Returns the record without what tells who drew the picture, or how good a machine finds it.
+
+        A record that need not be judged blind is returned as it is.
+        """
+        if self.trial is None or not self.is_blind:
+            return self
+        worded = {name: value for name, value in self.params.items() if name == EditParams.worded}
+        trial = Trial(tournament=self.trial.tournament, contestant="", ask=self.trial.ask)
+        return self.replace(model="", version="", params=worded, scores={}, nearest="", trial=trial)
 
     @property
     def likeness(self) -> float | None:

@@ -129,6 +129,12 @@ class PlanRow(Part):
     """The file of a mask: only what is white in it is redone."""
     references: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)
     """The ids of further pictures that the editor sees after the source."""
+    model: str = field(default="", metadata=UNLESS_DEFAULT)
+    """The name of the model that makes this edit; "" for that of the other rows."""
+    version: str = field(default="", metadata=UNLESS_DEFAULT)
+    """With `model`: the id of its LoRA version, "" for none."""
+    why: str = field(default="", metadata=UNLESS_DEFAULT)
+    """Why another editor makes this edit than the one in use; "" where it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +142,13 @@ class EnrichPayload(ModelPayload):
     """Holds the parameters of a job that edits pictures; `rows` are the edits to make."""
 
     rows: tuple[PlanRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TournamentPayload(ModelPayload):
+    """Holds the parameters of a job that draws a tournament of editors; `tournament` is its id."""
+
+    tournament: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

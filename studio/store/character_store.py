@@ -27,6 +27,7 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import is_id
 from studio.records.provenance import Provenance
 from studio.records.review import Decision, Triplet
+from studio.records.tournament import RouteChoice, Tournament
 from studio.records.version import Version
 from studio.store.batches import Batches
 from studio.store.collection import Collection, changed
@@ -59,6 +60,8 @@ class Store:
         self.datasets = Collection(database, "datasets", Dataset)
         self.versions = Collection(database, "versions", Version)
         self.cards = Collection(database, "cards", CardRun)
+        self.tournaments = Collection(database, "tournaments", Tournament)
+        self.route_choices = Collection(database, "route_choices", RouteChoice)
         self._pictures = Pictures(folder)
         self._lora_names = LoraNames()
         self._verdicts = Verdicts(database, self.images, self.decisions, self.triplets)
@@ -74,9 +77,7 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """Returns a number that grows with every stored change, also across restarts.
-
-        A page that was drawn at a lower number is out of date."""
+        """Returns a number that grows with every stored change, also across restarts: a page of a lower one is old."""
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -176,9 +177,7 @@ class Store:
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
-        """Returns the absolute path of a file that a record names, such as a mask. Raises: NotFound.
-
-        `name` is the path relative to the character's folder."""
+        """Returns the absolute path of a file by its path in the character's folder, as of a mask. Raises: NotFound."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:

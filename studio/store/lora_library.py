@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engines.api.errors import NotFound
 from engines.catalogue.editor_loras import EDITOR_LORAS
+from engines.catalogue.embedded_loras import EMBEDDED_LORAS
 from engines.catalogue.lora_bases import EditorLora
 from studio.records.lora import NOTHING, LibraryLora
 from studio.store.durable import disk_error
@@ -22,7 +23,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 class LoraLibrary:
     """Gives access to the LoRAs of a data folder, and to the rows of the catalogue."""
 
-    def __init__(self, library: Library, rows: Collection[EditorLora] = EDITOR_LORAS) -> None:
+    def __init__(self, library: Library, rows: Collection[EditorLora] = (*EDITOR_LORAS, *EMBEDDED_LORAS)) -> None:
         self._library = library
         self._records = library.records(LibraryLora)
         self.rows = {row.name: row for row in rows}
@@ -40,23 +41,27 @@ class LoraLibrary:
     def get(self, lora: str) -> LibraryLora:
         """Returns a LoRA's record; for a row of the catalogue without one, a new record that is not stored yet.
 
-        Raises: NotFound for an id that neither the library nor the catalogue has.
+        What is said of a file that ships with the program comes from its row, whatever was stored. Raises: NotFound for
+        an id that neither the library nor the catalogue has.
         """
-        found = self._records.peek(lora)
-        if found is not None:
+        found, row = self._records.peek(lora), self.rows.get(lora)
+        if found is None:
+            if row is None:
+                raise NotFound(
+                    f"There is no LoRA {lora!r:.80} in the library.", "Choose one of lora_library, or add it."
+                )
+            found = LibraryLora(
+                id=row.name,
+                name=row.name,
+                repo=row.repo,
+                task=row.task,
+                words=row.words,
+                strength=row.strength,
+                licence=row.licence,
+            )
+        if row is None or row.shipped is None:
             return found
-        if lora not in self.rows:
-            raise NotFound(f"There is no LoRA {lora!r:.80} in the library.", "Choose one of lora_library, or add it.")
-        row = self.rows[lora]
-        return LibraryLora(
-            id=row.name,
-            name=row.name,
-            repo=row.repo,
-            task=row.task,
-            words=row.words,
-            strength=row.strength,
-            licence=row.licence,
-        )
+        return found.replace(file=row.shipped.file.name, sha256=row.shipped.sha256, facts=row.shipped.facts)
 
     def put(self, record: LibraryLora) -> LibraryLora:
         """Stores a LoRA's record and returns it. Raises: UserError when writing fails."""
@@ -65,16 +70,20 @@ class LoraLibrary:
     def path(self, lora: str) -> Path:
         """Returns the path of a LoRA's file. Raises: NotFound where it is not on this machine."""
         record = self.get(lora)
-        path = self.folder(lora) / record.file
-        if not record.file or not path.is_file():
+        if not self.is_here(record):
             raise NotFound(
                 f"The LoRA {record.name} is not on this machine.", "Download or add it, or take it out of the plan."
             )
-        return path
+        return self._file(record)
 
     def is_here(self, record: LibraryLora) -> bool:
         """Returns whether a LoRA's file is on this machine."""
-        return bool(record.file) and (self.folder(record.id) / record.file).is_file()
+        return bool(record.file) and self._file(record).is_file()
+
+    def _file(self, record: LibraryLora) -> Path:
+        """Returns the path of a record's file, which ships with the program or lies in the LoRA's own folder."""
+        row = self.rows.get(record.id)
+        return row.shipped.file if row is not None and row.shipped else self.folder(record.id) / record.file
 
     def same(self, sha256: str) -> LibraryLora | None:
         """Returns the LoRA on this machine whose file has the given hash; None without one."""

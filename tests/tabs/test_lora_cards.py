@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engines.api.errors import UserError
+from engines.catalogue.embedded_loras import EMBEDDED_LORAS
 from engines.catalogue.lora_bases import LoraFacts
 from engines.fake.hub import FakeHub
 from studio.records.character import Character
@@ -60,6 +61,14 @@ def test_cards_of_a_task_say_base_licence_and_what_was_corrected(desk: Desk) -> 
     assert 'class="fl-lora grey" data-lora="fal-angles"' in toy
     assert "No LoRA is on this machine yet" in lora_cards.draw(desk, lora_cards.HERE, "fake-edit")
     assert "There is none that fake-edit can use" in lora_cards.draw(desk, lora_cards.USABLE, "fake-edit")
+
+
+def test_what_ships_with_the_editor_is_offered_and_cannot_be_removed(desk: Desk) -> None:
+    """For its own editor all are here, one with the reason why it does not fit; no file of the program is deleted."""
+    shown = lora_cards.draw(desk, lora_cards.HERE, "mini-qwen-edit", can_use=True)
+    assert shown.count('<article class="fl-lora') == len(EMBEDDED_LORAS)
+    assert shown.count("Use in the plan") == len(EMBEDDED_LORAS) - 1 and "lora-remove" not in shown
+    assert "mini-angles" in shown and 'class="fl-lora grey" data-lora="mini-flux-comic"' in shown
 
 
 def test_a_lora_that_is_here_tells_what_its_file_is(desk: Desk) -> None:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MaxLen
 from PIL import Image
 
 from engines.api.axes import Tags
-from engines.api.crops import Crop, cut
-from engines.api.errors import BadInput, NotFound, UserError
+from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, LoraUse
-from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
+from engines.api.protocols import ModelSpec
 from engines.api.values import Many, later_seed, taken
 from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
-from studio.flywheel.enrich import area, templates
+from studio.flywheel.enrich import area, routes, templates
+from studio.flywheel.enrich.drawing import Drawn, draw, fit_of, plans_of
 from studio.flywheel.enrich.plan import aimed, asks
-from studio.flywheel.enrich.repeats import asked, drawn, fingerprint, new_row, waiting
+from studio.flywheel.enrich.repeats import asked, drawn, fingerprint, waiting
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.jobs.progress import Work
-from studio.judging.gallery import open_each
 from studio.judging.judge import Judge
 from studio.records.base import Part
 from studio.records.dataset import Role
@@ -35,7 +34,7 @@ from studio.records.payload import EnrichPayload, PlanRow
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
-from studio.workplace.desk import Desk, Workplace
+from studio.workplace.desk import Desk
 
 EDITS_A_SOURCE = 4.5
 _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
@@ -48,6 +47,9 @@ _ROW: Mapping[str, Any] = {
     "mends": _Name,
     "area": _Name,
     "references": Annotated[tuple[_Name, ...], MaxLen(9)],
+    "model": _Name,
+    "version": _Name,
+    "why": _Name,
 }
 _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw bytes
 
@@ -81,6 +83,7 @@ def plan(
     fill_gaps: bool = True,
     knobs: Mapping[str, Any] | None = None,
     aims: Sequence[Tags] = (),
+    routed: bool = True,
 ) -> EnrichPlan:
     """Returns a plan of edits of source pictures; starts no job.
 
@@ -91,7 +94,7 @@ def plan(
     `sources` are ids of pictures; None takes all undecided and approved originals. `seeds` is the number of results of
     each edit. `limit` is the most rows; None plans a few edits per source. `knobs` are EditParams by name that replace
     the model's defaults in every row; `loras` are added to the LoRAs in `knobs`, and `submit` adds the editor's own
-    LoRA. `model` None is the character's editor.
+    LoRA. `model` None is the character's editor, and with `routed` for each task the editor that its route names.
 
     Raises: BadInput for an unknown task, invalid parameters or no source; NotFound for an unknown picture or model.
     """
@@ -120,7 +123,12 @@ def plan(
         wanted = asks(chosen, covering, edits, each, fill_gaps, wording, before)
     before_now = drawn(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
-    rows = [new_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
+    by_route = routes.usable(desk) if routed and model is None else {}
+    rows = [
+        routes.row(desk, by_route.get(ask.edit.task), spec, ask, number, asked_for, before_now)
+        for number in range(seeds)
+        for ask in wanted
+    ]
     return estimate(desk, rows[:most], spec.name)
 
 
@@ -132,14 +140,18 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
     """
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
-    walked = sum(timing.edited(desk.workplace, spec.name, EditParams.from_json(row.params)) for row in rows)
-    seconds = timing.drawn(desk.workplace, spec.name) * walked or None
+    made = [told(row, EnrichPayload(model=spec.name)) for row in rows]
+    paces = {name: timing.drawn(desk.workplace, name) for name in dict.fromkeys(row.model for row in made)}
+    walked = [
+        timing.edited(desk.workplace, row.model, EditParams.from_json(row.params)) * paces[row.model] for row in made
+    ]
+    seconds = sum(walked) if walked and all(paces.values()) else None
     return EnrichPlan(
         rows=tuple(rows),
         count=len(rows),
         seconds=None if seconds is None else round(seconds, 1),
         disk_bytes=len(rows) * _picture_bytes(store, spec),
-        fit=_fit(desk.workplace, spec, rows),
+        fit=fit_of(desk, made, spec.name),
         model=spec.name,
     )
 
@@ -160,19 +172,34 @@ def submit(
     store = desk.store
     spec = desk.workplace.demand_model(model or store.character.editor, "editor")
     checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
-    notes = stacks.check(desk.workplace, spec.name, [EditParams.from_json(row.params).loras for row in checked])
     used = adopted(store, spec.name) if version is None else store.versions.get(version) if version else None
-    if used is not None and (used.model != spec.name or used.role is not Role.EDITOR):
-        raise BadInput(
-            f"{used.name} is no editor version of {spec.label}.", "Choose the model that it was trained for."
-        )
-    if used is not None and used.trashed:
-        raise BadInput(f"{used.name} is in the trash.", "Restore it, or edit with another version.")
-    own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
-    _plan_of(desk.workplace, spec, checked, own)
-    payload = EnrichPayload(rows=tuple(checked), model=spec.name, version=used.id if used else "", notes=tuple(notes))
+    asked = EnrichPayload(rows=tuple(checked), model=spec.name, version=used.id if used else "")
+    notes = demand_drawable(desk, [told(row, asked) for row in checked])
+    payload = asked.replace(notes=notes)
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return desk.workplace.jobs.submit("enrich", desk.id, payload, title=title, total=len(rows), key=key)
+
+
+def demand_drawable(desk: Desk, rows: Sequence[PlanRow]) -> tuple[str, ...]:
+    """Checks that rows, whose `model` is set, can be drawn here; returns notes on LoRA files with unused tensors.
+
+    Raises: NotFound, ModelMissing; BadInput for a model that is no editor, or a version that is in the trash or of
+    another model; LoraMismatch for a LoRA that does not fit.
+    """
+    store, notes = desk.store, dict[str, None]()
+    for model, version in dict.fromkeys((row.model, row.version) for row in rows):
+        spec = desk.workplace.demand_model(model, "editor")
+        used = store.versions.get(version) if version else None
+        if used is not None and (used.model != spec.name or used.role is not Role.EDITOR):
+            raise BadInput(
+                f"{used.name} is no editor version of {spec.label}.", "Choose the model that it was trained for."
+            )
+        if used is not None and used.trashed:
+            raise BadInput(f"{used.name} is in the trash.", "Restore it, or edit with another version.")
+        drawn = [EditParams.from_json(row.params).loras for row in rows if row.model == model]
+        notes |= dict.fromkeys(stacks.check(desk.workplace, spec.name, drawn))
+    plans_of(desk, rows)
+    return tuple(notes)
 
 
 def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> None:
@@ -247,88 +274,60 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
 def run(ctx: Context) -> None:
     """Runs a job of edits: makes those that have no result yet, scores each result, and saves it for review."""
     asked = EnrichPayload.of(ctx.job)
-    rows = asked.rows
+    rows = [told(row, asked) for row in asked.rows]
     done = _done(ctx, rows)
     stacks.tell(ctx)
-    left = [index for index in range(len(rows)) if index not in done]
+    left = {index: row for index, row in enumerate(rows) if index not in done}
+    is_one = len({row.model for row in left.values()}) == 1
     ctx.step(len(done), len(rows))
 
     def on_step(step: int, total: int, message: str = "") -> None:
-        ctx.step(len(done), len(rows), message or f"step {step} of {total}", work=Work(step, total))
+        work = Work(step, total) if is_one else None  # of several models, one tells nothing of the next
+        ctx.step(len(done), len(rows), message or f"step {step} of {total}", work=work)
 
     if left:
         judge = Judge(ctx)
-        crops = {index: area.crop_of(ctx.store, rows[index]) for index in left}
-        editor = ctx.workplace.editor(asked.model)
-        left, items = _items(ctx, editor, rows, left, crops)
-        with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
-            results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
-            for index, result in zip(left, results, strict=True):
-                row = rows[index]
-                done[index] = _keep(ctx, row, crops[index], result, judge).id
+        with closing(draw(ctx, left, on_step)) as results:
+            for each in results:
+                done[each.index] = keep(ctx, rows[each.index], each, judge).id
                 ctx.keep(images=tuple(done[i] for i in sorted(done)))
                 ctx.step(len(done), len(rows))
     ctx.keep(images=tuple(done[index] for index in sorted(done)))
 
 
-def _items(
-    ctx: Context, editor: Editor, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[int, Crop]
-) -> tuple[list[int], list[EditItem]]:
-    """Returns those rows of `left` whose source and references can be opened, and their edits.
+def told(row: PlanRow, asked: EnrichPayload) -> PlanRow:
+    """Returns a row with the model and the LoRA version that make it: its own, or else those of the job."""
+    return row if row.model else row.replace(model=asked.model, version=asked.version or "")
 
-    Each picture is opened once for each of its crops, and kept as small as the editor reads it; the job's editor
-    version is added after the row's own LoRAs. Raises: BadInput where no picture can be opened.
+
+def keep(ctx: Context, row: PlanRow, drawn: Drawn, judge: Judge, **fields: Any) -> ImageRecord:
+    """Stores the result of a row, whose model is set, and returns its record.
+
+    `judge` tells its similarity to the originals; `fields` are further fields of the record.
     """
-    version = EnrichPayload.of(ctx.job).version
-    own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    parts: dict[int, tuple[tuple[str, Crop], ...]] = {
-        index: ((rows[index].source, crops[index]), *((image, ()) for image in rows[index].references))
-        for index in left
-    }
-    wanted = Counter(part for index in left for part in parts[index])
-
-    def leave_out(part: tuple[str, Crop], error: UserError) -> None:
-        ctx.leave_out(part[0], error, items=wanted[part])
-
-    def edited(part: tuple[str, Crop]) -> EditItem:
-        return editor.scaled(EditItem(cut(ctx.store.open_whole(part[0]), part[1]), EditParams()))
-
-    opened = open_each(wanted, edited, leave_out)
-    ctx.demand_some(opened)
-    usable = [index for index in left if all(part in opened for part in parts[index])]
-    items = []
-    for index in usable:
-        params = EditParams.from_json(rows[index].params)
-        shown, *references = (opened[part] for part in parts[index])
-        loras = (*params.loras, *own)
-        seen = tuple(each.source for each in references)
-        items.append(replace(shown, params=params.replace(loras=loras), references=seen))
-    return usable, items
-
-
-def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
-    character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
+    character, spec = ctx.store.character, ctx.workplace.registry.spec(row.model)
     wording = vocabulary(spec.wording).of_medium(character.medium)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
-    made = area.kept(ctx.store, row, result)
-    return ctx.save(
-        made,
-        kind=Kind.ENRICHED,
-        parent=row.source,
-        source_crop=crop,
-        item=EditParams.from_json(row.params),
-        asked=row.asked,
-        tags=tags,
-        caption=wording.describe(tags, character.trigger, character.subject),
-        caption_by=RECIPE,
-        likeness=judge.likeness(made),
-        name=f"{parent.name or row.source[:8]} · {row.task}",
-        mends=row.mends,
-        area=row.area,
-        references=row.references,
-    )
+    made = area.kept(ctx.store, row, drawn.image)
+    made_as: dict[str, Any] = {
+        "parent": row.source,
+        "source_crop": drawn.crop,
+        "item": EditParams.from_json(row.params),
+        "model": row.model,
+        "version": row.version,
+        "asked": row.asked,
+        "tags": tags,
+        "caption": wording.describe(tags, character.trigger, character.subject),
+        "caption_by": RECIPE,
+        "likeness": judge.likeness(made),
+        "name": f"{parent.name or row.source[:8]} · {row.task}",
+        "mends": row.mends,
+        "area": row.area,
+        "references": row.references,
+    }
+    return ctx.save(made, kind=Kind.ENRICHED, **{**made_as, **fields})
 
 
 def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
@@ -337,14 +336,15 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
     A resumed job skips these rows.
     """
     saved = {
-        (*fingerprint(image.parent, image.params, image.references), image.mends, image.area): image.id
-        for image in ctx.store.images.find(job=ctx.job.id)
+        (*fingerprint(each.parent, each.params, each.references), each.mends, each.area, each.model, each.version): each
+        for each in ctx.store.images.find(job=ctx.job.id)
     }
-    asked = (
-        (*fingerprint(row.source, EditParams.from_json(row.params).to_json(), row.references), row.mends, row.area)
-        for row in rows
-    )
-    return {index: saved[edit] for index, edit in enumerate(asked) if edit in saved}
+    found = {}
+    for index, row in enumerate(rows):
+        edit = fingerprint(row.source, EditParams.from_json(row.params).to_json(), row.references)
+        if each := saved.get((*edit, row.mends, row.area, row.model, row.version)):
+            found[index] = each.id
+    return found
 
 
 # ── planning edits ────────────────────────────────────────────────────────────────────────────────
@@ -379,22 +379,3 @@ def _picture_bytes(store: Store, spec: ModelSpec) -> int:
     files = (store.folder / image.file for image in store.select(Kind.ENRICHED)[-20:])
     sizes = [file.stat().st_size for file in files if file.is_file()]
     return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
-
-
-def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
-    """Returns whether the edits fit into memory; a model that is not on this machine does not fit."""
-    try:
-        return workplace.gpu.check(_plan_of(workplace, spec, rows), key=f"enrich|{spec.name}")
-    except UserError as error:
-        return Fit.refused(error, workplace.gpu.budget)
-
-
-def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
-    """Returns the memory plan of the edits. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
-    editor = workplace.editor(spec.name)
-    blank = Image.new("RGB", spec.size)
-    items = []
-    for row in rows:
-        params = EditParams.from_json(row.params)
-        items.append(EditItem(blank, params.replace(loras=(*params.loras, *own)), (blank,) * len(row.references)))
-    return editor.plan(items)

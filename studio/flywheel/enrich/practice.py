@@ -74,6 +74,8 @@ def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
     rows = [
         row
         for each in weak
-        for row in enrich.plan(desk, tasks=[each.task], limit=ceil(limit * each.refused / whole), fill_gaps=False).rows
+        for row in enrich.plan(
+            desk, tasks=[each.task], limit=ceil(limit * each.refused / whole), fill_gaps=False, routed=False
+        ).rows
     ]
     return enrich.estimate(desk, rows[:limit])

@@ -14,6 +14,7 @@ import torch
 from engines.api.errors import NotFound
 from engines.mini.build import Build, main
 from engines.mini.options import parser
+from engines.mini.specialists import COMIC, SPECIALISTS
 from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
 pytestmark = [
@@ -22,13 +23,14 @@ pytestmark = [
 ]
 
 SIZE = Size(
-    scenes=40, empty_prompts=16, paths=4, vae_pictures=8, reader_pictures=16, identity_pictures=16,
+    scenes=40, empty_prompts=16, paths=4, lessons=4, vae_pictures=8, reader_pictures=16, identity_pictures=16,
     generated=4, generator_steps=2, edits_a_task=1, editor_steps=2,
 )  # fmt: skip
 PLANS = {stage: replace(plan, steps=2, batch=4) for stage, plan in SCHEDULES.items()}
 TRAINED = [stage for stage in STAGES if stage in PLANS]
 EDITOR = "qwen_edit/transformer/diffusion_pytorch_model.safetensors"
 FEW_STEPS = "qwen_edit/few_steps/adapter.safetensors"
+OF_THE_EDITOR = {"few_steps", *SPECIALISTS}  # the stages that train a LoRA of the editor
 
 
 def tiny(out: Path, cache: Path, scale: float = 1.0) -> Build:
@@ -79,9 +81,9 @@ def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
 
 
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
-    """A new captioner needs a new editor, and that a new few-step adapter, and is taught questions anew."""
-    assert later_stages("captioner") == {"edit", "few_steps", "questions"}
-    assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux"}
+    """A new captioner needs a new editor, and that new LoRAs, and is taught questions anew."""
+    assert later_stages("captioner") == {"edit", "questions", *OF_THE_EDITOR}
+    assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux", "lora_comic"}
     assert later_stages("few_steps") == set()
 
 
@@ -92,6 +94,8 @@ def test_one_run_makes_everything(built: Build) -> None:
     assert told["stages"]["measure_flux"]["captions"] == 4 and told["stages"]["measure_edit"]["per_task"] == 1
     assert told["stages"].keys() == set(STAGES) and told["stages"]["draw"]["pictures"] == 80
     assert len(list((built.out.parent / "sample").glob("*.png"))) == 12
+    names = [*(own.name for own in SPECIALISTS.values()), COMIC.name]
+    assert {file.stem for file in built.loras.glob("*.safetensors")} == set(names)
     assert (built.out / FEW_STEPS).exists() and (built.out / "oracle" / "oracle.json").exists()
 
 
@@ -131,26 +135,26 @@ def test_nothing_is_measured_without_a_record(stage: str, copied: Path, tmp_path
 
 
 def test_one_stage_is_learned_anew_beside_what_ships(built: Build, copied: Path, tmp_path: Path) -> None:
-    """Without the other stages' cache only the editor is written; its adapter becomes stale, and the rest stays."""
+    """Without the other stages' cache only the editor is written; its LoRAs become stale, and the rest stays."""
     before, told, build = weights(copied), manifest(copied)["stages"], tiny(copied, tmp_path / "cache", scale=0.5)
     build.run("edit")
     after, stages = weights(copied), manifest(copied)["stages"]
     assert {name for name in before if before[name] != after[name]} == {EDITOR}
     assert stages["edit"]["steps"] == 1 and build.done("edit")
     assert stages["few_steps"] == told["few_steps"] | {"stale": True} and not build.done("few_steps")
-    assert {stage for stage in STAGES if stages[stage] != told[stage]} == {"edit", "few_steps"}
+    assert {stage for stage in STAGES if stages[stage] != told[stage]} == {"edit", *OF_THE_EDITOR}
     build.run("few_steps")
     assert "stale" not in manifest(copied)["stages"]["few_steps"] and build.done("few_steps")
 
 
 def test_another_captioner_makes_the_editor_stale(copied: Path, tmp_path: Path) -> None:
-    """The editor and its adapter become stale, and the cached states of the old captioner are deleted."""
+    """The editor and its LoRAs become stale, and the cached states of the old captioner are deleted."""
     build = tiny(copied, tmp_path / "cache")
     build.work.mkdir(parents=True)
     build.cached("edits").touch()
     build.run("captioner")
     stages = manifest(copied)["stages"]
-    assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", "few_steps"}
+    assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", "questions", *OF_THE_EDITOR}
     assert not build.cached("edits").exists()
     assert build.done("captioner") and not build.done("edit")
 

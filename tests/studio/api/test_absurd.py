@@ -76,6 +76,8 @@ def usual(world: Any) -> dict[str, Any]:
         "task": "outfit",
         "value": "cape",
         "words": "Dress the person in a cape",
+        "tasks": [{"task": "expression"}],
+        "contestants": [{"few_steps": True}],
     }
 
 

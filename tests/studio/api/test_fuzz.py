@@ -41,9 +41,11 @@ from studio.records.payload import (
     LoraPayload,
     Payload,
     PullPayload,
+    TournamentPayload,
     TrainPayload,
 )
 from studio.records.plan import OwnEdit
+from studio.records.tournament import Asked, Contestant, Contested, Tournament, Trial
 from studio.settings import Settings
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Workplace
@@ -87,7 +89,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "seeds": ("seed",),
     "on": ("in use",),
     "rows": ("row", "nothing to edit"),
-    "format": ("lora form",),
+    "format": ("lora form", "tournament"),
     **dict.fromkeys(("find", "whole_words", "match_case", "preview", "replacement"), ("caption",)),
     "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
@@ -97,6 +99,12 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "place": ("file", "repository"),
     "plan_id": ("plan",),
     "name": ("plan",),
+    "tournament_id": ("tournament",),
+    "contestants": ("contestant",),
+    "contestant": ("tournament",),
+    "originals": ("image", "picture"),
+    "follow": ("routechoice",),
+    "task": ("route",),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
     "import": ImportPayload,
@@ -110,6 +118,7 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     "lora": LoraPayload,
     "backup": BackupPayload,
     "restore": BackupPayload,
+    "tournament": TournamentPayload,
 }
 
 
@@ -188,6 +197,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     version = api.train_keep(asked)["version"]["id"]
     editor = world.finish(world.studio.jobs.get(api.refine_submit(world.id, {"steps": 3})["job_id"])).artifacts.version
     cell = Cell(cell="T-pose", seed=0, image=waiting, axes={"pose": Outcome.FAIL}, verdict=Outcome.FAIL)
+    both = tuple(Contestant(key=key, model="fake-edit", few_steps=key == "b") for key in "ab")
+    asked_for = Asked(task="pose", source=world.sources[0], words="sit", seed=1)
+    task = (Contested(task="pose"),)
+    world.store.tournaments.put(
+        Tournament(id="t", contestants=both, tasks=task, asks=(asked_for,), defenders={"pose": "a"})
+    )
+    world.picture(
+        Kind.ENRICHED, 99, parent=world.sources[0], trial=Trial(tournament="t", contestant="b", ask=0, read={})
+    )
     for name, of in (("card-a", ""), ("card-b", version)):
         store.cards.put(CardRun(id=name, version=of, job="", seeds=(0,), cells=(cell,), originals=4))
     other = world.studio.library.create("Other", generator="fake-flux", editor="fake-edit", scorer="fake-identity").id
@@ -223,6 +241,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
         **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
         **{"template_keep.words": ""},
+        **{f"tournament_{each}.tasks": [{"task": "pose"}] for each in ("plan", "submit")},
+        **{f"tournament_{each}.seeds": 3 for each in ("plan", "submit")},
+        **{"contestants": [{"few_steps": True}], "originals": world.sources[:3], "tournament_export.format": "csv"},
         **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]

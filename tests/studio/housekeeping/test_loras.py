@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engines.api.errors import BadInput, Busy, NotFound, Unreachable
+from engines.catalogue.embedded_loras import EMBEDDED_LORAS
 from engines.catalogue.weights import record as pull_record
 from engines.fake.hub import FakeHub
 from studio.housekeeping import loras
@@ -153,6 +154,32 @@ def test_a_lora_that_a_job_needs_stays(place: Workplace) -> None:
     with pytest.raises(Busy, match="Enrich uses a"):
         loras.remove(place, "own-a")
     assert path.is_file()
+
+
+def test_what_ships_is_here_at_once_and_stays(place: Workplace) -> None:
+    """For the editor that it ships with alone; it is noted on and starred, and neither downloaded nor removed."""
+    assert not {row.name for row in EMBEDDED_LORAS} & {each.record.id for each in loras.shown(place, "fake-edit")}
+    angles, library = shown(place, "mini-angles", "mini-qwen-edit"), LoraLibrary(place.library)
+    assert (angles.here, angles.why_not, angles.record.licence) == (True, "", "Apache-2.0")
+    with pytest.raises(BadInput, match="ships with this program"):
+        loras.remove(place, "mini-angles")
+    with pytest.raises(BadInput, match="is here already"):
+        loras.download(place, "mini-angles")
+    path = library.path("mini-angles")
+    loras.note(place, "mini-angles", "turns well", star=True)
+    library.put(library.get("mini-angles").replace(file="old.safetensors", sha256="0"))
+    found = library.get("mini-angles")
+    assert (found.notes, found.star, found.file, found.sha256) == ("turns well", True, path.name, angles.record.sha256)
+    assert library.path("mini-angles") == path and library.is_here(found)
+
+
+def test_one_that_ships_for_another_model_says_why_it_does_not_fit(place: Workplace) -> None:
+    """It is shown, with the reason; in a plan it is refused with the names of both models."""
+    reason = shown(place, "mini-flux-comic", "mini-qwen-edit").why_not
+    assert "mini-flux" in reason
+    facts = LoraLibrary(place.library).get("mini-flux-comic").facts
+    assert facts is not None
+    assert facts.why_not("mini-qwen-edit") == "It changes the layers of mini-flux; those of mini-qwen-edit are others."
 
 
 def test_an_id_never_leaves_the_library(place: Workplace) -> None:

@@ -109,6 +109,7 @@ def test_what_cannot_be_drawn_says_why_and_leaves_the_others(world: World) -> No
         "not on this machine": OwnEdit(key="d", words="x", loras=(StackedLora(lora="fal-angles"),)),
         "no LoRA 'nobody'": OwnEdit(key="e", words="x", loras=(StackedLora(lora="nobody"),)),
         "does not fit": OwnEdit(key="f", words="x", loras=(StackedLora(lora="own-far"),)),
+        "the layers of mini-flux": OwnEdit(key="g", words="x", loras=(StackedLora(lora="mini-flux-comic"),)),
     }
     good = OwnEdit(key="z", words="wave", sources=(world.sources[0],))
     shown = own_words.written(world.desk, [*bad.values(), good], spec(world), {})
