@@ -151,7 +151,7 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
         told = looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
         return asked + told
     run = card.get(store, which)
-    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
+    head = rate_line(desk, run) + (compare_line(store, card.get(store, against), run) if against else Markup())
     by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
     return asked + view(
         "generate",
@@ -167,8 +167,8 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
     )
 
 
-def rate_line(run: CardRun) -> Markup:
-    """Returns as HTML a model card's first-try rate, with its 95 % interval and the target.
+def rate_line(desk: Desk, run: CardRun) -> Markup:
+    """Returns as HTML a model card's first-try rate, with its 95 % interval, the target, and what read the pictures.
 
     The first-try rate is the share of right pictures among those of the first seed that could be judged.
     """
@@ -182,7 +182,7 @@ def rate_line(run: CardRun) -> Markup:
         words=judged_words(found.first_try),
         target=looks.share(card.TARGET),
         reached=reached,
-        notes=found.notes,
+        notes=(*found.notes, *card.reading_notes(desk, run)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -322,6 +323,7 @@ def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tupl
         ("caption", record.caption if record.caption != known.words else ""),
         ("caption by", record.caption_by if record.caption else ""),
         ("tags", ", ".join(value for value in record.tags.values() if value)),
+        ("asked about", answered(record)),
         ("note", " ".join(record.advice.values())),
         ("drawn by", drawn_by(record, names)),
         ("model", record.model),
@@ -331,6 +333,18 @@ def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tupl
         ("made", record.created[:16].replace("T", " ")),
         ("id", record.id),
     ]
+
+
+def answered(record: ImageRecord) -> str:
+    """Returns the latest answers to questions about a picture as text, such as `angle front 93%`; "" without any.
+
+    Each is the likeliest value with its probability, before any calibration; `other` is none of the values.
+    """
+    said = []
+    for axis, logs in (list(record.answers.values()) or [{}])[-1].items():
+        value, log = max(logs.items(), key=lambda each: each[1])
+        said.append(f"{axis} {value or 'other'} {math.exp(log):.0%}")
+    return ", ".join(said)
 
 
 def _shot(store: Store, record: ImageRecord) -> tuple[str, str, str, Markup]:

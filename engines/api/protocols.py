@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from engines.api.params import CaptionParams, EditParams, GenerateParams, LoraUse, Params, TrainParams
+from engines.api.params import EditParams, GenerateParams, LoraUse, Params, TrainParams
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,6 +68,7 @@ class ModelSpec:
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.training.trainer:LoraTrainer"  # "module:Class" of the training loop
     captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # over its text encoder; "" if that sees none
+    asker: str = "engines.families.qwen_edit.asking:QwenAsker"  # "module:Class" over the same
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: FewSteps | None = None
@@ -216,14 +217,6 @@ class EditItem:
     seen: Image | None = None  # the source as the text encoder reads it, where `source` is scaled; None: made of it
 
 
-@dataclass(frozen=True)
-class Caption:
-    """Holds a picture's caption and, as `tags`, the attributes that were read from it, such as pose -> sitting."""
-
-    text: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
 class TakesLoras(Protocol):
     """Interface of the engines that can apply LoRA files."""
 
@@ -259,20 +252,6 @@ class Editor(TakesLoras, Protocol):
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures and yields the results in the order of `items`, each as soon as it is decoded."""
-
-
-class Captioner(Protocol):
-    """Interface of the engines that describe pictures in words."""
-
-    spec: ModelSpec
-
-    def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns the stages, with their memory, that `count` captions take."""
-
-    def caption(
-        self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
-    ) -> Iterator[Caption]:
-        """Yields each picture's caption, in order: the trigger word, then the pose, clothes and the like."""
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,9 @@ MODELS: tuple[ModelSpec, ...] = (
             "batch": 8,
             "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
             "<|im_start|>assistant\n",
+            "question_area": 84 * 84,
+            "taught": "questions/adapter.safetensors",
+            "trusted_axes": ("framing", "outfit", "background", "light"),  # goals met, no worse than captions
         },
         lora=_QWEN_LORA,
         pipeline=_QWEN_PIPELINE,

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 
 from engines.api.errors import ModelGated, ModelMissing, NotFound
 from engines.api.params import LoraUse
-from engines.api.protocols import Captioner, Editor, LoraFiles, ModelSpec, Trainer
+from engines.api.protocols import Editor, LoraFiles, ModelSpec, Trainer
+from engines.api.seeing import Asker, Captioner
 from engines.catalogue.hub import cached_snapshot, gate_steps
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.lora_bases import LoraFacts
@@ -141,6 +142,15 @@ class Registry:
         spec = self.spec(name)
         captioner: Captioner = self._load(spec.captioner, spec)
         return captioner
+
+    def asker(self, name: str) -> Asker:
+        """Creates what answers questions about pictures with the text encoder of the editor called `name`.
+
+        Raises: NotFound, ModelMissing.
+        """
+        spec = self.spec(name)
+        asker: Asker = self._load(spec.asker, spec)
+        return asker
 
     def trainer(self, name: str) -> Trainer:
         """Creates the LoRA trainer of the model called `name`. Raises: NotFound, ModelMissing."""

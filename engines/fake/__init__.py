@@ -1,5 +1,6 @@
 """Provides fakes that ship with the studio, for tests and development instead of mocks."""
 
+from engines.fake.asking import FakeAsker
 from engines.fake.device import FakeCard, FakeDevice, FakeWeights
 from engines.fake.models import (
     FAKE_MODELS,
@@ -13,6 +14,7 @@ from engines.fake.models import (
 
 __all__ = [
     "FAKE_MODELS",
+    "FakeAsker",
     "FakeCaptioner",
     "FakeCard",
     "FakeDevice",

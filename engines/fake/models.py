@@ -24,7 +24,6 @@ from engines.api.crops import cut
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
 from engines.api.params import CaptionParams, GenerateParams, LoraUse, Params
 from engines.api.protocols import (
-    Caption,
     CheckpointSaved,
     Component,
     DiskUse,
@@ -41,6 +40,7 @@ from engines.api.protocols import (
     TrainEvent,
     TrainRun,
 )
+from engines.api.seeing import Caption
 from engines.catalogue.registry import Registry
 from engines.fake.device import FakeWeights
 from engines.pictures import open_picture, to_rgb
@@ -362,6 +362,7 @@ def _row(name: str, role: str, engine: str) -> ModelSpec:
         trainer="" if role == "scorer" else "engines.fake:FakeTrainer",
         loop="engines.fake:FakeTrainer",
         captioner="engines.fake:FakeCaptioner",
+        asker="engines.fake:FakeAsker",
         defaults=_KNOBS,
     )
 

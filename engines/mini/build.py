@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from engines.mini.configs import Model
 from engines.mini.dataset import Dataset
 from engines.mini.loop import Schedule
 from engines.mini.nets import Judge, Reader
+from engines.mini.options import parser
 from engines.mini.sample import write_sample
 from engines.mini.specialists import COMIC, SPECIALISTS, edit_set, lessons, train_comic, train_specialist
 from engines.mini.stage_records import StageRecords
@@ -31,10 +31,10 @@ from engines.mini.train_captioner import embed_edits, train_captioner
 from engines.mini.train_edit import NEGATIVE, EditSet, train_edit
 from engines.mini.train_few_steps import FEW_STEPS, teacher_paths, train_few_steps
 from engines.mini.train_flux import POSED, STANDING, Flux, Lesson, train_flux
+from engines.mini.train_questions import save_questions, train_questions
 from engines.mini.train_readers import train_identity, train_reader
 from engines.mini.trained import Trained
 
-CACHE = Path.home() / ".cache" / "flenwheel" / "mini"
 Figures = dict[str, Any]  # of a stage, as the manifest has them
 FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the editor's data
 
@@ -197,6 +197,13 @@ class Build(Trained):
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
+    def questions(self) -> Figures:
+        """Teaches the captioner to answer questions, as a LoRA; returns steps, loss, accuracy by attribute."""
+        model = self.text_encoder()
+        info = train_questions(model, self.data, self.work, self.schedule("questions"))
+        save_questions(model, self.out / "qwen_edit" / "questions" / "adapter.safetensors")
+        return info | {"accuracy": measure.answer_figures(model.eval(), measure.Unseen.draw(self.size.vae_pictures))}
+
     def edit_set(self) -> EditSet:
         """Returns the editor's training data: the latents before and after each edit, and the encoded instructions.
 
@@ -344,25 +351,6 @@ class Build(Trained):
             "stages": stages,
         }
         export.write_whole(self.out / "manifest.json", json.dumps(record, indent=2))
-
-
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line's arguments, all of which are optional."""
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    parser = argparse.ArgumentParser(prog="python -m engines.mini.build", description=__doc__)
-    parser.add_argument(
-        "--stage",
-        choices=[*STAGES, "sample"],
-        action="append",
-        help="one stage; may be repeated; by two commands at once where neither learns from the other",
-    )
-    parser.add_argument("--out", type=Path, default=Path("assets/mini"))
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder for drawings and checkpoints")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply every stage's steps")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", type=torch.device, default=torch.device(best), help="where to train")
-    parser.add_argument("--eager", action="store_true", help="train without torch.compile")
-    return parser
 
 
 def main(arguments: list[str] | None = None) -> None:

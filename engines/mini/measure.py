@@ -23,6 +23,7 @@ from engines.mini.train_captioner import embed_edits, read_captions
 from engines.mini.train_edit import NEGATIVE
 from engines.mini.train_edit import edit as sample_edits
 from engines.mini.train_flux import Flux, generate
+from engines.mini.train_questions import read_answers, right_answer
 from engines.mini.train_readers import auc, embed_identity, equal_error, in_batches
 from engines.mini.train_vae import decode, encode_all
 from engines.wording import drawn as vocab
@@ -112,6 +113,21 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
     every = [hit for hits in right.values() for hit in hits]
     figures = rounded({name: np.mean(hits) for name, hits in right.items() if hits} | {"all": np.mean(every)})
     return figures | {"leaks": leaks, "captions": len(texts)}
+
+
+def answer_figures(model: Model, unseen: Unseen) -> dict[str, float]:
+    """Asks about the unseen pictures; returns for each attribute the share of right answers. `model`: as it answers."""
+    return rounded(
+        {
+            name: np.mean(
+                [
+                    answer == right_answer(scene, name)
+                    for answer, scene in zip(read_answers(model, unseen.pictures, name), unseen.scenes, strict=True)
+                ]
+            )
+            for name in vocab.SCENE_VALUES
+        }
+    )
 
 
 @torch.no_grad()

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from engines.mini.loop import Schedule
 
 STAGES = (
-    "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "edit", "flux", "flux_poses",
-    "few_steps", "polish_qwen", "polish_flux", "measure_flux", "measure_edit", "lora_angle", "lora_light",
-    "lora_expression", "lora_outfit", "lora_pose", "lora_stranger", "lora_comic",
+    "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "questions", "edit", "flux",
+    "flux_poses", "few_steps", "polish_qwen", "polish_flux", "measure_flux", "measure_edit", "lora_angle",
+    "lora_light", "lora_expression", "lora_outfit", "lora_pose", "lora_stranger", "lora_comic",
 )  # fmt: skip
 # Stage -> the stages whose weights it learns from; once one of these is trained anew, so must it be.
 LEARNS_FROM = {
     "flux": ("vae_flux",),
     "flux_poses": ("flux",),
+    "questions": ("captioner",),
     "edit": ("vae_qwen", "captioner"),
     "few_steps": ("edit",),
     "polish_qwen": ("vae_qwen",),
@@ -46,6 +47,7 @@ SCHEDULES = {
     "judge": Schedule(steps=1000, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=4),
     "identity": Schedule(steps=800, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=5),
     "captioner": Schedule(steps=520, lr=1.2e-3, batch=48, decay=0.5, ema=0.99, warmup=40, seed=6),
+    "questions": Schedule(steps=360, lr=1e-3, batch=24, decay=0.5, ema=0.98, warmup=20, weight_decay=0.0, seed=13),
     "flux": Schedule(steps=3000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=7),
     "flux_poses": Schedule(steps=500, lr=5e-4, batch=40, ema=0.97, weight_decay=0.0, muon=BLOCKS, seed=12),
     "edit": Schedule(steps=6000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=8),

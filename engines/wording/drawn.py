@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, FULL_BODY, POSES
+from engines.api.seeing import OTHER, Question
 from engines.wording.vocabulary import CaptionPart, EditKind, Vocabulary
 
 OUTFITS: tuple[str, ...] = (
@@ -79,6 +80,19 @@ CAPTION_WORDS: dict[str, dict[str, str]] = {
     "background": {place: f"{place} background" for place in BACKGROUNDS},
 }
 
+HIDDEN: dict[str, dict[str, str]] = {"pose": {OTHER: "no"}}  # what is answered where the framing hides it
+MIRRORED = ("expression",)  # hard to see in 64 pixels: asked about the mirror image, too
+# Asked in these words, the embedded text encoder was taught to answer with a value.
+QUESTIONS: tuple[Question, ...] = tuple(
+    Question(
+        axis=axis,
+        words=f"{axis}?",
+        options={**{value: value for value in values}, **HIDDEN.get(axis, {})},
+        mirrored=axis in MIRRORED,
+    )
+    for axis, values in SCENE_VALUES.items()
+)
+
 DRAWN = Vocabulary(
     edits={
         task: EditKind(
@@ -114,4 +128,5 @@ DRAWN = Vocabulary(
     scenes=SCENE_VALUES,
     caption_request="describe the picture",
     known={"outfit": OUTFITS, "background": BACKGROUNDS, "style": STYLES},
+    questions=QUESTIONS,
 )

@@ -3,7 +3,102 @@
 from __future__ import annotations
 
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, FULL_BODY, SITTING, STANDING
-from engines.wording.vocabulary import CaptionPart, EditKind, Vocabulary
+from engines.api.seeing import OTHER, Question
+from engines.wording.vocabulary import Asking, CaptionPart, EditKind, Vocabulary
+
+# The angle has no sides here: language models mix up left and right; a side is read from the landmarks of the face.
+QUESTIONS: tuple[Question, ...] = (
+    Question(
+        axis="angle",
+        words="How far is the person's head turned away from the camera?",
+        options={
+            "front": "Not turned: the face looks into the camera, and both sides of it are seen alike",
+            "half": "Half turned, a three-quarter view: both eyes are seen, one side of the face more than the other",
+            "profile": "Turned to the side, a profile: only one eye and one side of the face are seen",
+            OTHER: "The face is not seen",
+        },
+    ),
+    Question(
+        axis="expression",
+        words="Which expression does the person's face have?",
+        options={
+            "neutral": "Neutral: calm, relaxed or serious",
+            "smiling": "Smiling or laughing",
+            "angry": "Angry: frowning, glaring or shouting",
+            "sad": "Sad or crying",
+            OTHER: "Another expression, such as surprise or fear, or no face is seen",
+        },
+        of_face=True,
+    ),
+    Question(
+        axis="framing",
+        words="How much of the person does the picture show?",
+        options={
+            "head": "The head, or the head and shoulders",
+            "bust": "The upper body, down to the chest, waist or hips",
+            "full body": "The whole body, from head to feet",
+            OTHER: "No person is seen",
+        },
+    ),
+    Question(
+        axis="pose",
+        words="What does the person do with the body?",
+        options={
+            "standing": "Stands or walks, with the arms down or in use",
+            "sitting": "Sits",
+            "T-pose": "Stands in a T-pose, both arms stretched out sideways",
+            OTHER: "Something else, or too little of the body is seen to tell",
+        },
+    ),
+    Question(
+        axis="background",
+        words="What is behind the person?",
+        options={
+            "white studio": "A plain white studio",
+            "forest": "A forest",
+            "beach": "A beach",
+            "city": "A city street by day",
+            "mountains": "Mountains",
+            "night": "A city at night",
+            "room": "A living room",
+            OTHER: "Something else",
+        },
+    ),
+    Question(
+        axis="light",
+        words="Which light does the picture have?",
+        options={
+            "soft": "Soft, even light",
+            "warm": "Warm light, as of a low evening sun",
+            "cold": "Cold, bluish light",
+            "side": "Strong light from one side",
+            OTHER: "Another light",
+        },
+    ),
+    Question(
+        axis="outfit",
+        words="What does the person wear on the upper body?",
+        options={
+            "red shirt": "A red shirt",
+            "blue shirt": "A blue shirt",
+            "green hoodie": "A green hoodie",
+            "black suit": "A black suit",
+            "striped sweater": "A striped sweater",
+            "orange jacket": "An orange jacket",
+            OTHER: "Something else",
+        },
+    ),
+    Question(
+        axis="style",
+        words="What kind of picture is it?",
+        options={
+            "comic": "An inked comic drawing",
+            "watercolour": "A watercolour painting",
+            "pencil": "A pencil drawing",
+            OTHER: "A photograph, or another kind",
+        },
+    ),
+)
 
 PHOTOGRAPHS = Vocabulary(
     edits={
@@ -156,4 +251,10 @@ PHOTOGRAPHS = Vocabulary(
     "half-left, profile-left, half-right or profile-right, from the viewer's side), facial expression, pose, clothes, "
     "background, light. Never mention hair, eyes, skin, age, sex, body or any other feature that stays the same "
     "about this person, and start with the framing.",
+    questions=QUESTIONS,
+    asking=Asking(
+        template="{words}\n{options}\nAnswer with the letter of the one option that fits best.",
+        lead="Answer:",
+        letter=" {}",
+    ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engines.api.axes import BUST, FULL_BODY, HEAD, Medium, Tags
+from engines.api.seeing import Question
 from engines.wording.cells import CardCell
 
 
@@ -53,6 +54,20 @@ class CaptionPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asking:
+    """Describes how a multiple-choice question is put to a model, and how its answer begins.
+
+    `template`: the text beside the picture, with {words} for the question and {options} for the list of its options;
+    `lead`: the beginning of the answer; `letter`: how it goes on where the options stand behind letters, with {} for
+    the letter; "" where the answer is the words of an option.
+    """
+
+    template: str = "{words}"
+    lead: str = ""
+    letter: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Holds the templates from which instructions, captions and prompts for one kind of model are made.
 
@@ -60,8 +75,8 @@ class Vocabulary:
     `opening`, `parts`: the first and the further parts of a caption; `media`: the opening of each medium but the usual;
     `card`: the tags of a model card prompt where its cell sets none; `scenes`: for each axis (such as pose) the values
     of varied prompts; `caption_request`: the prompt for a captioner; `stays`: phrases that keep a person the same, one
-    of which an instruction should hold. Templates are Python format strings. A model's registry row names its
-    vocabulary in `wording`.
+    of which an instruction should hold; `questions`, `asking`: what a model is asked about a picture, and how.
+    Templates are Python format strings. A model's registry row names its vocabulary in `wording`.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -80,6 +95,8 @@ class Vocabulary:
     media: Mapping[Medium, str] = field(default_factory=dict)  # medium -> the opening in its place
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
     stays: tuple[str, ...] = ()  # in lower case; none where a model was not taught them
+    questions: tuple[Question, ...] = ()
+    asking: Asking = field(default_factory=lambda: Asking())
 
     def of_medium(self, medium: Medium) -> Vocabulary:
         """Returns the wording for characters of a medium: captions and prompts open with "drawing of", for example."""

@@ -17,6 +17,7 @@ ENTRIES = {
     "costs": "frontdoor.bench.costs:measure",
     "enrich": "frontdoor.bench.enrich:measure",
     "forms": "frontdoor.bench.forms:measure",
+    "judge": "frontdoor.bench.judge:measure",
     "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",
     "photographs": "frontdoor.bench.photographs:measure",

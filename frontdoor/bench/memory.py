@@ -11,7 +11,8 @@ from PIL import Image
 
 from engines.api.forms import ROWS
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
-from engines.api.protocols import Captioner, EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
+from engines.api.protocols import EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
+from engines.api.seeing import Asker, Captioner
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import LAYOUTS, write_layout
@@ -121,8 +122,8 @@ def step_bytes() -> Iterator[Row]:
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
     """Returns a memory plan for each job of a model, as pairs (name of the job, plan).
 
-    The jobs of a generator are generate and train, those of an editor are edit, caption and train. Pictures have `side`
-    × `side` pixels.
+    The jobs of a generator are generate and train, those of an editor are edit, caption, questions and train. Pictures
+    have `side` × `side` pixels.
     """
     with tempfile.TemporaryDirectory() as folder:
         return list(_plans(spec, write_layout(LAYOUTS[spec.name], Path(folder)), side))
@@ -139,6 +140,8 @@ def _plans(spec: ModelSpec, folder: Path, side: int) -> Iterator[tuple[str, Plan
         yield "edit", editor.plan([EditItem(picture, spec.params(EditParams, instruction="smiling"))])
         captioner: Captioner = load_class(spec.captioner)(spec, folder)
         yield "caption", captioner.plan(1, spec.params(CaptionParams))
+        asker: Asker = load_class(spec.asker)(spec, folder)
+        yield "questions", asker.plan(1)
     trainer: Trainer = load_class(spec.loop)(spec, folder)
     yield "train", trainer.plan(TrainRun(folder, (), _params(spec, side)))
 

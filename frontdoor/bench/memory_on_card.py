@@ -16,7 +16,6 @@ from PIL import Image
 from engines.api.forms import ROWS
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import (
-    Captioner,
     Device,
     EditItem,
     Editor,
@@ -28,6 +27,7 @@ from engines.api.protocols import (
     TrainItem,
     TrainRun,
 )
+from engines.api.seeing import Captioner
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import LAYOUTS, Layout

@@ -11,6 +11,7 @@ from annotated_types import MaxLen
 from engines.api.axes import Tags
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import GenerateParams
+from engines.api.seeing import SURE
 from engines.api.values import Seed, taken
 from engines.wording.cells import CARD_CELLS, CardCell
 from engines.wording.registry import vocabulary
@@ -21,6 +22,7 @@ from studio.judging.judge import Judge, judged
 from studio.judging.outcomes import IDENTITY, axes_outcomes, goal, overall, paired, rate
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
+from studio.judging.trust import AGREED, ENOUGH_VERDICTS, agreements
 from studio.records.card import CardRun, Cell, Summary
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
@@ -125,9 +127,9 @@ def run(ctx: Context) -> None:
 
     images = [ctx.store.images.get(image) for image in generate.draw(ctx, keep)]
     read = read_pictures(ctx, images)
-    ctx.store.update_images({image.id: {"tags": dict(tags)} for image, tags in zip(images, read, strict=True)})
+    ctx.store.update_images({image.id: each.fields() for image, each in zip(images, read.pictures, strict=True)})
     cells = tuple(
-        _cell(cell, seed, image, tags, judge) for (cell, seed), image, tags in zip(places, images, read, strict=True)
+        _cell(*place, image, each.tags, judge) for place, image, each in zip(places, images, read.pictures, strict=True)
     )
     card = CardRun(
         id=ctx.job.id,
@@ -136,6 +138,7 @@ def run(ctx: Context) -> None:
         seeds=seeds,
         cells=cells,
         originals=len(judge.gallery.ids),
+        judge=read.trust,
     )
     ctx.store.cards.put(card.replace(summary=summary(card).to_json()))
     ctx.keep(card=card.id)
@@ -302,6 +305,31 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
             f"The goal of {TARGET:.0%} is neither met nor missed: {first_try.unknown} of {first_try.n} cells could "
             "not be judged, and they decide it. Open those marked “?” and say right or wrong (keys 1 and 2)."
         )
+
+
+def reading_notes(desk: Desk, run: CardRun) -> tuple[str, ...]:
+    """Returns remarks on what read the pictures of a model card, and on how far answers to questions can be trusted.
+
+    Agreement is with all verdicts that the user has given by now, on any picture that was asked about.
+    """
+    axes = sorted({axis for cell in run.cells for axis in cell.axes} - {IDENTITY})
+    by_question = [axis for axis in axes if axis in run.judge and run.judge[axis].trusted]
+    by_words = [axis for axis in axes if axis not in by_question]
+    said = []
+    if by_question:
+        said.append(f"Read by questions with a probability: {', '.join(by_question)}. Below {SURE:.0%} it is unknown.")
+    if by_words:
+        said.append(f"Read from the words of a caption: {', '.join(by_words)}.")
+    images = (desk.store.images.peek(cell.image) for cell in run.cells)
+    version = next((key for image in images if image for key in image.answers), "")
+    found = agreements(desk.store, version)
+    told = [f"{axis} {each.agreed:.0%} of {each.verdicts}" for axis, each in found.items() if each.agreed is not None]
+    if version and (told or by_words):
+        said.append(
+            f"Answers to questions agree with your verdicts: {', '.join(told) or 'none yet'}. They count for an axis "
+            f"from {ENOUGH_VERDICTS} verdicts and {AGREED:.0%} on: say right or wrong on cells, or review edits."
+        )
+    return tuple(said)
 
 
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engines.api.errors import UserError
 from engines.api.faces import Face, FaceDetector
+from engines.api.seeing import OTHER
 from studio.records.character import Character
 from studio.workplace.desk import Workplace
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _TINY = 0.05  # of the picture's height: at 1024 pixels such a face has fewer than 52
 _SIDES = ("left", "right")
+SIDELESS = ("half", "profile")  # angles whose side only a face tells
+_MARGIN = 0.35  # of a face's size, left around it where its expression is read
 
 
 def reader_of(workplace: Workplace, character: Character) -> FaceDetector | None:
@@ -67,12 +70,19 @@ def advise(reader: FaceDetector | None, picture: Image) -> dict[str, str]:
     return advice
 
 
-def measured(reader: FaceDetector | None, picture: Image, tags: Mapping[str, str]) -> Mapping[str, str]:
+def measured(
+    reader: FaceDetector | None, picture: Image, tags: Mapping[str, str], wanted: str = ""
+) -> Mapping[str, str]:
     """Returns tags that were read from words, with angle and framing as the largest face shows them.
 
     An angle to a side is never taken from words: where no face was found, or its angle lies between two, it is unknown.
-    A framing that the face leaves open stays as read. Without a `reader` the tags are returned as they are.
+    An answer that names no side (half, profile) only denies another angle: it is `OTHER` than the angle `wanted`, or
+    else unknown. A framing that the face leaves open stays as read. Without a `reader` the other tags are returned as
+    they are.
     """
+    if (turned := tags.get("angle", "")) in SIDELESS:
+        denied = {"angle": OTHER} if wanted and turned not in wanted else {}
+        tags = {axis: value for axis, value in tags.items() if axis != "angle"} | denied
     faces = _found(reader, picture)
     if reader is None or faces is None:
         return tags
@@ -80,6 +90,17 @@ def measured(reader: FaceDetector | None, picture: Image, tags: Mapping[str, str
     sided = any(side in tags.get("angle", "") for side in _SIDES)
     kept = {axis: value for axis, value in tags.items() if axis != "angle" or not (faces or sided)}
     return {**kept, **told}
+
+
+def largest(reader: FaceDetector | None, picture: Image) -> Image | None:
+    """Returns the largest face of a picture, cut out with a margin; None without one, or without a `reader`."""
+    if not (faces := _found(reader, picture)):
+        return None
+    face, wide, high = faces[0], _MARGIN * faces[0].width, _MARGIN * faces[0].height
+    left, top = max(face.left - wide, 0), max(face.top - high, 0)
+    right = min(face.left + face.width + wide, picture.width)
+    low = min(face.top + face.height + high, picture.height)
+    return picture.crop((round(left), round(top), round(right), round(low)))
 
 
 def _found(reader: FaceDetector | None, picture: Image) -> Sequence[Face] | None:

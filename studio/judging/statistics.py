@@ -160,3 +160,15 @@ def _newton_step(xs: Sequence[float], ts: Sequence[float], slope: float, offset:
 
 def _sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def calibration_error(told: Sequence[tuple[float, bool]], bins: int = 10) -> float:
+    """Returns the expected calibration error, 0…1, of predictions, each given as (probability, whether it was right).
+
+    It is the mean difference, over `bins` equally wide ranges of the probability, between the mean probability and the
+    share that was right, weighted by the number of predictions. It is 0 for none. Source: Naeini et al., AAAI 2015.
+    """
+    places: dict[int, list[tuple[float, bool]]] = {}
+    for probability, right in told:
+        places.setdefault(min(int(probability * bins), bins - 1), []).append((probability, right))
+    return sum(abs(sum(p - right for p, right in each)) for each in places.values()) / max(len(told), 1)

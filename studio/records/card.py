@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studio.records.base import Json, Part, Record
+from studio.records.base import UNLESS_DEFAULT, Json, Part, Record
 from studio.records.outcome import Axes, Goal, Outcome, Rate
+from studio.records.reading import Agreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,3 +87,5 @@ class CardRun(Record):
     """The number of originals that it was compared with; null in older cards."""
     summary: Json = field(default_factory=dict)
     """The card's figures."""
+    judge: Mapping[str, Agreement] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    """How far answers to questions were trusted then, by axis; empty in older cards, which were read from captions."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from engines.api.params import EditParams
 from studio.records.base import UNLESS_DEFAULT, Json, Record
+from studio.records.reading import Answered, ReadBy
 from studio.records.tournament import Trial
 
 CUT = "cut"  # the name of the advice that training cuts a picture's ends away
@@ -102,6 +103,10 @@ class ImageRecord(Record):
     """Who wrote the caption: human, the model's name, or sidecar, a text file beside the picture."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """What it shows, by axis, such as angle or light."""
+    read_by: Mapping[str, ReadBy] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    """What read the tags, by axis: a caption's words where an axis is missing."""
+    answers: Mapping[str, Answered] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    """Answers to questions about it, by the asker's version and by axis: the logarithm of each value's probability."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """The tags that its instruction or prompt asked for."""
     scores: Mapping[str, float | None] = field(default_factory=dict)

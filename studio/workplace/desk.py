@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from engines.api.errors import BadInput, ModelMissing, UserError
-from engines.api.protocols import Captioner, Editor, ModelSpec, Scorer, Trainer
+from engines.api.protocols import Editor, ModelSpec, Scorer, Trainer
+from engines.api.seeing import Asker, Captioner
 from engines.catalogue.hub import Hub, HuggingFace
 from engines.catalogue.registry import Registry
 from studio.gpu.manager import GpuManager
@@ -84,6 +85,14 @@ class Workplace:
         """
         captioner: Captioner = self._make("captioner", name)
         return captioner
+
+    def asker(self, name: str) -> Asker:
+        """Returns what answers questions about pictures with the text encoder of the editor model with this name.
+
+        Raises: NotFound for an unknown name, ModelMissing where the model's weights are not on this machine.
+        """
+        asker: Asker = self._make("asker", name)
+        return asker
 
     def trainer(self, name: str) -> Trainer:
         """Returns the LoRA trainer of the model with this name.

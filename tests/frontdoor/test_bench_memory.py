@@ -83,7 +83,15 @@ def test_every_stage_is_summed() -> None:
     parts = {row.name: row.value for row in memory.parts()}
     stages = {row.name: row for row in memory.stages()}
     assert parts["Qwen-Image-Edit-2511 transformer nf4 (computed)"] == pytest.approx(9.88, abs=0.01)
-    for job in ("edit/encode", "edit/denoise", "edit/decode", "caption/caption", "train/encode", "train/train"):
+    for job in (
+        "edit/encode",
+        "edit/denoise",
+        "edit/decode",
+        "caption/caption",
+        "questions/ask",
+        "train/encode",
+        "train/train",
+    ):
         assert f"Qwen-Image-Edit-2511 nf4 {job} (computed)" in stages
     denoise = stages["FLUX.1-dev nf4 generate/denoise (computed)"]
     assert denoise.goal == "≤ 15 GiB, not measured"

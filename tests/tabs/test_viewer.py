@@ -252,3 +252,11 @@ def test_an_act_on_nothing_is_refused(desk: Desk, add: Add) -> None:
         viewer.act(desk, {"act": "star", "id": "nothing"})
     with pytest.raises(UserError):
         press(desk, "overrule", add(Kind.CARD).id, says="right", card="c1", cell="T-pose", seed="0")
+
+
+def test_answers_are_told_with_their_probability(desk: Desk, add: Add) -> None:
+    """The likeliest value of each axis that the picture was asked about, none of the values being `other`."""
+    logs = {"angle": {"front": -0.05, "": -3.02}, "pose": {"sitting": -2.3, "": -0.105}}
+    record = add(Kind.SOURCE, answers={"model:asked-1": logs})
+    assert viewer.answered(record) == "angle front 95%, pose other 90%"
+    assert viewer.answered(add(Kind.SYNTHETIC)) == ""

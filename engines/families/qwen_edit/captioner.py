@@ -12,7 +12,8 @@ import torch
 from PIL.Image import Image
 
 from engines.api.params import CaptionParams
-from engines.api.protocols import Caption, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.api.protocols import Lease, ModelSpec, OnStep, Plan, Stage
+from engines.api.seeing import Caption
 from engines.api.triggers import composed, spans
 from engines.drawing.batches import chunks
 from engines.drawing.leaner import leaner, streamed

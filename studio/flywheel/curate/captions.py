@@ -9,9 +9,9 @@ from string import ascii_lowercase, ascii_uppercase
 from engines.api.axes import AROUND, ELEVATIONS, EXPRESSIONS, FRAMINGS, TAGS
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
-from engines.api.protocols import Caption
 from engines.api.triggers import composed, spans
 from studio.judging.gallery import open_each
+from studio.judging.reader import PictureReader, Reading
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
@@ -275,37 +275,44 @@ def run_caption(ctx: Context) -> None:
     asked = CaptionPayload.of(ctx.job)
     done = {image: tuple(words) for image, words in (ctx.job.artifacts.captioned or {}).items()}
     todo = [image for image in asked.ids if image not in done]
-    params = CaptionParams.from_json(asked.params)
-    captioner = ctx.workplace.captioner(asked.model)
+    reader = PictureReader(ctx, asked.model, captions=CaptionParams.from_json(asked.params))
     count = len(asked.ids)
 
     def on_step(step: int, total: int, message: str = "") -> None:
         ctx.step(len(done), count, message or f"{step} of {total}")
 
     if todo:
-        key = f"caption|{asked.model}|{_CHUNK}"
-        with ctx.lease(captioner.plan(min(len(todo), _CHUNK), params), key) as lease:
+        key = f"read|{asked.model}|{_CHUNK}"
+        with ctx.lease(reader.plan(min(len(todo), _CHUNK)), key) as lease:
             for start in range(0, len(todo), _CHUNK):
                 opened = open_each(todo[start : start + _CHUNK], ctx.store.open_image, ctx.leave_out)
-                read = captioner.caption(list(opened.values()), params, lease, on_step)
-                for image, caption in zip(opened, read, strict=True):
-                    done[image] = tuple(_keep(ctx, asked, image, caption))
+                for image, reading in reader.read(opened, {}, lease, on_step):
+                    done[image] = tuple(_keep(ctx, asked, image, reading))
                     ctx.keep(captioned=dict(done))
     ctx.demand_some(done)
     ctx.step(count, count)
 
 
-def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) -> list[str]:
+def _keep(ctx: Context, asked: CaptionPayload, image_id: str, reading: Reading) -> list[str]:
     """Saves a picture's caption and tags, and returns the leaks that were removed from the caption.
 
-    A caption by people stays, unless the job overwrites these.
+    A caption by people stays, unless the job overwrites these. Tags that the picture has stay.
     """
     character, image = ctx.store.character, ctx.store.images.get(image_id)
-    named = leaks(caption.text, character.trigger)
-    text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
+    words = reading.caption.text if reading.caption else ""
+    named = leaks(words, character.trigger)
+    text = with_trigger(without_leaks(words, character.trigger), character.trigger, character.subject)
     if image.caption_by in BY_PEOPLE and not asked.overwrite_human:
         return named  # a person wrote the caption after the job was queued
-    ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=merged(caption.tags, image.tags))
+    read_by = {axis: by for axis, by in reading.read_by.items() if axis not in image.tags and reading.tags[axis]}
+    ctx.store.update_image(
+        image_id,
+        caption=text,
+        caption_by=asked.model,
+        tags=merged(reading.tags, image.tags),
+        read_by={**image.read_by, **read_by},
+        answers={**image.answers, **reading.answers},
+    )
     return named
 
 

@@ -329,14 +329,14 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, Map
     images = {side: [redone[side][each.id] for each in both] for side in _SIDES}
     sides = {}
     for name in _SIDES:
-        tags = read_pictures(ctx, images[name])
+        readings = read_pictures(ctx, images[name]).pictures
         identities = [judge.identity(image.scores) for image in images[name]]
         known = [value for value in identities if value is not None]
         sides[name] = Side(
             identity_median=round(median(known), 4) if known else None,
             outcomes=tuple(
-                axes_outcomes(each, read, judge.outcome(image.scores))
-                for each, read, image in zip(asked, tags, images[name], strict=True)
+                axes_outcomes(each, read.tags, judge.outcome(image.scores))
+                for each, read, image in zip(asked, readings, images[name], strict=True)
             ),
         )
     compared = _figures(sides["before"], sides["after"])

@@ -96,7 +96,7 @@ def read(ctx: Context) -> None:
     unread = [each for each in previews if each.asked and not each.tags]
     if unread:
         found = read_pictures(ctx, unread)
-        ctx.store.update_images({each.id: {"tags": dict(tags)} for each, tags in zip(unread, found, strict=True)})
+        ctx.store.update_images({each.id: read.fields() for each, read in zip(unread, found.pictures, strict=True)})
 
 
 def _judged(choice: Choice, previews: Sequence[ImageRecord], reference: Gallery) -> Choice:

@@ -52,7 +52,8 @@ def test_what_can_be_trained_can_be_told_by_others() -> None:
 def test_every_class_that_a_row_names_has_a_file() -> None:
     """An engine, a trainer or a naming that a row spells wrongly would only be missed when someone asks for it."""
     for spec in MODELS:
-        for path in filter(None, (spec.engine, spec.editor, spec.trainer, spec.loop, spec.captioner, spec.lora.names)):
+        seeing = (spec.captioner, spec.asker)
+        for path in filter(None, (spec.engine, spec.editor, spec.trainer, spec.loop, *seeing, spec.lora.names)):
             module, _, name = path.partition(":")
             found = find_spec(module)
             assert found is not None and found.origin is not None, path

@@ -19,6 +19,7 @@ from engines.api.protocols import (
     TrainItem,
     TrainRun,
 )
+from engines.api.seeing import Sight
 from engines.catalogue.registry import Registry
 from engines.fake import FakeDevice, FakeWeights, fake_registry
 
@@ -247,3 +248,13 @@ def test_the_device_counts_what_it_holds() -> None:
     assert (device.free_bytes(), device.peak_bytes(reset=True), device.peak_bytes()) == (40, 90, 60)
     device.drop(placed, 60)
     assert (device.used, placed.device) == (0, "dropped")
+
+
+def test_answers_follow_the_pixels(registry: Registry) -> None:
+    """Every question has an answer of 90 % that depends on the picture alone."""
+    asker = registry.asker("fake-edit")
+    sights = [Sight(picture(colour), asker.questions) for colour in ("red", "red", "blue")]
+    first, again, other = asker.ask(sights, Held(), ignore)
+    assert first == again != other
+    most = [max(told.probabilities().values()) for told in first.values()]
+    assert most == pytest.approx([0.9] * len(asker.questions))

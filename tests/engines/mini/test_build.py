@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from engines.api.errors import NotFound
-from engines.mini.build import Build, main, parser
+from engines.mini.build import Build, main
+from engines.mini.options import parser
 from engines.mini.specialists import COMIC, SPECIALISTS
 from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
@@ -80,8 +81,8 @@ def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
 
 
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
-    """A new captioner needs a new editor, and that new LoRAs."""
-    assert later_stages("captioner") == {"edit", *OF_THE_EDITOR}
+    """A new captioner needs a new editor, and that new LoRAs, and is taught questions anew."""
+    assert later_stages("captioner") == {"edit", "questions", *OF_THE_EDITOR}
     assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux", "lora_comic"}
     assert later_stages("few_steps") == set()
 
@@ -153,6 +154,19 @@ def test_another_captioner_makes_the_editor_stale(copied: Path, tmp_path: Path) 
     build.cached("edits").touch()
     build.run("captioner")
     stages = manifest(copied)["stages"]
-    assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", *OF_THE_EDITOR}
+    assert {stage for stage in stages if stages[stage].get("stale")} == {"edit", "questions", *OF_THE_EDITOR}
     assert not build.cached("edits").exists()
     assert build.done("captioner") and not build.done("edit")
+
+
+def test_what_questions_teach_is_added_to_the_captioner(built: Build) -> None:
+    """The LoRA changes every layer that it names, in the copy that answers and in no file of the editor's own."""
+    from engines.api.protocols import Component
+    from engines.weights.taught import taught
+
+    plain = built.text_encoder().state_dict()
+    file = built.out / "qwen_edit" / "questions" / "adapter.safetensors"
+    answering = taught(Component("mini/text_encoder", 0, built.text_encoder), file).load().state_dict()
+    changed = {name for name in plain if not torch.equal(plain[name], answering[name])}
+    assert len(changed) == 50
+    assert {name.partition("model.")[2].partition(".")[0] for name in changed} == {"visual", "language_model"}

@@ -82,3 +82,11 @@ def test_logistic_needs_both_kinds_of_labels() -> None:
     assert statistics.fit_logistic([0.1] * 60, [True] * 60) is None
     fit = statistics.fit_logistic([0.3] * 4, [True, False, True, True])
     assert fit is not None and 0.5 < fit(0.3) < 0.9
+
+
+def test_the_calibration_error_is_the_mean_gap_between_promise_and_truth() -> None:
+    """Ninety per cent that are right nine times in ten have no error, and all wrong have all of it; none have none."""
+    assert statistics.calibration_error([(0.9, at > 0) for at in range(10)]) == pytest.approx(0)
+    assert statistics.calibration_error([(0.9, False)] * 5) == pytest.approx(0.9)
+    assert statistics.calibration_error([(0.55, True)] * 5 + [(1.0, True)] * 5) == pytest.approx(0.225)
+    assert statistics.calibration_error([]) == 0
