@@ -56,9 +56,10 @@ class TextToPicture(ABC):
 
     maths: ClassVar[Maths]
     encoders: ClassVar[tuple[str, ...]]
-    encode_bytes_per_token: ClassVar[int]  # this and the next two are measured in bfloat16
-    denoise_bytes_per_pixel: ClassVar[int]
-    decode_bytes_per_pixel: ClassVar[int]  # untiled
+    encode_bytes: ClassVar[int]  # per token and channel; this and the next two are counted in bfloat16 by tests/card
+    denoise_bytes: ClassVar[int]  # per token and channel
+    decode_bytes: ClassVar[int]  # per pixel and channel of the VAE's first block, untiled
+    widest: ClassVar[int]  # the transformer's largest weight over the square of its width
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
@@ -102,27 +103,38 @@ class TextToPicture(ABC):
         together = min(self._batch, max(len(items), 1))
         width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
         pixels = width * height * together
-        scale = components.weight_dtype(self.spec).itemsize / 2
+        size = components.weight_dtype(self.spec).itemsize
         loras = max((stack_bytes(item.loras) for item in items), default=0)
-        text = self.text_tokens * together * self.encode_bytes_per_token
+        encoder, transformer, vae = (
+            components.config(self.folder, name) for name in (self.encoders[-1], "transformer", "vae")
+        )
+        text = self.text_tokens * together * (encoder.get("d_model") or encoder["hidden_size"])
+        hidden = transformer["num_attention_heads"] * transformer["attention_head_dim"]
+        tokens = pixels // (2 * self.factor) ** 2 + self.text_tokens * together
+        wide = components.widened_bytes(self.spec, self.folder, "transformer", self.widest * hidden**2)
+        decoded = vae["block_out_channels"][0] * self.decode_bytes * size // 2
         return Plan(
             f"{self.spec.label}: {len(items)} picture{'s' * (len(items) != 1)}",
             (
                 leaner(
-                    Stage("encode", tuple(self._component(name) for name in self.encoders), int(text * scale)),
+                    Stage(
+                        "encode",
+                        tuple(self._component(name) for name in self.encoders),
+                        text * self.encode_bytes * size // 2,
+                    ),
                     streamed,
                 ),
                 leaner(
                     Stage(
                         "denoise",
                         (self._component("transformer"),),
-                        int(pixels * self.denoise_bytes_per_pixel * scale) + loras,
+                        tokens * hidden * self.denoise_bytes * size // 2 + wide + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (self._component("vae"),), int(pixels * self.decode_bytes_per_pixel * scale)),
-                    tiled(width, height, self.decode_bytes_per_pixel * scale, together),
+                    Stage("decode", (self._component("vae"),), pixels * decoded),
+                    tiled(width, height, decoded, together),
                 ),
             ),
         )

@@ -51,7 +51,6 @@ from engines.training.targets import Targets
 from engines.training.workers import SingleWorker, Workers
 
 _ADAPTER = "lora"
-_VAE_BYTES = 3_200  # per pixel while the VAE encodes, measured in bfloat16
 _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not change what is learned
 
 
@@ -74,10 +73,10 @@ class LoraTrainer:
         """
         self._check(run)
         family, params = self.family, run.params
-        encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
+        encoders = Stage("encode", family.components(family.encoders), family.encoding_bytes(params))
         trained = family.components(("transformer", "vae"), params.base)
         references = max((len(item.references) for item in run.items), default=1)
-        train = Stage("train", trained, family.working_bytes(params, references))
+        train = Stage("train", trained, family.working_bytes(params, references, run.previews))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:

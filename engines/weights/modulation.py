@@ -10,7 +10,7 @@ forward pass and its backward pass, so gradient checkpointing recomputes the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -136,6 +136,16 @@ def cover(transformer: Loaded, calls: Collection[Call]) -> None:
         transformer.modulation.cover(transformer, calls)
 
 
+def announce(transformer: Loaded, levels: Sequence[float]) -> None:
+    """Tells the table of modulation outputs the noise levels of the coming forward passes, one a picture.
+
+    The table would have to read them from the device, and the host would wait for it. `levels`: rounded or not to the
+    transformer's type. Does nothing if the transformer has no table.
+    """
+    if is_tabled(transformer):
+        transformer.modulation.announced = tuple(levels)
+
+
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
     """Returns noise levels (B,), each moved to the nearest level of `GRID`, for which the table then has rows.
 
@@ -152,7 +162,10 @@ class Table:
     """Holds the outputs of a transformer's modulation layers in RAM; it is empty until `cover` computes its rows.
 
     Each row has the outputs of all layers for one timestep, side by side. Each batch size has rows of its own.
+    `announced`: the noise levels of the next forward pass; where empty, they are read from the device.
     """
+
+    announced: tuple[float, ...] = ()
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
@@ -170,11 +183,14 @@ class Table:
         first; `embedding`: the module's output. Raises: LookupError for a timestep whose row `cover` did not compute.
         """
         del embedder
+        count, dtype = len(embedding), embedding.dtype
+        levels = torch.tensor(self.announced).to(dtype).tolist() if self.announced else args[0].tolist()
+        levels += [0.0] * (count - len(levels))  # clean references are at 0
         try:
-            rows = [self._rows[len(embedding), embedding.dtype, level] for level in args[0].tolist()]
+            rows = [self._rows[count, dtype, level] for level in levels]
         except KeyError as missing:
             raise LookupError(f"the modulation table was not asked to cover {missing}") from missing
-        return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
+        return torch.cat([embedding, torch.stack(rows).to(embedding.device, non_blocking=True)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
         """Computes the missing rows for the coming forward passes of the transformer.

@@ -16,16 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api.params import GenerateParams
-from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
+from engines.drawing.latents import each, from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
 from engines.drawing.shortcuts import branch
 
 __all__ = [
-    "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
+    "WIDEST", "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
 ]  # fmt: skip
 
 _LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states klein was trained with
 _LONG = 4300  # image tokens; above them the shift no longer depends on the number of steps
+
+WIDEST = 9  # the transformer's largest weight over the square of its width: a single block's first layer
 
 Transformer = Any  # diffusers' Flux2Transformer2DModel, a placeholder without types to mypy
 Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
@@ -113,19 +115,19 @@ def velocity(
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
         hidden_states=packed,
-        timestep=torch.as_tensor(sigma, device=device, dtype=dtype).expand(packed.shape[0]),
+        timestep=each(sigma, packed),
         guidance=None,
         encoder_hidden_states=prompt_embeds.to(device, dtype),
-        txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(device),
-        img_ids=_positions(h // 2, w // 2, 1).to(device),
+        txt_ids=_positions(1, 1, prompt_embeds.shape[1], device),
+        img_ids=_positions(h // 2, w // 2, 1, device),
         return_dict=False,
     )[0]
     return predicted
 
 
-def _positions(rows: int, columns: int, words: int) -> Tensor:
+def _positions(rows: int, columns: int, words: int, device: torch.device) -> Tensor:
     """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds numbers beyond 256."""
-    return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns), torch.arange(words))
+    return torch.cartesian_prod(*(torch.arange(count, device=device) for count in (1, rows, columns, words)))
 
 
 @torch.no_grad()
