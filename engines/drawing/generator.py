@@ -103,16 +103,7 @@ class TextToPicture(ABC):
         together = min(self._batch, max(len(items), 1))
         width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
         pixels = width * height * together
-        size = components.weight_dtype(self.spec).itemsize
         loras = max((stack_bytes(item.loras) for item in items), default=0)
-        encoder, transformer, vae = (
-            components.config(self.folder, name) for name in (self.encoders[-1], "transformer", "vae")
-        )
-        text = self.text_tokens * together * (encoder.get("d_model") or encoder["hidden_size"])
-        hidden = transformer["num_attention_heads"] * transformer["attention_head_dim"]
-        tokens = pixels // (2 * self.factor) ** 2 + self.text_tokens * together
-        wide = components.widened_bytes(self.spec, self.folder, "transformer", self.widest * hidden**2)
-        decoded = vae["block_out_channels"][0] * self.decode_bytes * size // 2
         return Plan(
             f"{self.spec.label}: {len(items)} picture{'s' * (len(items) != 1)}",
             (
@@ -120,7 +111,7 @@ class TextToPicture(ABC):
                     Stage(
                         "encode",
                         tuple(self._component(name) for name in self.encoders),
-                        text * self.encode_bytes * size // 2,
+                        self.encoding_bytes(together),
                     ),
                     streamed,
                 ),
@@ -128,16 +119,43 @@ class TextToPicture(ABC):
                     Stage(
                         "denoise",
                         (self._component("transformer"),),
-                        tokens * hidden * self.denoise_bytes * size // 2 + wide + loras,
+                        self.denoising_bytes(pixels, together) + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (self._component("vae"),), pixels * decoded),
-                    tiled(width, height, decoded, together),
+                    Stage("decode", (self._component("vae"),), pixels * self.decoded_pixel_bytes),
+                    tiled(width, height, self.decoded_pixel_bytes, together),
                 ),
             ),
         )
+
+    def encoding_bytes(self, prompts: int) -> int:
+        """Estimates the bytes that encoding so many prompts at once takes beside the weights."""
+        config = components.config(self.folder, self.encoders[-1])
+        channels = config.get("d_model") or config["hidden_size"]
+        return int(self.text_tokens * prompts * channels * self.encode_bytes * self._itemsize // 2)
+
+    def denoising_bytes(self, pixels: int, prompts: int) -> int:
+        """Estimates the bytes that a forward pass of the transformer takes beside the weights.
+
+        `pixels`: those of all pictures, drawn and shown; `prompts`: how many it has.
+        """
+        config = components.config(self.folder, "transformer")
+        hidden = config["num_attention_heads"] * config["attention_head_dim"]
+        tokens = pixels // (2 * self.factor) ** 2 + self.text_tokens * prompts
+        wide = components.widened_bytes(self.spec, self.folder, "transformer", self.widest * hidden**2)
+        return int(tokens * hidden * self.denoise_bytes * self._itemsize // 2) + wide
+
+    @cached_property
+    def decoded_pixel_bytes(self) -> int:
+        """Returns an estimate of the bytes beside the weights that decoding takes for each pixel."""
+        channels = components.config(self.folder, "vae")["block_out_channels"][0]
+        return int(channels * self.decode_bytes * self._itemsize // 2)
+
+    @property
+    def _itemsize(self) -> int:
+        return components.weight_dtype(self.spec).itemsize
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Generates the pictures in order and yields those of a batch once it is decoded.

@@ -47,7 +47,7 @@ def each(value: Tensor | float, tokens: Tensor, dtype: torch.dtype | None = None
     """
     kind = dtype or tokens.dtype
     if isinstance(value, Tensor):
-        return value.to(tokens.device, kind).expand(tokens.shape[0])
+        return value.to(tokens.device, kind, non_blocking=True).expand(tokens.shape[0])
     return torch.full((tokens.shape[0],), value, device=tokens.device, dtype=kind)
 
 
