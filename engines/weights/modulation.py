@@ -184,7 +184,8 @@ class Table:
         """
         del embedder
         count, dtype = len(embedding), embedding.dtype
-        levels = torch.tensor(self.announced).to(dtype).tolist() if self.announced else args[0].tolist()
+        announced, self.announced = self.announced, ()  # for one pass: the next may be one that nobody announced
+        levels = torch.tensor(announced).to(dtype).tolist() if announced else args[0].tolist()
         levels += [0.0] * (count - len(levels))  # clean references are at 0
         try:
             rows = [self._rows[count, dtype, level] for level in levels]
