@@ -122,7 +122,9 @@ def _flux2(folder: Path) -> None:
     tokenizer = _tokenizer(_QWEN, 512)
     tokenizer.chat_template = _CHAT
     tokenizer.save_pretrained(folder / "tokenizer")
-    schedule: Loaded = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    schedule: Loaded = FlowMatchEulerDiscreteScheduler(
+        shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
+    )
     schedule.save_pretrained(folder / "scheduler")
 
 
