@@ -17,11 +17,11 @@ def table(registry: Registry, *, token: bool) -> str:
     token.
     """
     rows, remedies = [_HEADS], [""]
-    for spec in (spec for role in ROLES for spec in registry.role(role) if not spec.toy):
+    for spec in (spec for role in ROLES for spec in registry.role(role) if spec.role == role and not spec.toy):
         found = presence(registry, spec)
         gated = spec.gated and bool(page_of(spec))
         gate = "" if not gated else "gated, token found" if token else "gated, NO TOKEN"
-        rows.append((spec.name, spec.role, found.state, ", ".join(found.forms) or "-", gate, spec.licence))
+        rows.append((spec.name, ", ".join(spec.roles), found.state, ", ".join(found.forms) or "-", gate, spec.licence))
         steps = f"{gate_steps(spec.source)} Then: " if found.remedy and gated and not token else ""
         remedies.append(steps + found.remedy)
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]

@@ -17,6 +17,7 @@ import gradio as gr
 from markupsafe import Markup
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from engines.api.axes import Medium
 from studio.api.api import Api
 from studio.flywheel.curate import characters
 from studio.flywheel.curate.characters import NewCharacter
@@ -26,7 +27,7 @@ from studio.workplace.desk import Desk, Workplace
 from tabs import character as character_page
 from tabs import curate, enrich, generate, refine, review, scripted, settings, status, train, viewer
 from tabs.common import looks, missing
-from tabs.common.knobs import models
+from tabs.common.knobs import MEDIA_CHOICES, MEDIUM_INFO, models
 from tabs.common.looks import view
 from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
 from tabs.common.theme import head, inline, theme
@@ -273,6 +274,14 @@ class _Forms:
                 self.subject = gr.Textbox(
                     "person", label="Kind", info="The plain word for it: person, woman, robot, dog …", min_width=200
                 )
+                self.medium = gr.Dropdown(
+                    MEDIA_CHOICES,
+                    value="photo",
+                    label="Its pictures are",
+                    info=MEDIUM_INFO,
+                    min_width=200,
+                    elem_id="new-medium",
+                )
             self.models = [gr.Dropdown(models(workplace, role), label=label, info=info) for role, label, info in ROLES]
             self.absent = html(elem_id="new-missing")
             self.create = gr.Button("Create", variant="primary", elem_id="new-create")
@@ -312,7 +321,7 @@ class _Forms:
             return shared(link.state())
 
         told = [self.told, self.shut]
-        fields = [self.name, self.trigger, self.subject, *self.models]
+        fields = [self.name, self.trigger, self.subject, self.medium, *self.models]
         shell.on(self.create.click, create, fields, [self.made, self.name], anywhere=True)
         arrived = self.made.change(None, [self.made], None, js="(id) => window.flen.go(id)", **QUIET)
         look(arrived.then)
@@ -335,26 +344,29 @@ def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool =
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 
 
-def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
+def create(desk: Desk, name: str, trigger: str, subject: str, medium: Medium, *models: str) -> Said:
     """Creates a character from the form; returns a notice for the user with the new values of two widgets.
 
     The values are the new id, which makes the page open the character, and "", which empties the name field. `trigger`
-    is the character's word in prompts, `subject` the plain word for what it is. `models` are the names of generator,
-    editor and scorer. Raises: BadInput without a name or trigger word, NotFound for an unknown model.
+    is the character's word in prompts, `subject` the plain word for what it is, `medium` what its pictures are.
+    `models` are the names of generator, editor and scorer. Raises: BadInput without a name or trigger word, NotFound
+    for an unknown model.
     """
-    made = create_character(desk.workplace, name, trigger, subject, *models)
+    made = create_character(desk.workplace, name, trigger, subject, *models, medium=medium)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
-def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
+def create_character(
+    workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None, medium: Medium = "photo"
+) -> str:
     """Creates a character, makes it the one that the page opens next time, and returns its id.
 
-    `trigger` is its word in prompts, `subject` the plain word for what it is, such as `person`. `models` are the names
-    of generator, editor and scorer; None or "" takes the default. Raises: BadInput without a name or
-    trigger word, NotFound for an unknown model.
+    `trigger` is its word in prompts, `subject` the plain word for what it is, such as `person`, `medium` what its
+    pictures are. `models` are the names of generator, editor and scorer; None or "" takes the default. Raises: BadInput
+    without a name or trigger word, NotFound for an unknown model.
     """
     picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
-    asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)
+    asked = NewCharacter(name=name, trigger=trigger, subject=subject, medium=medium, **picked)
     made = characters.create(workplace, asked)
     workplace.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id

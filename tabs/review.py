@@ -209,7 +209,8 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
     facts = [("what", looks.KIND_WORDS[shown.kind]), ("asked for", asked), ("words", words_of(shown))]
     if shown.scores:
-        facts.append(("likeness", looks.score(why.score, why.floor, why.ceiling)))
+        what = "likeness" if why.whole is None else "likeness of the whole picture"
+        facts.append((what, looks.score(why.compared, why.floor, why.ceiling)))
     if shown.state is Verdict.PENDING:
         facts.append(("why now", why.words))
     facts += [("note", looks.chip(words, "warn")) for words in shown.advice.values()]

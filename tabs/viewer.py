@@ -257,7 +257,7 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
     made = f"{store.character.name}-{looks.KIND_WORDS[record.kind]}".replace(" ", "-")
     if record.scores:
         why = review.explain(desk, record.id)
-        likeness = view("viewer", "likeness", why=why, shown=looks.score(why.score, why.floor, why.ceiling))
+        likeness = view("viewer", "likeness", why=why, shown=looks.score(why.compared, why.floor, why.ceiling))
     return view(
         "viewer",
         "told",

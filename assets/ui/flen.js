@@ -83,6 +83,7 @@
   };
 
   const attach = (element, act, watch) => {
+    const inTurn = (data) => window.flenTurns(element, () => act(data));
     element.addEventListener("click", (event) => {
       const corner = event.target.closest("[data-pick]");
       if (corner) return toggle(element, corner.dataset.pick, event.shiftKey);
@@ -93,13 +94,13 @@
       if (!node || node.disabled) return;
       const desk = window.flenDesk(element, act);
       if (desk) desk.press(node);
-      else act({ ...node.dataset, picks: picksOf(of), ...(node.closest("[data-fields]") && { fields: fields(node.closest("[data-fields]")) }) });
+      else inTurn({ ...node.dataset, picks: picksOf(of), ...(node.closest("[data-fields]") && { fields: fields(node.closest("[data-fields]")) }) });
       if (node.dataset.scroll) setTimeout(() => document.querySelector(node.dataset.scroll)?.scrollIntoView({ behavior: "smooth" }), 700);
       if (node.dataset.unpick) { chosen.delete(of); mark(of); }
     });
     element.addEventListener("change", (event) => {
       const node = event.target.closest("[data-change]");
-      if (node) act({ ...node.dataset, act: node.dataset.change, value: node.type === "checkbox" ? node.checked : node.value });
+      if (node) inTurn({ ...node.dataset, act: node.dataset.change, value: node.type === "checkbox" ? node.checked : node.value });
     });
     element.addEventListener("toggle", (event) => {
       if (!event.target.dataset || !event.target.dataset.fold) return;

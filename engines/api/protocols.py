@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
-# What a component loads: a module, its attributes known at run time only, or a fake. This file imports no torch.
-Loaded: TypeAlias = Any
+Loaded: TypeAlias = Any  # what a component loads: a module, or a fake; this file imports no torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +56,7 @@ class ModelSpec:
     role: str  # generator | editor | scorer
     family: str
     engine: str  # "module:Class"
+    editor: str = ""  # "module:Class" that edits with a generator's weights; "" for a generator that does not edit
     source: str  # a hub repository, or "assets:FOLDER" for what ships with us
     licence: str
     gated: bool = False
@@ -67,7 +67,7 @@ class ModelSpec:
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.training.trainer:LoraTrainer"  # "module:Class" of the training loop
-    captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over its text encoder
+    captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # over its text encoder; "" if that sees none
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: FewSteps | None = None
@@ -77,6 +77,11 @@ class ModelSpec:
     pipeline: str = "DiffusionPipeline"  # diffusers' class that draws with it and its LoRAs
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Returns the model's own role, and editor for a generator that edits, too."""
+        return (self.role, "editor") if self.editor else (self.role,)
 
     def params(self, kind: type[P], /, **changes: Any) -> P:
         """Creates parameters of class `kind` from the model's defaults, with `changes` applied. Raises: BadInput."""
@@ -92,9 +97,8 @@ class ModelSpec:
 class Component:
     """Describes a part of a model, such as its VAE: loaded to RAM once, and copied to the GPU when a job needs it.
 
-    `key` is the same for the same weights, whichever engine uses them. `bytes`: the part's size on the GPU;
-    `streamed_bytes`: its size there while its blocks are copied in one by one, 0 where they cannot be.
-    `beside` returns the bytes of RAM that the loaded part uses now in addition to its weights; any thread may call it.
+    `key` is the same for the same weights, whichever engine uses them. `bytes`: the part's size on the GPU. `beside`
+    returns the bytes of RAM that the loaded part uses now in addition to its weights; any thread may call it.
     """
 
     key: str
@@ -317,16 +321,12 @@ class TrainItem:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Describes a training run; `folder` holds everything that is needed to start or to resume it.
-
-    `previews`: what to generate for each preview; `start`: a LoRA file to continue, None for a new LoRA.
-    `cache`: the folder of encoded pictures and captions that runs share; None: one inside `folder`.
-    """
+    """Describes a training run; `folder` holds everything that is needed to start or to resume it."""
 
     folder: Path
     items: tuple[TrainItem, ...]
     params: TrainParams
-    previews: tuple[GenerateParams | EditItem, ...] = ()
+    previews: tuple[GenerateParams | EditItem, ...] = ()  # what to generate for each preview
     trigger: str = ""  # written to the adapter file's metadata, for those who load it
     start: Path | None = None  # an adapter to begin with, instead of a new one
     cache: Path | None = None  # folder of encoded pictures and captions that runs share; None: the run's own

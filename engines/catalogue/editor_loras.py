@@ -10,7 +10,7 @@ from typing import Any
 
 from engines.catalogue.lora_bases import QWEN_EDITORS, EditorLora
 
-_2511, _2509, _FIRST = QWEN_EDITORS
+_2511, _2509, _FIRST, _ = QWEN_EDITORS
 _APACHE, _MIT = "Apache-2.0", "MIT"
 _21, _KLEIN, _KREA = "Qwen-Image-2.1", "FLUX.2-klein 9B", "Krea 2"
 _NO_EDITOR = "No editor of this studio is a {}, whose layers are others."

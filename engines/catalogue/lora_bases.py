@@ -49,7 +49,7 @@ class Base:
     marks: tuple[str, ...] = ()
 
 
-QWEN_EDITORS = ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509", "Qwen-Image-Edit")
+QWEN_EDITORS = ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509", "Qwen-Image-Edit", "FireRed-Image-Edit-1.1")
 _QWEN_MARKS = ("img_mlp", "txt_mlp", "img_mod", "txt_mod")
 BASES: tuple[Base, ...] = (
     Base(name="Qwen-Image, 20B", family="qwen-edit", width=3072, blocks=60, editors=QWEN_EDITORS, marks=_QWEN_MARKS),
@@ -61,7 +61,15 @@ BASES: tuple[Base, ...] = (
         editors=("mini-qwen-edit",),
         marks=_QWEN_MARKS,
     ),
-    Base(name="FLUX.2-klein 4B", family="flux2", width=3072, blocks=5, singles=20, marks=("to_qkv_mlp_proj",)),
+    Base(
+        name="FLUX.2-klein 4B",
+        family="flux2",
+        width=3072,
+        blocks=5,
+        singles=20,
+        editors=("FLUX.2-klein-base-4B", "FLUX.2-klein-4B"),
+        marks=("to_qkv_mlp_proj",),
+    ),
     Base(name="FLUX.2-klein 9B", family="flux2", width=4096, blocks=8, singles=24, marks=("to_qkv_mlp_proj",)),
     Base(name="FLUX.2-dev", family="flux2", width=6144, blocks=8, singles=48, marks=("to_qkv_mlp_proj",)),
     Base(name="FLUX.1", family="flux", width=3072, blocks=19, singles=38, marks=("proj_mlp", "ff.net")),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.protocols import FewSteps, LoraFiles, ModelSpec
+from engines.catalogue.recognisers import RECOGNISERS
 from engines.catalogue.shapes import FLUX_BYTES, KLEIN_4B_BYTES, QWEN_EDIT_BYTES
 
 _FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
@@ -26,6 +27,18 @@ _QWEN_KNOBS: dict[str, dict[str, Any]] = {
         "timestep_density": "weighted",
         "caption_dropout": 0.0,
     },
+}
+_MINI_TRAINING: dict[str, Any] = {
+    "rank": 16,
+    "alpha": 16.0,
+    "learning_rate": 1e-3,
+    "timestep_density": "uniform",
+    "steps": 200,
+    "batch_size": 8,
+    "resolution": 64,
+    "gradient_checkpointing": False,
+    "save_every": 40,
+    "sample_every": 40,
 }
 _FLUX_WHY = {
     "TrainParams": "rank 16 with alpha 16 at 1e-4, as in ai-toolkit's FLUX.1-dev preset (500 to 4,000 steps; 100 to "
@@ -63,12 +76,39 @@ _QWEN_LORA = LoraFiles(
     architectures={  # source: musubi-tuner's sai_model_spec.py
         "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
         "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
+        "FireRed-Image-Edit-1.1": "Qwen-Image-Edit-Plus/lora",
     },
     implementation="https://github.com/QwenLM/Qwen-Image",
     base_version="qwen_image_edit",
     network="networks.lora_qwen_image",
     attention=(3072, 60),
 )
+_KLEIN_LORA = LoraFiles(
+    declared=("flux-2", "flux.2", "flux_2", "flux2"),
+    architecture="Flux.2-klein-4b/lora",
+    implementation="https://github.com/black-forest-labs/flux2",
+    base_version="flux_2_klein_4b",
+    network="networks.lora_flux_2",
+    reader="diffusers.loaders:Flux2LoraLoaderMixin",
+    reads_dotted=True,
+    fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+    # As wide as FLUX.1: InvokeAI tells the two by the first MLP layer, which attention alone does not have.
+    mark=("transformer_blocks.0.ff.linear_in", "transformer_blocks.0.attn.to_out.0", 6),
+    attention=(3072, 5),
+    names="engines.families.flux2.training:flux2_slot",
+)
+_KLEIN_OPTIONS: dict[str, Any] = {
+    "text_tokens": 512,
+    "nf4": ("transformer", "text_encoder"),
+    "full_width": (  # all blocks share these, so that an error in one would act on every block
+        "time_guidance_embed",
+        "double_stream_modulation_img",
+        "double_stream_modulation_txt",
+        "single_stream_modulation",
+    ),
+    "reference_area": 1024 * 1024,
+    "pictures": 4,  # of an edit, by docs.bfl.ml
+}
 _QWEN_PIPELINE = "QwenImageEditPlusPipeline"
 _QWEN_OPTIONS: dict[str, Any] = {
     "reference_area": 1024 * 1024,
@@ -99,11 +139,50 @@ def _flux(name: str, source: str) -> ModelSpec:
     )
 
 
-def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
+def _klein(name: str, *, steps: int, guidance: float, **more: Any) -> ModelSpec:
+    """Returns the registry row of a FLUX.2 [klein] of 4B parameters; `steps` and `guidance` are those of its makers.
+
+    Its text encoder sees no pictures, so it has no captioner.
+    """
+    return ModelSpec(
+        name=name,
+        label=name,
+        role="generator",
+        family="flux2",
+        engine="engines.families.flux2.engine:Flux2",
+        editor="engines.families.flux2.editor:Flux2Edit",
+        captioner="",
+        wording="klein",
+        source=f"black-forest-labs/{name}",
+        licence=_APACHE,
+        component_bytes=KLEIN_4B_BYTES,
+        defaults={
+            "GenerateParams": {"steps": steps, "guidance": guidance, "width": 1024, "height": 1024},
+            "EditParams": {"steps": steps, "true_cfg": guidance, "negative": ""},
+            "TrainParams": {
+                **_FLUX_KNOBS["TrainParams"],
+                "rank": 32,
+                "alpha": 32.0,
+                "steps": 2000,
+                "timestep_density": "resolution_shift",
+            },
+        },
+        options=_KLEIN_OPTIONS,
+        lora=_KLEIN_LORA,
+        true_guidance=True,
+        pipeline="Flux2KleinPipeline",
+        **more,
+    )
+
+
+def _qwen_edit(
+    name: str, source: str, lightning: str = "", pipeline: str = _QWEN_PIPELINE, note: str = "", **options: Any
+) -> ModelSpec:
     """Returns the registry row of an editor; `options` add to those that all Qwen editors share.
 
-    `lightning`: repository and path on the hub of the four-step adapter by lightx2v.
+    `lightning`: repository and path on the hub of the four-step adapter by lightx2v; "" for none.
     """
+    few = FewSteps(file=f"few_steps/{Path(lightning).name}", source=lightning, knobs=_FEW_STEPS, scheduler=_LIGHTNING)
     return ModelSpec(
         name=name,
         label=name,
@@ -116,12 +195,11 @@ def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIP
         component_bytes=QWEN_EDIT_BYTES,
         defaults=_QWEN_KNOBS,
         why=_QWEN_WHY,
-        few_steps=FewSteps(
-            file=f"few_steps/{Path(lightning).name}", source=lightning, knobs=_FEW_STEPS, scheduler=_LIGHTNING
-        ),
+        few_steps=few if lightning else None,
         options={**_QWEN_OPTIONS, **options},
         lora=_QWEN_LORA,
         pipeline=pipeline,
+        note=note,
     )
 
 
@@ -142,19 +220,7 @@ MODELS: tuple[ModelSpec, ...] = (
         multiple=8,
         defaults={
             "GenerateParams": {"steps": 20, "guidance": 2.5, "width": 64, "height": 64},
-            "TrainParams": {
-                "rank": 16,
-                "alpha": 16.0,
-                "learning_rate": 1e-3,
-                "timestep_density": "uniform",
-                "steps": 200,
-                "batch_size": 8,
-                "ema_decay": 0.97,
-                "resolution": 64,
-                "gradient_checkpointing": False,
-                "save_every": 40,
-                "sample_every": 40,
-            },
+            "TrainParams": {**_MINI_TRAINING, "ema_decay": 0.97},
         },
         why=_MINI_WHY,
         options={"text_tokens": 32, "batch": 8},
@@ -164,53 +230,20 @@ MODELS: tuple[ModelSpec, ...] = (
     ),
     _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
     _flux("FLUX.1-Krea-dev", "black-forest-labs/FLUX.1-Krea-dev"),
-    ModelSpec(
-        name="FLUX.2-klein-base-4B",
-        label="FLUX.2-klein-base-4B",
-        role="generator",
-        family="flux2",
-        engine="engines.families.flux2.engine:Flux2",
+    _klein(
+        "FLUX.2-klein-base-4B",
+        steps=50,
+        guidance=4.0,
         trainer="engines.families.flux2.training:Flux2Adapter",
-        source="black-forest-labs/FLUX.2-klein-base-4B",
-        licence=_APACHE,
-        component_bytes=KLEIN_4B_BYTES,
-        defaults={
-            "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
-            "TrainParams": {
-                **_FLUX_KNOBS["TrainParams"],
-                "rank": 32,
-                "alpha": 32.0,
-                "steps": 2000,
-                "timestep_density": "resolution_shift",
-            },
-        },
         why=_KLEIN_WHY,
-        options={
-            "text_tokens": 512,
-            "nf4": ("transformer", "text_encoder"),
-            "full_width": (  # all blocks share these, so that an error in one would act on every block
-                "time_guidance_embed",
-                "double_stream_modulation_img",
-                "double_stream_modulation_txt",
-                "single_stream_modulation",
-            ),
-        },
-        lora=LoraFiles(
-            declared=("flux-2", "flux.2", "flux_2", "flux2"),
-            architecture="Flux.2-klein-4b/lora",
-            implementation="https://github.com/black-forest-labs/flux2",
-            base_version="flux_2_klein_4b",
-            network="networks.lora_flux_2",
-            reader="diffusers.loaders:Flux2LoraLoaderMixin",
-            reads_dotted=True,
-            fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
-            # As wide as FLUX.1: InvokeAI tells the two by the first MLP layer, which attention alone does not have.
-            mark=("transformer_blocks.0.ff.linear_in", "transformer_blocks.0.attn.to_out.0", 6),
-            attention=(3072, 5),
-            names="engines.families.flux2.training:flux2_slot",
-        ),
-        true_guidance=True,
-        pipeline="Flux2KleinPipeline",
+        note="It draws and edits by the same weights. An edit may drift over the whole picture.",
+    ),
+    _klein(
+        "FLUX.2-klein-4B",
+        steps=4,
+        guidance=1.0,
+        note="It draws and edits in four steps by the same weights; train its LoRAs on FLUX.2-klein-base-4B. An edit "
+        "may drift over the whole picture.",
     ),
     ModelSpec(
         name="mini-qwen-edit",
@@ -227,19 +260,7 @@ MODELS: tuple[ModelSpec, ...] = (
         size=(64, 64),
         defaults={
             "EditParams": {"steps": 12, "true_cfg": 3.0, "negative": " "},
-            "TrainParams": {
-                "rank": 16,
-                "alpha": 16.0,
-                "learning_rate": 1e-3,
-                "timestep_density": "uniform",
-                "steps": 200,
-                "batch_size": 8,
-                "caption_dropout": 0.0,
-                "resolution": 64,
-                "gradient_checkpointing": False,
-                "save_every": 40,
-                "sample_every": 40,
-            },
+            "TrainParams": {**_MINI_TRAINING, "caption_dropout": 0.0},
         },
         why=_MINI_WHY,
         few_steps=FewSteps(file="few_steps/adapter.safetensors", knobs=_FEW_STEPS),
@@ -274,101 +295,10 @@ MODELS: tuple[ModelSpec, ...] = (
         pipeline="QwenImageEditPipeline",
         picture_label="",
     ),
-    ModelSpec(
-        name="mini-identity",
-        label="mini-identity (embedded toy world)",
-        role="scorer",
-        family="image-encoder",
-        engine="engines.identity:ImageScorer",
-        source="assets:mini/identity",
-        licence=_APACHE,
-        toy=True,
-        size=(64, 64),
+    _qwen_edit(
+        "FireRed-Image-Edit-1.1",
+        "FireRedTeam/FireRed-Image-Edit-1.1",
+        note="Its makers trained it from Qwen-Image-Edit-2509 to keep people alike; there is no adapter for few steps.",
     ),
-    ModelSpec(
-        name="dinov2-small",
-        label="DINOv2 small (drawn characters, profiles, bodies)",
-        role="scorer",
-        family="image-encoder",
-        engine="engines.identity:ImageScorer",
-        source="facebook/dinov2-small",
-        licence=_APACHE,
-        size=(224, 224),
-    ),
-    ModelSpec(
-        name="facenet512",
-        label="Facenet512 through deepface (photo faces)",
-        role="scorer",
-        family="deepface",
-        engine="engines.identity:DeepFaceScorer",
-        source="deepface:Facenet512",
-        licence="MIT (deepface); weights under their own licence",
-        options={
-            "verification_threshold": 0.70,
-            "detector": "yunet",
-        },  # 1 − cosine distance in deepface/config/threshold.py
-    ),
-    ModelSpec(
-        name="arcface",
-        label="ArcFace through deepface (photo faces)",
-        role="scorer",
-        family="deepface",
-        engine="engines.identity:DeepFaceScorer",
-        source="deepface:ArcFace",
-        licence="MIT (deepface); weights under their own licence",
-        options={"verification_threshold": 0.32, "detector": "yunet"},  # from the same table
-    ),
-    ModelSpec(
-        name="dlib-faces",
-        label="dlib's recogniser (photo faces; two packages, no other download)",
-        role="scorer",
-        family="dlib",
-        engine="engines.identity:DlibScorer",
-        source="package:face_recognition_models",
-        licence="CC0 (models), Boost (dlib), BSD (yuface)",
-        options={
-            "verification_threshold": 0.93,  # cosine: on ORL's 40 people (docs/measured.md)
-            "detector": "yuface",
-            "file": "dlib_face_recognition_resnet_model_v1.dat",
-            "landmarks": "shape_predictor_5_face_landmarks.dat",  # dlib's own; the 68 points are not for commerce
-            "packages": "face-recognition-models==0.3.0 dlib-bin yuface",
-        },
-    ),
-    ModelSpec(
-        name="yunet",
-        label="YuNet (faces, their landmarks)",
-        role="detector",
-        family="yunet",
-        engine="engines.faces.detectors:YuNet",
-        source="opencv/face_detection_yunet",
-        licence="MIT",
-        component_bytes={"face_detection_yunet_2023mar.onnx": 232_589},
-        options={  # its pointer in github.com/opencv/opencv_zoo names size and hash
-            "file": "face_detection_yunet_2023mar.onnx",
-            "bytes": 232_589,
-            "sha256": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-            "page": "huggingface.co/opencv/face_detection_yunet",
-            "former": "deepface/.deepface/weights",  # below the folder of models: where deepface looked for it
-        },
-    ),
-    ModelSpec(
-        name="yuface",
-        label="libfacedetection (YuNet's network in a package; Python 3.11)",
-        role="detector",
-        family="yunet",
-        engine="engines.faces.detectors:CompiledYuNet",
-        source="package:yuface",
-        licence="BSD-3-Clause",
-        options={"packages": "yuface"},
-    ),
-    ModelSpec(
-        name="opencv",
-        label="OpenCV's cascade (frontal faces, built in)",
-        role="detector",
-        family="cascade",
-        engine="engines.faces.detectors:Cascade",
-        source="package:cv2",
-        licence=_APACHE,
-        options={"packages": "opencv-contrib-python-headless"},
-    ),
+    *RECOGNISERS,
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from engines.api.errors import ModelGated, ModelMissing, NotFound
-from engines.api.protocols import Captioner, LoraFiles, ModelSpec, Trainer
+from engines.api.protocols import Captioner, Editor, LoraFiles, ModelSpec, Trainer
 from engines.catalogue.hub import cached_snapshot, gate_steps
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.lora_bases import LoraFacts
@@ -49,8 +49,11 @@ class Registry:
             raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
 
     def role(self, role: str) -> list[ModelSpec]:
-        """Returns the registry rows of one role (generator, editor, scorer, detector), in the order users see them."""
-        return [spec for spec in self._by_name.values() if spec.role == role]
+        """Returns the registry rows with a role (generator, editor, scorer, detector), in the order users see them.
+
+        Rows that have it beside another, as generators that edit, come last.
+        """
+        return sorted((spec for spec in self._by_name.values() if role in spec.roles), key=lambda row: row.role != role)
 
     def first(self) -> dict[str, str]:
         """Returns role -> the name of the registry's first model of that role, the default for a new character."""
@@ -118,6 +121,16 @@ class Registry:
         spec = self.spec(name)
         return self._load(spec.engine, spec)
 
+    def editor(self, name: str) -> Editor:
+        """Creates the engine that edits with the model called `name`, which may also be a generator.
+
+        Its components have the keys of the generator's, so that their weights are loaded once. Raises: NotFound,
+        ModelMissing.
+        """
+        spec = self.spec(name)
+        editor: Editor = self._load(spec.editor or spec.engine, spec)
+        return editor
+
     def captioner(self, name: str) -> Captioner:
         """Creates a captioner that uses the vision-language text encoder of the editor called `name`.
 
@@ -168,7 +181,7 @@ def guides_truly(model: str) -> bool:
 
 def edits(model: str) -> bool:
     """Returns whether a model edits pictures; False for a name that no registry row has."""
-    return any(spec.role == "editor" for spec in MODELS if spec.name == model)
+    return any("editor" in spec.roles for spec in MODELS if spec.name == model)
 
 
 def declared_family(architecture: str) -> str:

@@ -129,7 +129,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "Qwen-Image-Edit": _qwen_edit(),
 }
 
-PUBLISHED: Mapping[str, Layout] = {**LAYOUTS, "FLUX.2-klein-base-4B": _KLEIN_4B}
+PUBLISHED: Mapping[str, Layout] = {**LAYOUTS, "FLUX.2-klein-base-4B": _KLEIN_4B, "FLUX.2-klein-4B": _KLEIN_4B}
 """The layouts of all full-size models; memory is planned for those in `LAYOUTS`."""
 _FAMILIES: Mapping[str, Layout] = {"flux": _FLUX, "flux2": _KLEIN_4B, "qwen-edit": _qwen_edit()}
 SMALL_PARTS: Mapping[str, tuple[str, ...]] = {  # family -> the parts of a model that have no weights

@@ -86,6 +86,7 @@ PHOTOGRAPHS = Vocabulary(
     one_edit="{request}. {keep}.",
     two_edits="{first}. {second}. Keep the same person.",
     opening="photo of {trigger} {subject}",
+    media={"drawing": "drawing of {trigger} {subject}", "3D render": "3D render of {trigger} {subject}"},
     styled_opening="{style} picture of {trigger} {subject}",
     parts=(
         CaptionPart(

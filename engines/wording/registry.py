@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from engines.api.errors import NotFound
 from engines.wording.drawn import DRAWN
+from engines.wording.klein import KLEIN
 from engines.wording.photographs import PHOTOGRAPHS
 from engines.wording.vocabulary import Vocabulary
 
-VOCABULARIES: Mapping[str, Vocabulary] = {"photographs": PHOTOGRAPHS, "drawn": DRAWN}
+VOCABULARIES: Mapping[str, Vocabulary] = {"photographs": PHOTOGRAPHS, "klein": KLEIN, "drawn": DRAWN}
 
 
 def vocabulary(name: str) -> Vocabulary:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from engines.api.axes import BUST, FULL_BODY, HEAD, Tags
+from engines.api.axes import BUST, FULL_BODY, HEAD, Medium, Tags
 from engines.wording.cells import CardCell
 
 
@@ -57,10 +57,11 @@ class Vocabulary:
     """Holds the templates from which instructions, captions and prompts for one kind of model are made.
 
     `edits`: the kinds of edits, by name; `one_edit`, `two_edits`: templates of an instruction for one or two changes;
-    `opening`, `parts`: the first and the further parts of a caption; `card`: the tags of a model card prompt where its
-    cell sets none; `scenes`: for each axis (such as pose) the values of varied prompts; `caption_request`: the prompt
-    for a captioner; `stays`: phrases that keep a person the same, one of which an instruction should hold. Templates
-    are Python format strings. A model's registry row names its vocabulary in `wording`.
+    `opening`, `parts`: the first and the further parts of a caption; `media`: the opening of each medium but the usual;
+    `card`: the tags of a model card prompt where its cell sets none; `scenes`: for each axis (such as pose) the values
+    of varied prompts; `caption_request`: the prompt for a captioner; `stays`: phrases that keep a person the same, one
+    of which an instruction should hold. Templates are Python format strings. A model's registry row names its
+    vocabulary in `wording`.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -76,8 +77,13 @@ class Vocabulary:
     article: str = "a"
     vowel_article: str = "an"  # the article before a word that begins with one of `vowels`
     vowels: str = "aeiou"
+    media: Mapping[Medium, str] = field(default_factory=dict)  # medium -> the opening in its place
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
     stays: tuple[str, ...] = ()  # in lower case; none where a model was not taught them
+
+    def of_medium(self, medium: Medium) -> Vocabulary:
+        """Returns the wording for characters of a medium: captions and prompts open with "drawing of", for example."""
+        return replace(self, opening=self.media.get(medium, self.opening))
 
     def loses_person(self, instruction: str) -> bool:
         """Returns whether an instruction of a person's own lacks every phrase that keeps the person the same."""

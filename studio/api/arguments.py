@@ -11,6 +11,7 @@ from pydantic import Field, GetJsonSchemaHandler, StringConstraints
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from engines.api.axes import Medium
 from engines.api.params import EditParams, GenerateParams, TrainParams
 from engines.api.values import Line, Number, Whole, Words
 from studio.api.describing import parameters_schema
@@ -121,6 +122,9 @@ NewTrigger = Annotated[
 ]
 Subject = Annotated[Line, told("The plain word for what the character is, such as person, woman or dog.")]
 NewSubject = Annotated[Line, told("The new plain word for what the character is; null keeps the present one.")]
+NewMedium = Annotated[
+    Medium, told("What its pictures are, which prompts and new captions say; null keeps the present one.")
+]
 NewGenerator = Annotated[
     Id, told("The model that draws the character, such as FLUX.1-dev; null keeps the present one.")
 ]
@@ -134,7 +138,7 @@ CharacterKnobs = Annotated[
     Knobs,
     Of(NewCharacter, without=("name", "trigger", "subject")),
     told(
-        "The names of the character's models, and notes; what is left out is the studio's default. An "
+        "The names of the character's models, its medium, and notes; what is left out is the studio's default. An "
         "unknown name is answered with the known ones."
     ),
 ]

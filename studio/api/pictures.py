@@ -73,7 +73,7 @@ class PictureApi(Answering):
         params: arg.CharacterKnobs | None = None,
     ) -> OneCharacter:
         """Creates a character and returns its record, whose id all other calls on it take."""
-        demand_known("A character", params or {}, {*characters.ROLES, "notes"})
+        demand_known("A character", params or {}, {*characters.ROLES, "medium", "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return OneCharacter(character=characters.create(self._studio, asked))
 
@@ -89,6 +89,7 @@ class PictureApi(Answering):
         scorer: arg.NewScorer | None = None,
         notes: arg.Notes | None = None,
         captions: arg.InCaptions = True,
+        medium: arg.NewMedium | None = None,
     ) -> ChangedCharacter:
         """Changes the given fields of a character, and its trigger word and subject in all captions."""
         asked = changes.Asked(
@@ -98,6 +99,7 @@ class PictureApi(Answering):
             generator=generator,
             editor=editor,
             scorer=scorer,
+            medium=medium,
             notes=notes,
         )
         changed = changes.update(self._studio.desk(character_id), asked, captions=captions)

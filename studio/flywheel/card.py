@@ -93,7 +93,7 @@ def card_items(
     taken("seeds", list(seeds), _SEEDS)
     GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
     character, spec = desk.store.character, generate.model_spec(desk, version)
-    wording = vocabulary(spec.wording)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
     words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
     return [
         spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
@@ -319,13 +319,12 @@ def compare(card_a: CardRun, card_b: CardRun) -> Paired:
 
 
 def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str], judge: Judge) -> Cell:
-    identity = judge.identity(image.scores)
-    outcomes = axes_outcomes(cell.axes, tags, identity, judge.floor)
+    outcomes = axes_outcomes(cell.axes, tags, judge.outcome(image.scores))
     return Cell(
         cell=cell.name,
         seed=seed,
         image=image.id,
-        identity=identity,
+        identity=judge.identity(image.scores),
         axes=outcomes,
         verdict=overall(outcomes.values()),
     )

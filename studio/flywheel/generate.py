@@ -289,7 +289,8 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
     aside: list[str] = []
     for image in (*store.select(Kind.SYNTHETIC), *store.select(Kind.SYNTHETIC, trashed=True)):
         score = score_of(image, scorer)
-        filtered = score is not None and score < floor
+        faceless = scorer in image.scores and score is None  # the floor is not of its scale: what was decided stays
+        filtered = image.filtered if faceless else score is not None and score < floor
         if filtered and not image.trashed:
             aside.append(image.id)
         if filtered != image.filtered and not image.decided:
@@ -354,7 +355,8 @@ def scene_items(
     demand_trigger(store.character)
     character, spec = store.character, model_spec(desk, version)
     first = spec.params(GenerateParams, seed=seed, **knobs)
-    scenes = vocabulary(spec.wording).scene_prompts(character.trigger, character.subject, n, seed, aims)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
+    scenes = wording.scene_prompts(character.trigger, character.subject, n, seed, aims)
     return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 

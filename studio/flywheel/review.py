@@ -9,7 +9,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from studio.judging.gallery import Gallery, gallery_if_any, score_of
+from studio.judging.gallery import Gallery, faceless, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Decision, Triplet
@@ -22,6 +22,7 @@ ENOUGH_LABELS = 60
 AUDIT_EVERY = 10
 _LABELS_USED = 500
 OWNER = "owner"
+_FACELESS = "no face; the whole picture"
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 
@@ -29,10 +30,12 @@ _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 class Reason:
     """Holds the reason why review shows a picture now: figures, and in `words` one sentence for the page.
 
-    `score` is the picture's similarity to the originals, None where it was not scored or has no face. `floor` is the
-    lowest similarity that passes as the character; above `ceiling` a picture is nearly a copy of an original; both are
-    None with too few originals. `p_good` is the predicted probability that a human approves the picture, None without a
-    score or with too few verdicts to predict from. `audit` is true for a picture that was drawn at random.
+    `score` is the picture's similarity to the originals, None where it was not scored or has no face. `whole` is the
+    similarity of a picture without a face, compared as a whole; None where it was not. `floor` is the lowest similarity
+    that passes as the character; above `ceiling` a picture is nearly a copy of an original; both are None with too few
+    originals, and for a picture compared as a whole they are those of whole pictures. `p_good` is the predicted
+    probability that a human approves the picture, None without a score or with too few verdicts to predict from.
+    `audit` is true for a picture that was drawn at random.
     """
 
     score: float | None
@@ -41,6 +44,12 @@ class Reason:
     p_good: float | None
     audit: bool
     words: str
+    whole: float | None = None
+
+    @property
+    def compared(self) -> float | None:
+        """Returns the similarity that `floor` and `ceiling` belong to: that of the face, or of the whole picture."""
+        return self.score if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)
@@ -82,15 +91,20 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
     audit = _is_audit(len(queue.decided)) and drawn is not None and drawn.id == image_id
-    words = _words(score, queue.gallery, p_good, audit)
-    known = queue.gallery.calibrated
+    without = faceless(desk) if score is None and len(image.scores) > 1 else ""
+    measure = gallery_if_any(desk, without) if without else queue.gallery
+    whole = score_of(image, measure.version) if without else None
+    known = measure.calibrated
     return Reason(
         score,
-        queue.gallery.floor if known else None,
-        queue.gallery.ceiling if known else None,
+        measure.floor if known else None,
+        measure.ceiling if known else None,
         p_good,
         audit,
-        words,
+        _words(score, queue.gallery, p_good, audit)
+        if whole is None
+        else _words(whole, measure, None, audit, _FACELESS),
+        whole,
     )
 
 
@@ -258,7 +272,8 @@ def _lot(image: ImageRecord, reviewer: str) -> int:
     return zlib.crc32(f"{reviewer} {image.id}".encode())
 
 
-def _words(score: float | None, reference: Gallery, p_good: float | None, audit: bool) -> str:
+def _words(score: float | None, reference: Gallery, p_good: float | None, audit: bool, what: str = "identity") -> str:
+    """Returns why a picture is shown, in a few words; `what` names the figure that `score` is."""
     if audit:
         return "picked at random, as every tenth is, so that the estimate can be checked"
     if score is None:
@@ -266,7 +281,7 @@ def _words(score: float | None, reference: Gallery, p_good: float | None, audit:
     if p_good is not None:
         return f"{'uncertain' if abs(p_good - 0.5) < 0.25 else 'fairly sure'} (p good {p_good:.2f})"
     if not reference.calibrated:
-        return f"identity {score:.2f}; too few originals to say what is usual"
+        return f"{what} {score:.2f}; too few originals to say what is usual"
     place = "below" if score < reference.floor else "above"
     copy = ", above the copy ceiling" if score > reference.ceiling else ""
-    return f"identity {score:.2f}, {place} the floor {reference.floor:.2f}{copy}"
+    return f"{what} {score:.2f}, {place} the floor {reference.floor:.2f}{copy}"

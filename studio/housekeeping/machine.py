@@ -98,7 +98,7 @@ def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:
     """Yields one finding for each of the tiny models that come with the project: whether its weights are there."""
-    for spec in (spec for role in ROLES for spec in registry.role(role) if spec.toy):
+    for spec in (spec for role in ROLES for spec in registry.role(role) if spec.role == role and spec.toy):
         folder = registry.folder(spec)
         remedy = "" if folder.is_dir() else f"Its weights belong in {folder}; clone the project again."
         yield Finding(spec.name, "not here" if remedy else "embedded toy world", ok=not remedy, remedy=remedy)

@@ -162,8 +162,9 @@ def model(workplace: Workplace, name: str) -> Model:
 
 
 def models(workplace: Workplace) -> list[Model]:
-    """Returns every model of the registry with its state on this machine, by role: generators first, detectors last."""
-    return [model(workplace, spec.name) for role in ROLES for spec in workplace.registry.role(role)]
+    """Returns every model of the registry with its state on this machine, by its own role: generators first."""
+    rows = [spec for role in ROLES for spec in workplace.registry.role(role) if spec.role == role]
+    return [model(workplace, spec.name) for spec in rows]
 
 
 def gate(spec: ModelSpec, hub: Hub) -> str:

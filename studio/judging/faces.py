@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engines.api.errors import UserError
 from engines.api.faces import Face, FaceDetector
+from studio.records.character import Character
 from studio.workplace.desk import Workplace
 
 if TYPE_CHECKING:
@@ -16,18 +17,33 @@ _TINY = 0.05  # of the picture's height: at 1024 pixels such a face has fewer th
 _SIDES = ("left", "right")
 
 
-def reader_of(workplace: Workplace, scorer: str) -> FaceDetector | None:
-    """Returns what finds and reads faces for a character: the detector that the registry row of its `scorer` names.
+def reader_of(workplace: Workplace, character: Character) -> FaceDetector | None:
+    """Returns what finds and reads faces for a character: the detector that the registry row of its scorer names.
 
-    Returns None for a scorer that compares whole pictures, as those of drawings do, and where the detector's file or
-    package is missing.
+    Returns None for a scorer that compares whole pictures, for a drawn character, whose face it would not find, and
+    where the detector's file or package is missing.
     """
+    if character.medium == "drawing":
+        return None
     try:
-        name = workplace.registry.spec(scorer).options.get("detector")
+        name = workplace.registry.spec(character.scorer).options.get("detector")
         reader: FaceDetector | None = workplace.engine(name) if name else None
     except UserError:
         return None
     return reader
+
+
+def blind(workplace: Workplace, character: Character) -> str:
+    """Returns a sentence that names a fitting scorer, for a drawn character whose own looks for faces; "" for others.
+
+    Detectors of faces are made for photographs. The row of such a scorer names one that compares whole pictures.
+    """
+    rows = {each.name: each for each in workplace.registry.role("scorer")}
+    own = rows.get(character.scorer)
+    whole = rows.get(own.options.get("faceless", "")) if own else None
+    if character.medium != "drawing" or own is None or whole is None:
+        return ""
+    return f"{own.label} looks for faces as in photographs and misses most drawn ones: let {whole.label} recognise it."
 
 
 def advise(reader: FaceDetector | None, picture: Image) -> dict[str, str]:

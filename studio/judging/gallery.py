@@ -72,25 +72,36 @@ class Gallery:
         return self.ids[int(np.argmax(max(people, key=_top_mean)))]
 
 
-def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
+def gallery(desk: Desk, leave_out: LeaveOut = _quietly, name: str = "") -> Gallery:
     """Returns the identity embeddings of a character's originals, with the likeness above which a picture passes as it.
 
     Generated pictures are never part of them, so that they are not judged by each other. Embeddings are cached in the
-    store. An original that cannot be opened is left out, and `leave_out` is called with its id and the error. Raises:
-    ModelMissing.
+    store. An original that cannot be opened is left out, and `leave_out` is called with its id and the error. `name` is
+    the scorer's, "" for the character's own. Raises: ModelMissing.
     """
-    scorer = desk.workplace.scorer(desk.store.character.scorer)
+    scorer = desk.workplace.scorer(name or desk.store.character.scorer)
     known = embeddings(desk.store, scorer, [image.id for image in originals(desk.store)], leave_out)
     found = {image: vector for image, vector in known.items() if vector is not None}
     return make_gallery(scorer.version, found, scorer.threshold)
 
 
-def gallery_if_any(desk: Desk) -> Gallery:
-    """Returns a character's gallery, the embeddings of its originals; an empty one without the scorer's weights."""
+def gallery_if_any(desk: Desk, name: str = "") -> Gallery:
+    """Returns a character's gallery, the embeddings of its originals; an empty one without the scorer's weights.
+
+    `name` is the scorer's, "" for the character's own.
+    """
     try:
-        return gallery(desk)
+        return gallery(desk, name=name)
     except ModelMissing:
         return make_gallery("", {})
+
+
+def faceless(desk: Desk) -> str:
+    """Returns the name of the scorer that compares pictures in which a character's own scorer finds no face.
+
+    The registry row of the character's scorer names it in its options; "" where it names none.
+    """
+    return str(desk.workplace.registry.spec(desk.store.character.scorer).options.get("faceless", ""))
 
 
 def originals(store: Store) -> list[ImageRecord]:

@@ -6,12 +6,13 @@ With fewer than three originals, without a face or without a scorer, identity is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.api.errors import ModelMissing
 from engines.api.protocols import Scorer
-from studio.judging.gallery import ENOUGH, gallery, make_gallery, originals, score_pictures
+from studio.judging.gallery import ENOUGH, Gallery, faceless, gallery, make_gallery, originals, score_pictures
 from studio.judging.outcomes import IDENTITY
 from studio.records.image import Likeness
 from studio.records.job import Without
@@ -25,44 +26,70 @@ if TYPE_CHECKING:
 Scores = Mapping[str, float | None]  # scorer version -> similarity
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """Holds a scorer and the gallery that it made of the character's originals."""
+
+    scorer: Scorer
+    gallery: Gallery
+
+
 class Judge:
     """Scores the pictures that a job makes by their similarity to the character's originals.
 
-    The gallery of originals is made once for the job. Where the scorer's weights are missing, nothing is scored, and a
-    warning is added to the job's events.
+    A scorer that looks for faces finds none in some profiles and drawings. Those pictures are compared as a whole by
+    the scorer that its registry row names for them, against a gallery and a floor of that scorer's own. The galleries
+    are made once for the job. Where a scorer's weights are missing, it scores nothing, and a warning is added to the
+    job's events.
     """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._scorer: Scorer | None = None
-        self.gallery = make_gallery("", {})
-        try:
-            self._scorer = ctx.workplace.scorer(ctx.store.character.scorer)
-            self.gallery = gallery(ctx.desk, partial(ctx.leave_out, what=Without.NOT_COMPARED))
-            if not self.gallery.calibrated:
-                ctx.warn(too_few(len(self.gallery.ids)))
-        except ModelMissing as error:
-            self._go_without(error)
+        self._own, self._other = ctx.store.character.scorer, faceless(ctx.desk)
+        self._sights: dict[str, _Sight | None] = {"": None}  # a scorer's name -> None without its weights
+        if self._sight(self._own) and not self.gallery.calibrated:
+            ctx.warn(too_few(len(self.gallery.ids)))
 
-    def _go_without(self, error: ModelMissing) -> None:
-        self._scorer, self.gallery = None, make_gallery("", {})
-        self._ctx.warn(f"Pictures are not scored: {error}")
+    @property
+    def gallery(self) -> Gallery:
+        """Returns the gallery of the character's scorer; an empty one without that scorer's weights."""
+        own = self._sights[self._own]
+        return own.gallery if own else make_gallery("", {})
+
+    def _sight(self, name: str) -> _Sight | None:
+        """Returns a scorer with its gallery, which is made when it is first asked for; None without its weights."""
+        if name not in self._sights:
+            try:
+                made = gallery(self._ctx.desk, partial(self._ctx.leave_out, what=Without.NOT_COMPARED), name)
+                self._sights[name] = _Sight(self._ctx.workplace.scorer(name), made)
+            except ModelMissing as error:
+                self._go_without(name, error)
+        return self._sights[name]
+
+    def _go_without(self, name: str, error: ModelMissing) -> None:
+        self._sights[name] = None
+        self._ctx.warn(f"Pictures {'' if name == self._own else 'without a face '}are not scored: {error}")
+
+    def _scored(self, name: str, image: Image) -> Likeness | None:
+        """Returns a picture's likeness by one scorer; None without its weights."""
+        sight = self._sight(name)
+        try:
+            return score_pictures(sight.scorer, sight.gallery, [image])[0] if sight else None
+        except ModelMissing as error:  # the originals' vectors may come from the cache
+            self._go_without(name, error)
+            return None
 
     def likeness(self, image: Image) -> Likeness | None:
         """Returns a picture's similarity to the originals, and the id of the original nearest to it.
 
-        Returns None without the scorer's weights.
+        Where no face was found, the similarity is None, and that of the whole picture stands beside it if there is a
+        scorer for that. Returns None without the weights of the character's scorer.
         """
-        try:
-            return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else None
-        except ModelMissing as error:  # the originals' vectors may come from the cache
-            self._go_without(error)
-            return None
-
-    @property
-    def floor(self) -> float | None:
-        """Returns the lowest similarity that passes as the character; None with too few originals."""
-        return self.gallery.floor if self.gallery.calibrated else None
+        found = self._scored(self._own, image)
+        if found is None or self.identity(found.scores) is not None or not self.gallery.ids:
+            return found
+        whole = self._scored(self._other, image)
+        return Likeness({**whole.scores, **found.scores}, whole.nearest) if whole else found
 
     def identity(self, scores: Scores) -> float | None:
         """Returns the similarity to the originals that `scores` holds for the present version of the scorer.
@@ -71,26 +98,43 @@ class Judge:
         """
         return scores.get(self.gallery.version)
 
+    def outcome(self, scores: Scores) -> Outcome:
+        """Returns whether a picture passes as the character; unknown with too few originals or nothing to compare.
+
+        `scores` is a dict of scorer version -> similarity.
+        """
+        value, reference = self._compared(scores)
+        if value is None or not reference.calibrated:
+            return Outcome.UNKNOWN
+        return Outcome.PASS if value >= reference.floor else Outcome.FAIL
+
     def advice(self, scores: Scores) -> dict[str, str]:
         """Returns advice for the reviewer of a picture, as name of the problem -> text; an empty dict for none.
 
         The problems are that no face was found, and that the picture is nearly a copy of an original. `scores` is a
         dict of scorer version -> similarity, None without a face or without originals; it is empty without a scorer.
         """
-        value = self.identity(scores)
+        value, reference = self._compared(scores)
         if scores and value is None and self.gallery.ids:
             return {"no_face": "nothing to compare with the originals was found"}
-        if value is not None and value > self.gallery.ceiling:
+        if value is not None and value > reference.ceiling:
             return {"near_copy": "closer to an original than the originals are to each other"}
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
         """Returns whether a picture's similarity to the originals is below `floor`, so that review leaves it out.
 
-        `scores` is a dict of scorer version -> similarity. Returns False where the similarity is not known.
+        A picture without a face is left out where it does not pass as a whole. `scores` is a dict of scorer version ->
+        similarity. Returns False where the similarity is not known.
         """
         value = self.identity(scores)
-        return value is not None and value < floor
+        return self.outcome(scores) is Outcome.FAIL if value is None else value < floor
+
+    def _compared(self, scores: Scores) -> tuple[float | None, Gallery]:
+        """Returns a picture's similarity and the gallery that it is measured by; None where nothing was compared."""
+        value = self.identity(scores)
+        other = self._sight(self._other) if value is None and len(scores) > 1 else None
+        return (scores.get(other.gallery.version), other.gallery) if other else (value, self.gallery)
 
 
 def too_few(count: int) -> str:

@@ -10,23 +10,17 @@ from studio.records.outcome import Axes, Goal, Outcome, Paired, Rate
 IDENTITY = "identity"  # the axis of the character's identity; the other axes have the names of tags
 
 
-def axes_outcomes(
-    asked: Mapping[str, str], tags: Mapping[str, str], identity: float | None, floor: float | None
-) -> Axes:
+def axes_outcomes(asked: Mapping[str, str], tags: Mapping[str, str], identity: Outcome) -> Axes:
     """Returns whether a picture shows what was asked, as axis -> outcome; one axis is identity, the others are tags.
 
     `asked` maps a tag's name, such as angle, to the value in the prompt, `tags` maps it to the value read from the
-    picture; where none was read, the outcome is unknown. `identity` is the similarity to the originals, `floor` the
-    lowest that passes; identity is unknown where either is None.
+    picture; where none was read, the outcome is unknown. `identity` is whether it passes as the character.
     """
-    outcomes = {IDENTITY: Outcome.UNKNOWN if identity is None or floor is None else _passed(identity >= floor)}
+    outcomes = {IDENTITY: identity}
     for axis, value in asked.items():
-        outcomes[axis] = _passed(tags[axis] == value) if axis in tags else Outcome.UNKNOWN
+        passed = Outcome.PASS if tags.get(axis) == value else Outcome.FAIL
+        outcomes[axis] = passed if axis in tags else Outcome.UNKNOWN
     return outcomes
-
-
-def _passed(yes: bool) -> Outcome:
-    return Outcome.PASS if yes else Outcome.FAIL
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:

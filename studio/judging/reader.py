@@ -20,19 +20,20 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[s
     For a character whose scorer compares faces, the face in a picture decides its angle and framing. The tags are an
     empty dict where the captioner's weights are missing or the picture's file cannot be read. Nothing is stored.
     """
-    character, reader = ctx.store.character, faces.reader_of(ctx.workplace, ctx.store.character.scorer)
+    character, reader = ctx.store.character, faces.reader_of(ctx.workplace, ctx.store.character)
     try:
-        captioner = ctx.workplace.captioner(character.editor)
+        spec = ctx.workplace.captioner_of(character.editor)
+        captioner = ctx.workplace.captioner(spec.name)
     except ModelMissing as error:
         ctx.warn(f"Angle, expression and pose are not read: {error}")
         return [{} for _ in images]
-    params = ctx.workplace.registry.spec(character.editor).params(CaptionParams, trigger=character.trigger)
+    params = spec.params(CaptionParams, trigger=character.trigger)
     read: list[Mapping[str, str]] = []
 
     def on_step(step: int, total: int, message: str = "") -> None:
         ctx.step(ctx.job.total, ctx.job.total, message or f"reading picture {len(read) + step} of {len(images)}")
 
-    with ctx.lease(captioner.plan(len(images), params), f"caption|{character.editor}") as lease:
+    with ctx.lease(captioner.plan(len(images), params), f"caption|{spec.name}") as lease:
         for start in range(0, len(images), _IN_MEMORY):
             part = [image.id for image in images[start : start + _IN_MEMORY]]
             opened = open_each(dict.fromkeys(part), ctx.store.open_image, ctx.leave_out)

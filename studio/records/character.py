@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engines.api.axes import Medium
 from studio.records.base import UNLESS_DEFAULT, Record
 
 CHARACTER_SETTING = "character"  # the library's setting that holds the id of the character chosen last
@@ -25,6 +26,8 @@ class Character(Record):
     """The name of the model that draws it."""
     editor: str = "mini-qwen-edit"
     """The name of the model that edits its pictures and writes captions."""
+    medium: Medium = field(default="photo", metadata=UNLESS_DEFAULT)
+    """What its pictures are: photo, drawing or 3D render."""
     notes: str = ""
     """The user's notes."""
     trashed: str = field(default="", metadata=UNLESS_DEFAULT)

@@ -175,7 +175,7 @@ class Library:
         `trigger` is the word that stands for the character in prompts, `subject` the plain word for what it is.
         `fields` are other fields of Character. Raises: BadInput without a name or a trigger word.
         """
-        who = named({"name": name, "trigger": trigger, "subject": subject})
+        who: dict[str, Any] = {**named({"name": name, "trigger": trigger, "subject": subject})}
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
         stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
         with self._database.transaction():

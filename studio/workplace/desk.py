@@ -7,8 +7,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engines.api.errors import BadInput, UserError
-from engines.api.protocols import Captioner, ModelSpec, Scorer, Trainer
+from engines.api.errors import BadInput, ModelMissing, UserError
+from engines.api.protocols import Captioner, Editor, ModelSpec, Scorer, Trainer
 from engines.catalogue.hub import Hub, HuggingFace
 from engines.catalogue.registry import Registry
 from studio.gpu.manager import GpuManager
@@ -68,6 +68,15 @@ class Workplace:
         """
         return self._make("engine", name)
 
+    def editor(self, name: str) -> Editor:
+        """Returns the object that edits with the model with this name; made at the first call, then reused.
+
+        An editor's is that of `engine`; a generator that edits has another, which shares the weights. Raises: as
+        `engine` does.
+        """
+        editor: Editor = self._make("editor" if self.registry.spec(name).editor else "engine", name)
+        return editor
+
     def captioner(self, name: str) -> Captioner:
         """Returns the captioner of the editor model with this name, which captions with the editor's own text encoder.
 
@@ -100,7 +109,7 @@ class Workplace:
         BadInput for a model of another role.
         """
         spec = self.registry.spec(name)
-        if spec.role != role:
+        if role not in spec.roles:
             fitting = ", ".join(each.name for each in self.registry.role(role))
             raise BadInput(f"{name} is no {role}: its kind is {spec.role}.", f"Choose one of: {fitting}.")
         return spec
@@ -114,6 +123,23 @@ class Workplace:
         spec = self.spec(name, role)
         self.registry.folder(spec)
         return spec
+
+    def captioner_of(self, editor: str) -> ModelSpec:
+        """Returns the registry's entry of the model that describes pictures where the model named `editor` edits.
+
+        It is the editor itself. For an editor whose text encoder reads words alone, it is the first one on this machine
+        that describes pictures of the same size. Raises: NotFound, BadInput for a model that is no editor, ModelMissing
+        where none is on this machine.
+        """
+        spec = self.spec(editor, "editor")
+        if spec.captioner:
+            return self.demand_model(editor, "editor")
+        seeing = [each for each in self.registry.role("editor") if each.captioner and each.size == spec.size]
+        here = [each for each in seeing if self.registry.here(each.name)]
+        if here:
+            return here[0]
+        cause = f"{spec.name} describes no pictures: its text encoder reads words alone."
+        raise ModelMissing(cause, f"python launch.py pull {seeing[0].name}" if seeing else "Write the captions.")
 
     def warm_up(self) -> None:
         """Makes the engines of all models that characters use, so that no user waits for Python imports later.

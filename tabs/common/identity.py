@@ -14,11 +14,11 @@ from studio.flywheel.curate import changes
 from studio.flywheel.curate.changes import Asked
 from studio.workplace.desk import Desk
 from tabs.common import looks
-from tabs.common.knobs import models
+from tabs.common.knobs import MEDIA_CHOICES, MEDIUM_INFO, models
 from tabs.common.looks import view
 from tabs.common.shell import QUIET, Page, Render, Said, current, html
 
-FIELDS = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes")
+FIELDS = ("name", "trigger", "subject", "medium", "generator", "editor", "scorer", "notes")
 
 
 def build(page: Page, back: gr.HTML) -> list[Render]:
@@ -33,6 +33,7 @@ def build(page: Page, back: gr.HTML) -> list[Render]:
             about = "stands for the character in captions and prompts"
             trigger = gr.Textbox(label="Trigger word", info=about, elem_id="character-trigger")
             subject = gr.Textbox(label="Kind", info="person, robot, cat …")
+            medium = gr.Dropdown(MEDIA_CHOICES, label="Its pictures are", info=MEDIUM_INFO, elem_id="character-medium")
         with gr.Row():
             drops = [gr.Dropdown([], label=label, min_width=290) for label in ("Draws", "Edits", "Recognises")]
         notes = gr.Textbox(label="Notes", lines=2)
@@ -41,7 +42,7 @@ def build(page: Page, back: gr.HTML) -> list[Render]:
         save = gr.Button("Save", variant="primary", elem_id="character-save")
         danger = html(elem_id="character-danger")
     thrown = html(elem_id="character-trash")
-    fields: list[Any] = [name, trigger, subject, *drops, notes]
+    fields: list[Any] = [name, trigger, subject, medium, *drops, notes]
     fill: Render = (fill_fields, [filled], [filled, *fields])
     told: Render = (draw_effects, fields, [effects, captions])
     page.redraw([each.change for each in fields], told)
@@ -66,12 +67,14 @@ def fill_fields(desk: Desk, filled: str) -> list[Any]:
         return [gr.skip()] * (1 + len(FIELDS))
     roles = ("generator", "editor", "scorer")
     drops = [gr.update(choices=models(desk.workplace, role), value=getattr(character, role)) for role in roles]
-    return [stamp, character.name, character.trigger, character.subject, *drops, character.notes]
+    words = (character.name, character.trigger, character.subject, character.medium)
+    return [stamp, *words, *drops, character.notes]
 
 
 def asked(values: Sequence[str | None]) -> Asked:
     """Returns the form's values as a request to change the character; `values` are in the order of FIELDS."""
-    return Asked(**dict(zip(FIELDS, values, strict=True)))
+    given: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
+    return Asked(**given)
 
 
 def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:

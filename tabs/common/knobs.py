@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.component_meta import ComponentMeta
 
+from engines.api.axes import Medium
 from engines.api.params import GenerateParams
 from engines.api.protocols import ModelSpec
 from studio.workplace.desk import Workplace
@@ -98,6 +99,10 @@ def first_block_cache(elem_id: str) -> Slider:
         "computed. Pays from about 20 steps on; it costs likeness to the full picture: try 0.1, and look.",
         elem_id=elem_id,
     )
+
+
+MEDIA_CHOICES: list[tuple[str, Medium]] = [("photos", "photo"), ("drawings", "drawing"), ("3D renders", "3D render")]
+MEDIUM_INFO = "Prompts and captions say it."
 
 
 def models(

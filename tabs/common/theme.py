@@ -17,6 +17,7 @@ _SCRIPTS = (
     "gallery.js",
     "crop.js",
     "bench.js",
+    "turns.js",
     "flen.js",
     "again.js",
     "generate.js",

@@ -75,10 +75,11 @@ def test_a_character_is_refused_alike(studio: Workplace, given: dict[str, Any]) 
 
 def test_a_character_is_made_alike(studio: Workplace) -> None:
     """An empty kind is a person, models that are not named are the registry's first."""
-    page = studio.library.open(app.create_character(studio, " Bea ", "ohwx", "", None, "", None)).character
-    script = Api(studio).character_create("Bea", "ohwx", "", {"editor": ""})["character"]
+    made = app.create_character(studio, " Bea ", "ohwx", "", None, "", None, medium="drawing")
+    page = studio.library.open(made).character
+    script = Api(studio).character_create("Bea", "ohwx", "", {"editor": "", "medium": "drawing"})["character"]
 
-    same = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes")
+    same = ("name", "medium", "trigger", "subject", "generator", "editor", "scorer", "notes")
     assert {name: page.to_json()[name] for name in same} == {name: script[name] for name in same}
 
 

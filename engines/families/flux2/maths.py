@@ -3,32 +3,67 @@
 Conventions, as in diffusers' Flux2KleinPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and
 its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true
 classifier-free guidance against the negative prompt. Latents are normalised by the channels of their 2×2 patches;
-`pack` orders those as the VAE's statistics do, so that everything else is as for FLUX.1.
+`pack` orders those as the VAE's statistics do, so that everything else is as for FLUX.1. For an edit, the tokens of the
+clean reference pictures follow those of the picture to draw; each reference has a time of its own among the positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from engines.api.params import GenerateParams
+from engines.api.params import EditParams, GenerateParams
 from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
 from engines.drawing.shortcuts import branch
 
 __all__ = [
-    "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
+    "References", "edit", "encode_prompts", "latent_factor", "own_shift", "pack", "reference_size", "sample",
+    "to_images", "to_latents", "velocity",
 ]  # fmt: skip
 
 _LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states klein was trained with
 _LONG = 4300  # image tokens; above them the shift no longer depends on the number of steps
+_APART = 10  # between the times of two reference pictures; the picture to draw has time 0
 
 Transformer = Any  # diffusers' Flux2Transformer2DModel, a placeholder without types to mypy
 Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
+
+
+class References(NamedTuple):
+    """Holds the clean reference pictures of a batch of edits as tokens, one picture after another.
+
+    `tokens`: packed normalised latents (B, m, 128); `positions`: (time, row, column, word) of each token, (m, 4).
+    """
+
+    tokens: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, latents: Sequence[Tensor]) -> References:
+        """Returns the normalised latents (1, 32, h, w) of reference pictures, which may differ in size, as tokens."""
+        grids = [
+            _positions(each.shape[-2] // 2, each.shape[-1] // 2, 1, time=_APART * (index + 1))
+            for index, each in enumerate(latents)
+        ]
+        return cls(torch.cat([pack(each) for each in latents], dim=1), torch.cat(grids))
+
+
+def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
+    """Returns the size (width, height) to which a reference picture is scaled; a small one is not enlarged.
+
+    It has at most about `area` pixels and the aspect ratio of `width` × `height`, up to sides that are multiples of
+    `multiple`. A size that this function returned comes back unchanged. diffusers' Flux2KleinPipeline has the same
+    sizes; it cuts the pixels beyond a multiple off, where this studio scales, so that a result lies on its source.
+    """
+    scale = min(1.0, math.sqrt(area / (width * height)))
+    w, h = (max(multiple, int(side * scale) // multiple * multiple) for side in (width, height))
+    return w, h
 
 
 def own_shift(image_tokens: int, steps: int) -> float:
@@ -103,29 +138,40 @@ def _statistics(vae: Vae) -> tuple[Tensor, Tensor]:
 
 
 def velocity(
-    transformer: Transformer, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int
+    transformer: Transformer,
+    packed: Tensor,
+    prompt_embeds: Tensor,
+    sigma: Tensor | float,
+    h: int,
+    w: int,
+    references: References | None = None,
 ) -> Tensor:
     """Predicts the velocity (noise − x₀) of packed latents (B, n, 128) at noise levels 0…1; returns (B, n, 128).
 
     `prompt_embeds`: (B, t, c), as `encode_prompts` returns them. `sigma`: the noise level, one number or (B,). `h`,
-    `w`: the height and width of the unpacked latents.
+    `w`: the height and width of the unpacked latents. `references`: for edits, the pictures that they are made from.
     """
-    device, dtype = packed.device, packed.dtype
+    device, dtype, own = packed.device, packed.dtype, packed.shape[1]
+    positions = _positions(h // 2, w // 2, 1)
+    if references is not None:
+        packed = torch.cat([packed, references.tokens.to(device, dtype)], dim=1)
+        positions = torch.cat([positions, references.positions])
     predicted: Tensor = transformer(
         hidden_states=packed,
         timestep=torch.as_tensor(sigma, device=device, dtype=dtype).expand(packed.shape[0]),
         guidance=None,
         encoder_hidden_states=prompt_embeds.to(device, dtype),
         txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(device),
-        img_ids=_positions(h // 2, w // 2, 1).to(device),
+        img_ids=positions.to(device),
         return_dict=False,
     )[0]
-    return predicted
+    return predicted[:, :own]
 
 
-def _positions(rows: int, columns: int, words: int) -> Tensor:
+def _positions(rows: int, columns: int, words: int, time: int = 0) -> Tensor:
     """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds numbers beyond 256."""
-    return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns), torch.arange(words))
+    axes = [torch.tensor([time]), torch.arange(rows), torch.arange(columns), torch.arange(words)]
+    return torch.cartesian_prod(*axes)
 
 
 @torch.no_grad()
@@ -149,24 +195,74 @@ def sample(
     first = params[0]
     rows, columns = first.height // (2 * factor), first.width // (2 * factor)
     h, w = 2 * rows, 2 * columns
+    dtype = transformer.dtype
+    predict = _guided(transformer, prompt_embeds, no_words, [item.guidance for item in params])
+    start = _noise(transformer, [item.seed for item in params], rows, columns)
+    levels = shifted_sigmas(scheduler_config, first.steps, own_shift(start.shape[1], first.steps))
+
+    def step(latents: Tensor, sigma: float) -> Tensor:
+        return predict(latents.to(dtype), sigma, h, w, None)
+
+    return unpack(euler(step, start, levels, on_step), h, w)
+
+
+@torch.no_grad()
+def edit(
+    transformer: Transformer,
+    prompt_embeds: Tensor,
+    no_words: Tensor | None,
+    references: References,
+    size: tuple[int, int],
+    params: Sequence[EditParams],
+    scheduler_config: Mapping[str, Any],
+    on_step: Tick,
+) -> Tensor:
+    """Denoises edits of equal sizes and step counts in one batch; returns normalised latents (B, 32, h, w) float32.
+
+    `prompt_embeds`: (B, t, c), an encoded instruction for each of `params`. `no_words`: their encoded negative prompts
+    (B, t, c), used only where some true_cfg is above 1; None turns guidance off. `references`: the pictures to edit.
+    `size`: h and w, those of the first reference. `scheduler_config`, `on_step`, noise: as for `sample`.
+    """
+    (h, w), steps, dtype = size, params[0].steps, transformer.dtype
+    predict = _guided(transformer, prompt_embeds, no_words, [item.true_cfg for item in params])
+    start = _noise(transformer, [item.seed for item in params], h // 2, w // 2)
+    shown = References(references.tokens.to(transformer.device, dtype), references.positions)
+    levels = shifted_sigmas(scheduler_config, steps, own_shift(start.shape[1], steps))
+
+    def step(latents: Tensor, sigma: float) -> Tensor:
+        level = torch.tensor(sigma) * 1000 / 1000  # rounded as in diffusers' pipeline, which tells it in thousandths
+        return predict(latents.to(dtype), level, h, w, shown)
+
+    return unpack(euler(step, start, levels, on_step), h, w)
+
+
+def _noise(transformer: Transformer, seeds: Sequence[int], rows: int, columns: int) -> Tensor:
+    """Returns the noise that pictures of rows × columns tokens are made of, packed: (B, n, 128) float32."""
+    drawn = noise(seeds, (transformer.config.in_channels, rows, columns))
+    return drawn.flatten(2).transpose(1, 2).to(transformer.device)
+
+
+def _guided(
+    transformer: Transformer, prompt_embeds: Tensor, no_words: Tensor | None, scales: Sequence[float]
+) -> Callable[[Tensor, Tensor | float, int, int, References | None], Tensor]:
+    """Returns a function like `velocity` that applies classifier-free guidance where one of `scales` is above 1.
+
+    `prompt_embeds`: (B, t, c); `no_words`: the encoded negative prompts, (1, t, c) or (B, t, c); None for no guidance.
+    """
     device, dtype = transformer.device, transformer.dtype
     words = prompt_embeds.to(device, dtype)
     nothing = None
-    if no_words is not None and any(item.guidance > 1 for item in params):
+    if no_words is not None and any(scale > 1 for scale in scales):
         nothing = no_words.to(device, dtype).expand_as(words)
-    guidance = torch.tensor([item.guidance for item in params], device=device).view(-1, 1, 1)
+    guidance = torch.tensor(scales, device=device).view(-1, 1, 1)
 
-    def predict(latents: Tensor, sigma: float) -> Tensor:
-        seen = latents.to(dtype)
+    def predict(seen: Tensor, sigma: Tensor | float, h: int, w: int, references: References | None) -> Tensor:
         with branch(transformer, "cond"):
-            wanted = velocity(transformer, seen, words, sigma, h, w)
+            wanted = velocity(transformer, seen, words, sigma, h, w, references)
         if nothing is None:
             return wanted
         with branch(transformer, "uncond"):
-            unwanted = velocity(transformer, seen, nothing, sigma, h, w)
+            unwanted = velocity(transformer, seen, nothing, sigma, h, w, references)
         return unwanted + guidance * (wanted - unwanted)
 
-    drawn = noise([item.seed for item in params], (transformer.config.in_channels, rows, columns))
-    start = drawn.flatten(2).transpose(1, 2).to(device)
-    levels = shifted_sigmas(scheduler_config, first.steps, own_shift(start.shape[1], first.steps))
-    return unpack(euler(predict, start, levels, on_step), h, w)
+    return predict

@@ -84,7 +84,8 @@ _GOES_ON = re.compile(  # what follows a whole phrase, not the noun that the lea
     re.IGNORECASE,
 )
 _OPENING = (
-    r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
+    r"(?:(?:an? |the )?(?:close-up |full-body )?"
+    r"(?:photo(?:graph)?|picture|image|portrait|drawing|illustration|(?:3D )?render) of )?"
 )
 
 
@@ -237,8 +238,9 @@ def submit_caption(
     """Queues a job that captions and tags the given pictures, or with `ids` None those that `uncaptioned` returns.
 
     Captions by people, typed or imported from a caption file, stay unless `overwrite_human`. `model` None uses the
-    character's editor. A second call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and
-    BadInput where every caption would stay or the character has no trigger word.
+    character's editor; where an editor sees no pictures, another describes them (`Workplace.captioner_of`). A second
+    call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and BadInput where every caption
+    would stay or the character has no trigger word.
     """
     if known := desk.workplace.jobs.known("caption", desk.id, key):
         return known
@@ -257,7 +259,7 @@ def submit_caption(
             "There is nothing to caption: people wrote all of these captions.",
             "Choose pictures without a caption, or overwrite the captions by people too.",
         )
-    spec = desk.workplace.demand_model(model or store.character.editor, "editor")
+    spec = desk.workplace.captioner_of(model or store.character.editor)
     params = spec.params(CaptionParams, trigger=store.character.trigger)
     payload = CaptionPayload(ids=tuple(todo), model=spec.name, params=params.to_json(), overwrite_human=overwrite_human)
     return desk.workplace.jobs.submit(

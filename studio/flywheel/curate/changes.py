@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engines.api.axes import Medium
 from engines.api.errors import Busy
 from engines.api.params import Word, kinds
 from engines.api.triggers import replaced, says
 from engines.api.values import Line, Words, taken
 from studio.flywheel.curate.characters import ROLES, NewCharacter
+from studio.judging import faces
 from studio.records.base import Part
 from studio.records.character import Character
 from studio.records.dataset import Role
@@ -29,13 +30,14 @@ _FREE = ("name", "notes")  # what no job reads
 class Asked:
     """Holds the new values that are requested for a character; None leaves a value as it is.
 
-    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind, such as person.
-    `generator`, `editor` and `scorer` are names of models.
+    `trigger` is the word that stands for the character in prompts, `subject` the word for its kind, such as person, and
+    `medium` what its pictures are. `generator`, `editor` and `scorer` are names of models.
     """
 
     name: Line | None = None
     trigger: Line | None = None
     subject: Line | None = None
+    medium: Medium | None = None
     generator: Word | None = None
     editor: Word | None = None
     scorer: Word | None = None
@@ -76,7 +78,7 @@ def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
         differing[role] = desk.workplace.spec(differing[role], role).name
     if set(differing) - set(_FREE):
         demand_idle(desk.workplace, desk.id, "Its words and models can be changed")
-    after = dataclasses.replace(before, **differing)
+    after = before.replace(**differing)
     retold = recaptioned(desk.store, after) if captions else {}
     for words in retold.values():
         demand_caption(words)
@@ -119,7 +121,9 @@ def effects(desk: Desk, asked: Asked) -> list[str]:
     before = desk.store.character
     differing = asked.differing(before)
     spec = {role: desk.workplace.spec(differing[role], role).name for role in ROLES if role in differing}
-    return list(_effects(desk.store, before, differing, spec))
+    after = before.replace(**differing)
+    blind = faces.blind(desk.workplace, after) if {"medium", "scorer"} & set(differing) else ""
+    return [*_effects(desk.store, before, differing, spec), *filter(None, (blind,))]
 
 
 def _effects(store: Store, before: Character, new: dict[str, str], model: dict[str, str]) -> Iterator[str]:
@@ -133,6 +137,10 @@ def _effects(store: Store, before: Character, new: dict[str, str], model: dict[s
         )
     if "subject" in new and own:
         yield f"{_names(own)} learned the character as a {before.subject}; prompts will say {new['subject']}."
+    if "medium" in new:
+        yield f"Prompts and new captions will say {new['medium']}; captions that say {before.medium} keep their words."
+        if own:
+            yield f"{_names(own)} learned it as a {before.medium}: train a version on captions with the new word."
     if "generator" in model:
         in_use = store.adopted(Role.CHARACTER)
         yield from _of_another(own, before.generator, model["generator"])

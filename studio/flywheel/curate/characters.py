@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engines.api.axes import Medium
 from engines.api.params import Word, kinds
 from engines.api.values import Line, Words, taken
 from studio.records.character import Character
@@ -23,6 +24,8 @@ class NewCharacter:
     """The word that stands for the character in prompts."""
     subject: Line = "person"
     """The word for its kind."""
+    medium: Medium = "photo"
+    """What its pictures are: photo, drawing or 3D render; prompts and captions say it."""
     generator: Word = ""
     """The name of the model that draws it, such as FLUX.1-dev."""
     editor: Word = ""
@@ -44,4 +47,6 @@ def create(workplace: Workplace, asked: NewCharacter) -> Character:
         taken(field, getattr(asked, field), kind)
     first = workplace.registry.first()
     models = {role: workplace.spec(getattr(asked, role) or first[role], role).name for role in ROLES}
-    return workplace.library.create(asked.name, asked.trigger, asked.subject, **models, notes=asked.notes)
+    return workplace.library.create(
+        asked.name, asked.trigger, asked.subject, **models, medium=asked.medium, notes=asked.notes
+    )

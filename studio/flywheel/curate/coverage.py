@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
@@ -16,7 +16,7 @@ from studio.flywheel.curate.captions import (
     leaks,
     missing_words,
 )
-from studio.judging import quality
+from studio.judging import faces, quality
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
@@ -101,7 +101,9 @@ def coverage(desk: Desk) -> Coverage:
     Only pictures that may be trained on count (see `usable`).
     """
     store = desk.store
-    return cover(usable(store), store.character.trigger)
+    images = usable(store)
+    found = cover(images, store.character.trigger)
+    return replace(found, checklist=(*found.checklist, *_of_faces(desk, images)))
 
 
 def cover(images: list[ImageRecord], trigger: str) -> Coverage:
@@ -197,6 +199,19 @@ def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
         Check("every picture has a caption", bool(images) and not silent, _count(silent, "captions are missing")),
         *(_of_captions(nameless, telling, trigger) if spoken else ()),
     )
+
+
+def _of_faces(desk: Desk, images: list[ImageRecord]) -> tuple[Check, ...]:
+    """Returns whether most originals show a face, for a character whose scorer looks for faces; () for others."""
+    character, workplace = desk.store.character, desk.workplace
+    originals = [image for image in images if image.kind is Kind.SOURCE]
+    hint = faces.blind(workplace, character)
+    if not originals or not (hint or faces.reader_of(workplace, character)):
+        return ()
+    without = [image for image in originals if "no_face" in image.advice]
+    if 2 * len(without) > len(originals):
+        hint = hint or f"{len(without)} of {len(originals)} show none: if they are drawings, say so in its settings."
+    return (Check("the scorer finds a face in most originals", not hint, hint),)
 
 
 def _of_captions(nameless: list[ImageRecord], telling: list[ImageRecord], trigger: str) -> tuple[Check, ...]:

@@ -146,7 +146,7 @@ class Intake:
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all() if not image.emptied}
         self._seen: set[str] = set()
-        self._faces = faces.reader_of(ctx.workplace, ctx.store.character.scorer)
+        self._faces = faces.reader_of(ctx.workplace, ctx.store.character)
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
         measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}

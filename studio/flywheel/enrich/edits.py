@@ -259,7 +259,7 @@ def run(ctx: Context) -> None:
     if left:
         judge = Judge(ctx)
         crops = {index: area.crop_of(ctx.store, rows[index]) for index in left}
-        editor: Editor = ctx.workplace.engine(asked.model)
+        editor = ctx.workplace.editor(asked.model)
         left, items = _items(ctx, editor, rows, left, crops)
         with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
@@ -310,6 +310,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
     character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
     made = area.kept(ctx.store, row, result)
     return ctx.save(
@@ -320,7 +321,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         item=EditParams.from_json(row.params),
         asked=row.asked,
         tags=tags,
-        caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
+        caption=wording.describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
         likeness=judge.likeness(made),
         name=f"{parent.name or row.source[:8]} · {row.task}",
@@ -390,7 +391,7 @@ def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
 
 def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
     """Returns the memory plan of the edits. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
-    editor: Editor = workplace.engine(spec.name)
+    editor = workplace.editor(spec.name)
     blank = Image.new("RGB", spec.size)
     items = []
     for row in rows:

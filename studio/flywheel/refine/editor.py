@@ -269,12 +269,12 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
     there = _there(ctx.store, left)
     items = [_redo(ctx.store, ctx.workplace.registry.spec(model), triplet, version) for triplet in there]
 
-    def on_step(step: int, of: int, message: str = "") -> None:
+    def on_step(step: int, total: int, message: str = "") -> None:
         ctx.step(
             len(images),
             len(held_out),
-            message or f"test edits {_SIDE_WORDS[side]} the new LoRA: step {step} of {of}",
-            work=Work(step, of),
+            message or f"test edits {_SIDE_WORDS[side]} the new LoRA: step {step} of {total}",
+            work=Work(step, total),
         )
 
     def keep(image: str) -> None:
@@ -282,7 +282,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
         ctx.keep(**{side: tuple(images)})
 
     if items:
-        judge, engine = Judge(ctx), ctx.workplace.engine(model)
+        judge, engine = Judge(ctx), ctx.workplace.editor(model)
         with ctx.lease(engine.plan(items), f"enrich|{model}") as lease:
             redone = zip(engine.edit(items, lease, on_step), items, strict=True)
             for triplet in left:
@@ -322,8 +322,8 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, Map
         sides[name] = Side(
             identity_median=round(median(known), 4) if known else None,
             outcomes=tuple(
-                axes_outcomes(each, read, identity, judge.floor)
-                for each, read, identity in zip(asked, tags, identities, strict=True)
+                axes_outcomes(each, read, judge.outcome(image.scores))
+                for each, read, image in zip(asked, tags, images[name], strict=True)
             ),
         )
     compared = _figures(sides["before"], sides["after"])

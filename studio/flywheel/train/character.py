@@ -182,7 +182,7 @@ def run(ctx: Context) -> None:
 def _previews(desk: Desk, model: str) -> list[GenerateParams]:
     """Returns the prompts of some model card cells as preview parameters, each with a seed of its own."""
     spec, character = desk.workplace.registry.spec(model), desk.store.character
-    wording = vocabulary(spec.wording)
+    wording = vocabulary(spec.wording).of_medium(character.medium)
     words = [wording.card_prompt(CARD_CELLS[cell], character.trigger, character.subject) for cell in _PREVIEW_CELLS]
     return [spec.worded(GenerateParams, prompt, seed=seed) for seed, prompt in enumerate(words)]
 

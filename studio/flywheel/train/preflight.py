@@ -172,8 +172,10 @@ def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | No
     spec, wanted = workplace.registry.spec(model), LEARNERS[role]
     if spec.role == wanted and spec.trainer:
         return None
-    fitting = [each.name for each in workplace.registry.role(wanted) if each.trainer]
+    fitting = [each.name for each in workplace.registry.role(wanted) if each.role == wanted and each.trainer]
     cause = "cannot be trained" if spec.role == wanted else f"is no {wanted}: its kind is {spec.role}"
+    if wanted != spec.role and wanted in spec.roles:
+        cause = f"edits, and cannot be trained for it: here it learns as a {spec.role} alone"
     remedy = f"Choose one of: {', '.join(fitting)}." if fitting else f"No {wanted} here can be trained."
     return BadInput(f"{model} {cause}.", remedy)
 

@@ -27,30 +27,44 @@ def _nodes(path: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))))
 
 
+def _remakes(call: ast.Call) -> bool:
+    """Returns whether a call copies a vocabulary, which the file that defines it names in capitals."""
+    made = [ast.unparse(each) for each in (call.func, *call.args[:1])]
+    return made[0] == "replace" and made[-1].isupper()
+
+
 def test_an_unknown_wording_is_refused() -> None:
     """A row that names no vocabulary fails with the names that there are, before any model is asked."""
-    with pytest.raises(NotFound, match=r"no wording named runes.*photographs, drawn"):
+    with pytest.raises(NotFound, match=r"no wording named runes.*photographs, klein, drawn"):
         vocabulary("runes")
 
 
 @pytest.mark.parametrize("spec", [*MODELS, *FAKE_MODELS], ids=lambda spec: spec.name)
 def test_every_row_names_a_wording_and_a_width(spec) -> None:
-    """Models that ship with the program are asked in the drawn world's words, all others as for photographs."""
+    """Models that ship with the program are asked in the drawn world's words, all others as for photographs.
+
+    A model that edits by a grammar of its own is asked for its prompts as for photographs, too.
+    """
     embedded = spec.source.startswith("assets:")
     assert spec.toy is embedded
     if spec.role != "scorer":
-        assert vocabulary(spec.wording) is VOCABULARIES["drawn" if embedded else "photographs"]
+        told, photographs = vocabulary(spec.wording), VOCABULARIES["drawn" if embedded else "photographs"]
+        own = {"edits": told.edits, "one_edit": told.one_edit, "two_edits": told.two_edits, "stays": told.stays}
+        assert told == (replace(photographs, **own) if spec.editor else photographs)
         assert spec.dtype == ("float32" if embedded else "bfloat16")
 
 
 def test_a_new_vocabulary_is_one_file_and_one_row() -> None:
-    """Each file that makes a vocabulary has one row in the registry, and nobody but the registry imports it."""
+    """Each file that makes a vocabulary has one row in the registry, and nobody but the registry imports it.
+
+    One may be made of another, whose file it imports.
+    """
     rooms = (path.relative_to(ROOT) for path in (ROOT / "engines" / "wording").glob("*.py"))
     made = {
         path.stem
         for path in rooms
         for node in _nodes(path)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Vocabulary"
+        if isinstance(node, ast.Call) and (ast.unparse(node.func) == "Vocabulary" or _remakes(node))
     }
     assert made == set(VOCABULARIES)
 
@@ -63,7 +77,7 @@ def test_a_new_vocabulary_is_one_file_and_one_row() -> None:
         if isinstance(node, ast.ImportFrom)
         and files & {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     }
-    assert importers == {"engines/wording/registry.py"}
+    assert importers == {"engines/wording/registry.py", "engines/wording/klein.py"}
 
 
 def test_a_new_model_is_one_row() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engines.api.axes import ANGLES, EXPRESSIONS, POSES
+from engines.api.axes import ANGLES, EXPRESSIONS, POSES, Medium
 from engines.wording.cells import CARD_CELLS
 from engines.wording.photographs import PHOTOGRAPHS
 from engines.wording.reading import read_tags
@@ -41,6 +41,22 @@ def test_edits_cover_the_whole_card(vocabulary: Vocabulary) -> None:
     wanted = {"angle": ANGLES, "expression": EXPRESSIONS, "pose": POSES}
     assert {(axis, value) for axis, values in wanted.items() for value in values} <= reached
     assert all(edit.expects["framing"] == "full body" for edit in edits if edit.task == "pose")
+
+
+@pytest.mark.parametrize(
+    ("medium", "opening"), [("photo", "photo of"), ("drawing", "drawing of"), ("3D render", "3D render of")]
+)
+def test_a_photographic_wording_says_the_medium(medium: Medium, opening: str) -> None:
+    """Captions and prompts open with it; a style that was asked for goes before it."""
+    wording = PHOTOGRAPHS.of_medium(medium)
+    assert wording.describe({"angle": "front"}, "ohwx", "girl") == f"{opening} ohwx girl, facing the camera"
+    assert wording.describe({"style": "comic"}, "ohwx", "girl") == "comic picture of ohwx girl"
+    assert wording.card_prompt(CARD_CELLS[0], "ohwx", "girl").startswith(f"{opening} ohwx girl")
+
+
+def test_the_toy_world_is_drawn_whatever_the_medium() -> None:
+    """Its models know one opening."""
+    assert VOCABULARIES["drawn"].of_medium("3D render").describe({}, "ohwx") == "ohwx person"
 
 
 def test_two_edits_become_one_that_expects_both(vocabulary: Vocabulary) -> None:

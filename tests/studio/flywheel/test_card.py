@@ -43,12 +43,12 @@ def test_an_axis_is_unknown_when_nobody_says() -> None:
     """No face and no tag are outcomes of their own, never failures."""
     asked = {"angle": "front", "expression": "sad"}
 
-    assert outcomes.axes_outcomes(asked, {"angle": "front"}, None, 0.5) == {
+    assert outcomes.axes_outcomes(asked, {"angle": "front"}, Outcome.UNKNOWN) == {
         "identity": "unknown",
         "angle": "pass",
         "expression": "unknown",
     }
-    assert outcomes.axes_outcomes(asked, {"angle": "half-left", "expression": "sad"}, 0.5, 0.5) == {
+    assert outcomes.axes_outcomes(asked, {"angle": "half-left", "expression": "sad"}, Outcome.PASS) == {
         "identity": "pass",
         "angle": "fail",
         "expression": "pass",

@@ -15,7 +15,7 @@ from engines.catalogue.registry import Registry
 from engines.fake.device import FakeDevice
 from engines.fake.models import FAKE_MODELS
 from engines.pictures import open_picture
-from studio.flywheel.curate import importing
+from studio.flywheel.curate import changes, coverage, importing
 from studio.judging import faces
 from studio.open import open_workplace
 from studio.settings import Settings
@@ -23,7 +23,8 @@ from studio.workplace.desk import Desk
 
 DETECTORS = tuple(spec for spec in MODELS if spec.role == "detector")
 SCORERS = tuple(
-    replace(FAKE_MODELS[2], name=f"fake-{name}", options={"detector": name}) for name in ("yuface", "yunet", "nobody")
+    replace(FAKE_MODELS[2], name=f"fake-{name}", options={"detector": name, "faceless": "fake-identity"})
+    for name in ("yuface", "yunet", "nobody")
 )
 
 
@@ -41,7 +42,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def reader(desk: Desk) -> FaceDetector:
     """The detector that the scorer's row names."""
-    found = faces.reader_of(desk.workplace, desk.store.character.scorer)
+    found = faces.reader_of(desk.workplace, desk.store.character)
     assert found is not None
     return found
 
@@ -99,4 +100,30 @@ def test_without_a_face_a_side_is_unknown(reader: FaceDetector, photos: Path) ->
 @pytest.mark.parametrize("scorer", ["fake-identity", "fake-yunet", "fake-nobody", "gone"])
 def test_without_a_detector_nothing_is_read(desk: Desk, scorer: str) -> None:
     """A scorer of whole pictures has none, a missing file and an unknown row have none to offer."""
-    assert faces.reader_of(desk.workplace, scorer) is None
+    assert faces.reader_of(desk.workplace, desk.store.character.replace(scorer=scorer)) is None
+
+
+def test_a_drawn_character_is_told_which_scorer_sees_it(desk: Desk) -> None:
+    """Its face is not looked for, and the row that compares whole pictures is named; a photo needs no other row."""
+    drawn = desk.store.character.replace(medium="drawing")
+
+    assert faces.reader_of(desk.workplace, drawn) is None
+    assert "let fake-identity (colour fields" in faces.blind(desk.workplace, drawn)
+    assert faces.blind(desk.workplace, drawn.replace(scorer="fake-identity")) == ""
+    assert faces.blind(desk.workplace, desk.store.character) == ""
+
+
+def test_originals_without_faces_are_told_in_the_checklist(desk: Desk, photos: Path) -> None:
+    """Most originals without a face ask whether they are drawings; of a drawing, the fitting scorer is named."""
+    pictures = [photos / name for name in ("coffee.png", "camera.png")]
+    importing.submit_import(desk, pictures[:1])
+    (check,) = [each for each in coverage.coverage(desk).checklist if "finds a face" in each.label]
+    assert not check.ok and "drawings" in check.hint
+
+    importing.submit_import(desk, pictures[1:])
+    (check,) = [each for each in coverage.coverage(desk).checklist if "finds a face" in each.label]
+    assert check.ok
+
+    changes.update(desk, changes.Asked(medium="drawing"))
+    (check,) = [each for each in coverage.coverage(desk).checklist if "finds a face" in each.label]
+    assert not check.ok and "let fake-identity (colour fields" in check.hint

@@ -65,9 +65,3 @@ def test_pairs_that_nobody_could_judge_say_nothing() -> None:
     found = outcomes.paired([Outcome.UNKNOWN], [Outcome.PASS])
 
     assert (found.judged, found.rate_a, found.rate_b, found.p) == (0, None, None, 1.0)
-
-
-def test_without_a_floor_nobody_is_recognised() -> None:
-    """However like the originals: with too few of them nothing says how like is enough."""
-    assert outcomes.axes_outcomes({}, {}, 0.99, None) == {"identity": "unknown"}
-    assert outcomes.axes_outcomes({}, {}, None, 0.2) == {"identity": "unknown"}

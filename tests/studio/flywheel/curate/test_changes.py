@@ -57,6 +57,7 @@ def test_a_call_that_was_killed_before_the_record_can_be_repeated(world: World) 
         (Asked(name="a\nb"), BadInput, "more than one line"),
         (Asked(editor="fake-flux"), BadInput, "no editor"),
         (Asked(scorer="nobody"), NotFound, "no model named nobody"),
+        (Asked(medium="film"), BadInput, "medium"),  # type: ignore[arg-type]  # what a script may send
         (Asked(notes=5), BadInput, "notes cannot be 5"),  # type: ignore[arg-type]  # what a script may send
     ],
     ids=str,
@@ -78,6 +79,8 @@ def test_what_follows_is_said_before(world: World) -> None:
 
     (trigger,) = changes.effects(world.desk, Asked(trigger="mira7"))
     assert "v1 learned “ohwx” and will be asked for “mira7”" in trigger
+    said, learned = changes.effects(world.desk, Asked(medium="drawing"))
+    assert "will say drawing" in said and "v1 learned it as a photo" in learned
     model, kept = changes.effects(world.desk, Asked(generator="far-away"))
     assert "v1: trained for fake-flux, cannot be used with far-away" in model
     assert "v1, in use, keeps drawing with fake-flux" in kept
