@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -344,26 +344,41 @@ def check(home: Home, name: str, given: Mapping[str, Any], *, must_refuse: bool 
     return answer
 
 
-def fuzz(home: Home, name: str, data: st.DataObject) -> None:
-    """Draws arguments for a call and checks it: one that is wrong, one that is odd, or several odd ones."""
+@dataclass(frozen=True)
+class Values:
+    """What a call is given, as strategies by argument: wrong values, and odd ones, which it may take."""
+
+    wrong: Mapping[str, st.SearchStrategy[Any]]
+    odd: Mapping[str, st.SearchStrategy[Any]]
+    ways: Sequence[tuple[str, str]]  # (argument, "wrong" or "odd"), or ("", "several")
+
+
+def values_of(home: Home, name: str) -> Values:
+    """Returns the values for a call; to make them takes longer than the call, so that they are made once."""
     kinds, known = annotations(name), arguments(name)
     parameters = home.parameters(name) if "params" in known else {}
+    wrong = {each: misfits(kinds[each]) for each in known}
+    for each in known if not name.endswith("_preflight") else ():  # it reports what a submit refuses
+        known_wrong = home.strange.get(f"{name}.{each}", home.strange.get(each, ()))
+        if strange := [value for value in known_wrong if value != known[each].default]:
+            wrong[each] |= st.sampled_from(strange)
     odd = {
         each: oddities(kinds[each], home.usual_of(name, each, found.default), parameters)
         for each, found in known.items()
     }
     ways = [(each, how) for each in known for how in ("wrong", *["odd"] * (6 if is_structured(kinds[each]) else 1))]
-    argument, how = data.draw(st.sampled_from([*ways, ("", "several"), ("", "several")]), "argument and how")
+    return Values(wrong, odd, [*ways, ("", "several"), ("", "several")])
+
+
+def fuzz(home: Home, name: str, values: Values, data: st.DataObject) -> None:
+    """Draws arguments for a call and checks it: one that is wrong, one that is odd, or several odd ones."""
+    argument, how = data.draw(st.sampled_from(values.ways), "argument and how")
     if how == "several":
-        some = data.draw(st.lists(st.sampled_from(sorted(known)), min_size=1, unique=True), "arguments")
-        check(home, name, {each: data.draw(odd[each], each) for each in some})
+        some = data.draw(st.lists(st.sampled_from(sorted(values.odd)), min_size=1, unique=True), "arguments")
+        check(home, name, {each: data.draw(values.odd[each], each) for each in some})
         return
-    values = misfits(kinds[argument]) if how == "wrong" else odd[argument]
-    known_wrong = home.strange.get(f"{name}.{argument}", home.strange.get(argument, ()))
-    strange = [each for each in known_wrong if each != known[argument].default]
-    if how == "wrong" and strange and not name.endswith("_preflight"):  # it reports what a submit refuses
-        values |= st.sampled_from(strange)
-    check(home, name, {argument: data.draw(values, argument)}, must_refuse=how == "wrong")
+    given = data.draw((values.wrong if how == "wrong" else values.odd)[argument], argument)
+    check(home, name, {argument: given}, must_refuse=how == "wrong")
 
 
 def run(home: Home, name: str, how: settings) -> None:
@@ -372,13 +387,16 @@ def run(home: Home, name: str, how: settings) -> None:
     needed = {each for each, found in arguments(name).items() if found.default is found.empty}
     assert answer["ok"] or needed - home.usual.keys(), (name, answer)
 
+    if not arguments(name):
+        return
+    values = values_of(home, name)
+
     @how
     @given(st.data())
     def drawn(data: st.DataObject) -> None:
-        fuzz(home, name, data)
+        fuzz(home, name, values, data)
 
-    if arguments(name):
-        drawn()
+    drawn()
 
 
 @pytest.mark.parametrize("name", API_NAMES)
