@@ -83,7 +83,6 @@ def build(page: Page) -> None:
                     try_words = gr.Button("Try these words", size="sm")
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
-
     choice = (draw_sources, [picked], [sources])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])

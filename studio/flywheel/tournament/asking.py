@@ -242,7 +242,7 @@ def _asks(
             edit = (new or offered)[number // len(originals) % len(new or offered)]
         else:
             own = OwnEdit(key=contested.task, words=contested.words, fills=contested.fills)
-            edit = EditTask(contested.task, "", filled(own.words, own_words.values(desk, own, source)).strip())
+            edit = EditTask(contested.task, "", filled(own.words, own_words.values(desk, own, source, spec)).strip())
         seed = seed_of(source.id, edit.words, number)
         while (source.id, edit.words, seed) in drawn:
             seed = later_seed(seed, 1)
