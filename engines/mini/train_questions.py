@@ -97,7 +97,7 @@ def train_questions(
 
 
 def save_questions(model: Qwen2_5_VLForConditionalGeneration, path: Path) -> None:
-    """Writes the LoRA's matrices by name, as `engines.weights.taught` reads them, cut to `KEPT` ranks of 8-bit floats."""
+    """Writes the LoRA as `engines.weights.taught` reads it, cut to rank `KEPT` in 8-bit floats."""
     state = peft.get_peft_model_state_dict(model, adapter_name=_ADAPTER)
     with whole(path) as part:
         save_file(smaller(state), part)
