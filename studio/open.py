@@ -23,7 +23,7 @@ from studio.flywheel.tournament import drawing as tournament
 from studio.flywheel.tournament.asking import KIND as TOURNAMENT
 from studio.flywheel.train import character
 from studio.gpu.manager import GpuManager
-from studio.housekeeping import backup, loras, pulling
+from studio.housekeeping import backup, loras, merging, pulling
 from studio.jobs.queue import Jobs
 from studio.records.job import Job
 from studio.records.settings import BUDGET_SETTING
@@ -44,6 +44,7 @@ RUNNERS: Final[Mapping[str, Runner]] = {
     TOURNAMENT: tournament.run,
     "pull": pulling.run,
     loras.LORA: loras.run,
+    loras.MERGE: merging.run,
     "backup": backup.run_export,
     "restore": backup.run_import,
 }

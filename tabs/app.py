@@ -30,10 +30,10 @@ from tabs.common import looks, missing
 from tabs.common.knobs import MEDIA_CHOICES, MEDIUM_INFO, models
 from tabs.common.looks import view
 from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
-from tabs.common.theme import head, theme
+from tabs.common.theme import head, inline, theme
 from tabs.glossary import GLOSSARY
 from tabs.guard import MIB, Guard
-from tabs.serving import HERE, Latest, Running, listen, serve
+from tabs.serving import HERE, First, Latest, Running, listen, serve
 from tabs.sharing import ReviewLink, qr_code
 
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
@@ -128,13 +128,14 @@ def launch(workplace: Workplace, port: int = 0) -> Running:
     leave = _upload_below(pages)
     sharing = ReviewLink(workplace)
     demo = build(workplace, sharing)
+    fixed = inline(workplace.settings.assets, "fixed.js")
     demo.api_open = False  # not by queue(), which makes the whole app once more
     running = serve(
         demo,
         listener,
         pages / "studio",
         lambda app: TrustedHostMiddleware(
-            Guard(Latest(app, demo, partial(open_folders, workplace)), LIMITS), [HERE, "localhost"]
+            Guard(First(Latest(app, demo, partial(open_folders, workplace)), fixed), LIMITS), [HERE, "localhost"]
         ),
         sessions=SESSIONS,
         handlers={TypeError: scripted.by_names(Api(workplace, sharing))},

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
+from engines.api.axes import ANGLES, BACK_ANGLES, EXPRESSIONS, FRAMINGS
 from engines.api.params import params_class
 from studio.flywheel.curate import bulk, captions
 from studio.flywheel.curate import coverage as curate
@@ -210,7 +210,15 @@ def draw_cover(desk: Desk) -> Markup:
     """
     coverage = curate.coverage(desk)
     framings = {name: coverage.framings.get(name, 0) for name in FRAMINGS}
-    grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
+    behind = {angle: coverage.around[angle] for angle in BACK_ANGLES}
+    grid = view(
+        "curate",
+        "coverage",
+        angles=ANGLES,
+        moods=EXPRESSIONS,
+        cells=coverage.cells,
+        further=[("", framings), ("from behind", behind), ("camera", coverage.elevations)],
+    )
     missing = len(coverage.missing)
     wanted = missing > 0 and any(coverage.cells.values())
     more = view("curate", "fill", gaps=missing, primary=is_next(desk, "Enrich")) if wanted else ""

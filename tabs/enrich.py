@@ -13,7 +13,7 @@ from studio.flywheel.enrich import edits as enrich
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs import plan_saving, template_words, tournament
+from tabs import angles, plan_saving, template_words, tournament
 from tabs.common import looks, lora_cards, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
@@ -71,6 +71,7 @@ def build(page: Page) -> None:
                     add = gr.Button("Add to the plan", elem_id="enrich-add")
             knobs = [tasks, limit, seeds, aim, picked, editor, *edited_with]
             plan = (draw_plan, [changes, *knobs], [cost, planned])
+            around = angles.lay_out(page, changes, picked, editor, plan)
             saved = plan_saving.lay_out(page, changes, plan)
             worded = template_words.lay_out(page, plan)
             cards, library, coming = lora_cards.lay_out(page, "enrich", draw_loras, [editor])
@@ -88,7 +89,7 @@ def build(page: Page) -> None:
     box = (fill_retry, [chosen], [retry_box, about, words])
     more: Render = (offer_more, [], [again])
     first: list[Render] = [(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])]
-    page.show([*first, library, saved, worded, *held], live=[pairs, more, coming, *drawing])
+    page.show([*first, library, saved, worded, around, *held], live=[pairs, more, coming, *drawing])
     page.redraw([editor.change], library)
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])

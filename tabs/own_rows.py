@@ -8,8 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from engines.api.axes import AROUND, ELEVATIONS, FRAMINGS
 from engines.api.errors import BadInput
+from engines.api.guides import GUIDES
 from engines.api.protocols import ModelSpec
+from engines.api.views import DISTANCES
 from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.own_words import KNOWN, Written
 from studio.housekeeping import loras
@@ -22,13 +25,18 @@ from tabs.common.looks import view
 
 _SHOWN = 5  # thumbnails of a row
 _SECOND = 200  # pictures that a second picture is chosen from
+_GUIDE = "guide:"  # before the kind of a second picture that is filled in
 _KINDS = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 _FIELDS: Mapping[str, str] = {  # what an element sends -> the field that it changes
     "own-on": "on",
     "own-words": "words",
     "own-few": "few_steps",
     "own-seeds": "seeds",
-    "own-second": "second",
+}
+_VIEW: Mapping[str, Mapping[str, str]] = {  # the parts of a view: value -> how it is called
+    "angle": {each: each for each in AROUND},
+    "elevation": {each: each for each in ELEVATIONS},
+    "framing": {each: DISTANCES[each] for each in FRAMINGS},
 }
 
 
@@ -57,6 +65,7 @@ def row(desk: Desk, written: Written, usable: Sequence[Any], seconds: Sequence[t
     known = {each.id: each.name for each in library.all()}
     sources = own_words.sources(desk, edit)
     stacked = {each.lora for each in edit.loras}
+    seen = list(dict.fromkeys(image for row in written.rows for image in row.references))[:_SHOWN]
     return view(
         "own_rows",
         "row",
@@ -68,7 +77,10 @@ def row(desk: Desk, written: Written, usable: Sequence[Any], seconds: Sequence[t
         stack=[(each, known.get(each.lora, each.name or each.lora)) for each in edit.loras],
         offered=[each for each in usable if each.id not in stacked],
         fills=[(name, words, edit.fills.get(name, "")) for name, words in own_words.choices(desk, edit).items()],
-        seconds=seconds,
+        seconds=[*((f"{_GUIDE}{kind}", words) for kind, words in GUIDES.items()), *seconds],
+        second=f"{_GUIDE}{edit.guide}" if edit.guide and not edit.second else edit.second,
+        seen=[(each, looks.thumb(desk.store, each)) for each in seen],
+        parts=[(name, words, edit.view.tags[name]) for name, words in _VIEW.items()] if edit.view else [],
     )
 
 
@@ -92,12 +104,18 @@ def act(desk: Desk, data: Mapping[str, Any], edits: Sequence[OwnEdit], chosen: S
         found = (edit.replace(sources=tuple(chosen)),)
     elif name == "own-fill":
         found = (changed(edit, fills={**edit.fills, str(data.get("name")): value}),)
+    elif name == "own-second":
+        kind = str(value).removeprefix(_GUIDE) if str(value).startswith(_GUIDE) else ""
+        found = (changed(edit, guide=kind, second="" if kind else value),)
+    elif name == "own-view" and edit.view:
+        found = (changed(edit, view={**edit.view.tags, str(data.get("name")): value}),)
     elif name == "own-add" and value:
         record = LoraLibrary(desk.workplace.library).get(str(value))
         fresh = own_words.of_lora(desk, record.id, edit.key)
         words = edit.words if edit.words.strip() else fresh.words
         stack = (*edit.loras, StackedLora(lora=record.id, weight=record.strength))
-        found = (changed(edit, loras=stack, words=words, fills={**fresh.fills, **edit.fills}),)
+        guide = edit.guide or ("" if edit.second else fresh.guide)
+        found = (changed(edit, loras=stack, words=words, fills={**fresh.fills, **edit.fills}, guide=guide),)
     elif name == "own-drop":
         found = (edit.replace(loras=tuple(each for each in edit.loras if each.lora != lora)),)
     elif name == "own-weight":

@@ -13,6 +13,7 @@ from studio.flywheel import history
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
 from studio.flywheel.history import Redone
+from studio.flywheel.refine import beginning
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import runs
 from studio.records.dataset import Lesson, Role
@@ -27,6 +28,7 @@ from tabs.common.shell import Page, Render, Said, html, jobs_of, queued
 FORM = training.Form("refine", training.EDITOR)
 SHOWN = {"All": None, "Golden": True, "Positive": False}
 PAGE = 30
+NEW = "a new LoRA"
 
 
 def build(page: Page) -> None:
@@ -42,6 +44,8 @@ def build(page: Page) -> None:
             browser = html(looks.waiting(), elem_id="refine-triplets")
             written = html(elem_id="refine-written", elem_classes="fl-answer")
         with gr.Column(scale=4, elem_classes="fl-side"):
+            told = "a LoRA of the library that is trained on; its rank is then the training's"
+            begin = gr.Dropdown([(NEW, "")], value="", label="Begin with", info=told, elem_id="refine-begin")
             steps = FORM.steps()
             chosen = html(elem_id="refine-chosen")
             with gr.Accordion("Advanced", open=False):
@@ -55,15 +59,16 @@ def build(page: Page) -> None:
     lessons = (draw_triplets, [kind, shown], [browser])
     knobs = [steps, *fold]
     size, sizes = (knobs[FORM.names.index(name)] for name in ("resolution", "resolutions"))
-    check: Render = (draw_preflight, knobs, [ready, chosen, verdict, start])
+    check: Render = (draw_preflight, [begin, *knobs], [ready, chosen, verdict, start])
+    offered: Render = (fill_begin, [begin], [begin])
     preset: Render = (fill_knobs, [filled], [filled, *knobs])
-    drawn: list[Render] = [(draw_counts, [], [counts]), lessons, preset, check]
+    drawn: list[Render] = [(draw_counts, [], [counts]), lessons, preset, offered, check]
     page.show([*drawn, longer, (draw_versions, [], [versions]), library], live=[(draw_live, [], [live]), coming])
     page.act(cards, lora_cards.act, then=[library])
     page.redraw([kind.change], lessons)
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
-    page.redraw([each.change for each in knobs], check)
-    page.on(start.click, start_training, knobs)
+    page.redraw([each.change for each in (begin, *knobs)], check)
+    page.on(start.click, start_training, [begin, *knobs])
     page.act(browser, more, [shown], [shown], then=[lessons])
     page.act(chosen, chosen_act, [], knobs)
     page.act(live, live_act)
@@ -223,14 +228,22 @@ def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
-def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, Any]:
+def fill_begin(desk: Desk, chosen: str | None) -> Any:
+    """Returns a Gradio update of the dropdown of LoRAs that the training may begin with; `chosen` stays if it can."""
+    found = beginning.choices(desk.workplace, desk.store.character.editor)
+    offered = [(NEW, ""), *((f"{each.name} (licence {each.licence})", each.id) for each in found)]
+    return gr.update(choices=offered, value=chosen if chosen in [lora for _, lora in offered] else "")
+
+
+def draw_preflight(desk: Desk, begin: str | None, *values: Any) -> tuple[Markup, Markup, Markup, Any]:
     """Returns what the tab shows before a training: three pieces of HTML, and an update of the button that trains.
 
     The HTML is the pre-flight (the checks before a training), the settings that differ from the editor's defaults, and
-    the verdict whether the training can start. `values` as in `settle`. Raises: BadInput.
+    the verdict whether the training can start. `begin` is the library's LoRA to begin with, "" for a new one; `values`
+    as in `settle`. Raises: BadInput.
     """
     name, params = settle(desk, *values)
-    found = refine.preflight(desk, params, name)
+    found = refine.preflight(desk, params, name, begin or "")
     golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
     spec = desk.workplace.registry.spec(name)
     shown = missing.card(desk.workplace, name) + preflight.panel(
@@ -243,13 +256,13 @@ def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, An
     return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.EDITOR, "refine")
 
 
-def start_training(desk: Desk, *values: Any) -> Said:
+def start_training(desk: Desk, begin: str | None, *values: Any) -> Said:
     """Queues the editor's training with the fields' values, and returns a notice.
 
-    `values` as in `settle`. Raises: BadInput.
+    Arguments as in `draw_preflight`. Raises: BadInput, NotFound or LoraMismatch for the LoRA to begin with.
     """
     name, params = settle(desk, *values)
-    return queued(refine.submit(desk, params, name))
+    return queued(refine.submit(desk, params, name, start=begin or ""))
 
 
 def draw_live(desk: Desk) -> str:

@@ -48,7 +48,12 @@ class Hand:
     reasons: tuple[str, ...] = ()
 
 
-_QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+_QUIET: dict[str, Any] = {
+    "api_visibility": "private",
+    "queue": False,
+    "show_progress": "hidden",
+    "show_progress_on": [],
+}
 
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:

@@ -21,10 +21,11 @@ from fastapi.responses import PlainTextResponse
 from gradio.route_utils import FnIndexInferError
 from gradio.routes import App
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engines.api.errors import BadInput, Busy, UserError
 from tabs.sessions import Sessions
@@ -101,6 +102,32 @@ class Latest:
             found = map(str, await run_in_threadpool(self._folders))
             self._demo.allowed_paths += [each for each in found if each not in known]
         await self._app(scope, receive, send)
+
+
+class First:
+    """Puts an ASGI app behind a change of its page: `script`, inline HTML, runs before Gradio's scripts.
+
+    What Gradio itself adds to a page's head runs after them.
+    """
+
+    def __init__(self, app: ASGIApp, script: str) -> None:
+        self._app, self._script = app, script.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Adds the script to the answer where the request is for the page, and passes everything else on."""
+
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(raw=message["headers"])["content-length"]
+            elif message["type"] == "http.response.body":
+                message["body"] = message.get("body", b"").replace(b"</head>", self._script + b"</head>", 1)
+            await send(message)
+
+        if scope["type"] == "http" and scope["path"] == "/":
+            plain = [each for each in scope["headers"] if each[0] != b"accept-encoding"]
+            await self._app({**scope, "headers": plain}, receive, adding)
+        else:
+            await self._app(scope, receive, send)
 
 
 def listen(port: int, host: str = HERE) -> socket.socket:

@@ -58,6 +58,7 @@
 
   const picksOf = (element) => [...(chosen.get(element) || [])];
   const fields = (box) => Object.fromEntries([...box.querySelectorAll("[name]")]
+    .filter((node) => node.type !== "radio" || node.checked)
     .map((node) => [node.name, node.type === "checkbox" ? node.checked : node.value]));
   // For other scripts: select in the gallery in sight, and say something to the hands of a block.
   const pick = (id, range) => gallery() && toggle(gallery(), id, range);
@@ -100,7 +101,8 @@
     });
     element.addEventListener("change", (event) => {
       const node = event.target.closest("[data-change]");
-      if (node) inTurn({ ...node.dataset, act: node.dataset.change, value: node.type === "checkbox" ? node.checked : node.value });
+      const box = node?.closest("[data-fields]");
+      if (node) inTurn({ ...node.dataset, act: node.dataset.change, value: node.type === "checkbox" ? node.checked : node.value, ...(box && { fields: fields(box) }) });
     });
     element.addEventListener("toggle", (event) => {
       if (!event.target.dataset || !event.target.dataset.fold) return;

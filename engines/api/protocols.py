@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 P = TypeVar("P", bound=Params)
-
 Loaded: TypeAlias = Any  # what a component loads: a module, or a fake; this file imports no torch
 
 
@@ -62,6 +61,7 @@ class ModelSpec:
     gated: bool = False
     toy: bool = False  # a label in tabs, `doctor` and `models`: the embedded toy world; no engine reads it
     wording: str = "photographs"  # a row of engines/wording/registry.py: what the model is asked with
+    camera: str = "plain"  # a row of engines/wording/cameras.py: what an editor is asked for a view with
     dtype: str = "bfloat16"  # torch's name of what a generator's or an editor's weights are held in
     size: tuple[int, int] = (1024, 1024)
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
@@ -309,6 +309,8 @@ class TrainRun:
     trigger: str = ""  # written to the adapter file's metadata, for those who load it
     start: Path | None = None  # an adapter to begin with, instead of a new one
     cache: Path | None = None  # folder of encoded pictures and captions that runs share; None: the run's own
+    origin: str = ""  # what `start` is, where it comes from elsewhere
+    origin_licence: str = ""
 
 
 BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
@@ -316,11 +318,7 @@ BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
 
 @dataclass(frozen=True)
 class StepDone:
-    """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`.
-
-    `bands`: the mean losses at low, at middle and at high noise levels; None for a range in which no example lies.
-    `memory`: on a GPU the most bytes in use so far, on a CPU the RAM that the process uses now; 0 where not measured.
-    """
+    """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`."""
 
     step: int
     total: int
@@ -329,8 +327,8 @@ class StepDone:
     learning_rate: float
     grad_norm: float
     seconds: float
-    bands: tuple[float | None, ...] = ()
-    memory: int = 0
+    bands: tuple[float | None, ...] = ()  # mean losses at low, middle, high noise; None where no example lies
+    memory: int = 0  # on a GPU the most bytes in use so far, on a CPU the process' RAM now; 0 where not measured
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ _MOVES: Mapping[str, tuple[str, ...]] = {
         "将镜头转为俯视",
     ),
 }
-_LIGHTS: Mapping[str, tuple[str, ...]] = {
-    "direction": ("前方", "左前方", "左方", "左后方", "后方", "右后方", "右方", "右前方", "上方", "下方"),
-}
+_LIGHTS: Mapping[str, str] = {  # as its words say it -> a key of LIGHTS
+    "前方": "front", "左前方": "front-left", "左方": "left", "左后方": "back-left", "后方": "back",
+    "右后方": "back-right", "右方": "right", "右前方": "front-right", "上方": "above", "下方": "below",
+}  # fmt: skip
 _FEELINGS: Mapping[str, tuple[str, ...]] = {
     "expression": (
         "neutral", "happy", "angry", "sad", "surprised", "confident", "confused", "contempt", "disgust", "fear", "shy",
@@ -80,13 +81,13 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     _qwen(
         "fal-angles", "angle", _2511, "fal/Qwen-Image-Edit-2511-Multiple-Angles-LoRA",
         "qwen-image-edit-2511-multiple-angles-lora.safetensors",
-        words="<sks> {azimuth} {elevation} {distance}", slots=_CAMERA, strength=0.9, licence=_APACHE,
+        words="<sks> {azimuth} {elevation} {distance}", slots=_CAMERA, strength=0.9, camera="fal", licence=_APACHE,
         note="96 views in steps of 45°; it moves the camera, and the distance reframes hard. It changes modulation "
-        "layers, so the whole transformer is loaded: about 3.3 GiB more in 4 bit.",
+        "layers, which are read from the disk once for each new stack and schedule.",
     ),
     _qwen(
         "dx8152-angles", "angle", _2509, "dx8152/Qwen-Edit-2509-Multiple-angles", "镜头转换.safetensors",
-        words="{move}", slots=_MOVES, strength=1.25, steps=4,
+        words="{move}", slots=_MOVES, strength=1.25, steps=4, camera="dx8152",
         note="Its author wants few steps. 2511 contains it already: there the effect doubles, so start lower.",
         correction="Its words are whole sentences in two languages; <sks> belongs to the LoRA by fal.",
     ),
@@ -102,16 +103,18 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     ),
     _other(
         "anyangle-2.1", "angle", _21, "lilylilith/QI_2.1_AnyAngle",
-        words="Change the camera angle from <image2> to <image1>.", steps=20, second="a rough 3D view of the angle",
+        words="Change the camera angle from <image2> to <image1>.", steps=20, guide="figure",
+        second="a rough 3D view of the angle",
         note="With a guidance of 3, in 20 to 25 steps.", correction="It was said that there is no camera LoRA for 2.1.",
     ),
     _other("orbit-2.1", "angle", _21, "ML-Intern-lab/Qwen-Image-2.1-viewpoint-orbit-LoRA", words="<orbit>"),
     # ── light
     _qwen(
         "dx8152-light-direction", "lighting", _2509, "dx8152/Qwen-Edit-2509-Multi-Angle-Lighting",
-        "多角度灯光-251116.safetensors", words="使用图2的亮度贴图对图1重新照明(光源来自{direction})", slots=_LIGHTS,
-        second="a luminance map", note="A version 251121 exists. In English: Relight Figure 1 using luminance map from "
-        "Figure 2 (light source from …).",
+        "多角度灯光-251116.safetensors", words="使用图2的亮度贴图对图1重新照明(光源来自{direction})",
+        slots={"direction": tuple(_LIGHTS)}, lights=_LIGHTS, second="a luminance map", guide="light",
+        note="A version 251121 exists. In English: Relight Figure 1 using luminance map from Figure 2 (light source "
+        "from …).",
     ),
     _qwen(
         "dx8152-relight", "lighting", _2509, "dx8152/Qwen-Image-Edit-2509-Relight", "Qwen-Edit-Relight.safetensors",
@@ -125,11 +128,11 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     ),
     _qwen(
         "dx8152-light-migration", "lighting", _2509, "dx8152/Qwen-Edit-2509-Light-Migration", "参考色调.safetensors",
-        words=_TONE, second="a picture with the light and the colours",
+        words=_TONE, second="a picture with the light and the colours", guide="lit",
     ),
     _qwen(
         "anylight", "lighting", _2511, "lilylilith/QIE-2511-MP-AnyLight", "QIE-2511-AnyLight_.safetensors",
-        words="Apply the lighting from image 2 to image 1.", second="a picture with the light",
+        words="Apply the lighting from image 2 to image 1.", second="a picture with the light", guide="lit",
     ),
     _qwen(
         "studio-delight", "lighting", _2511, "prithivMLmods/QIE-2511-Studio-DeLight",
@@ -155,12 +158,13 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     _qwen("in-subject", "identity", _FIRST, "peteromallet/Qwen-Image-Edit-InSubject", "InSubject-0.5.safetensors"),
     _qwen(
         "head-swap-2511", "identity", _2511, "Alissonerdx/BFS-Best-Face-Swap", "bfs_head_v5_2511_original.safetensors",
-        words=_HEAD_SWAP, second="the face", note="The body is the source. Few steps give plastic skin.",
+        words=_HEAD_SWAP, second="the face", guide="character",
+        note="The body is the source. Few steps give plastic skin.",
     ),
     _qwen(
         "head-swap-2511-merged", "identity", _2511, "Alissonerdx/BFS-Best-Face-Swap",
         "bfs_head_v5_2511_merged_version_rank_32_fp32", words=_HEAD_SWAP, strength=1.1, second="the face",
-        licence=_MIT, note="The licence is that of a mirror.",
+        guide="character", licence=_MIT, note="The licence is that of a mirror.",
     ),
     _other("head-swap-klein", "identity", _KLEIN, "", "bfs_head_v1_flux-klein_9b_step3500_rank128"),
     _other("head-swap-2.1", "identity", _21, "", "bfs_head_v1_qwen_2.1", words="head_swap:"),
@@ -192,11 +196,11 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     ),
     _qwen(
         "anypose", "pose", _2511, "lilylilith/AnyPose", "2511-AnyPose-base-000006250", words=_POSE, strength=0.7,
-        steps=4, second="a person in the pose", beside="anypose-helper",
+        steps=4, second="a person in the pose", guide="figure", beside="anypose-helper",
     ),
     _qwen(
         "anypose-helper", "pose", _2511, "lilylilith/AnyPose", "2511-AnyPose-helper-00006000", words=_POSE,
-        strength=0.7, steps=4, second="a person in the pose", beside="anypose",
+        strength=0.7, steps=4, second="a person in the pose", guide="figure", beside="anypose",
     ),
     _qwen(
         "extract-outfit", "outfit", _2511, "prithivMLmods/QIE-2511-Extract-Outfit",
@@ -243,7 +247,7 @@ EDITOR_LORAS: tuple[EditorLora, ...] = (
     # ── style
     _qwen(
         "style-transfer", "style", _2511, "zooeyy/Style-Transfer", words="Convert Image 1 to the style of Image 2.",
-        second="a picture in the style",
+        second="a picture in the style", guide="style",
     ),
     _qwen(
         "anime-2511", "style", _2511, "prithivMLmods/Qwen-Image-Edit-2511-Anime",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from engines.api.errors import BadInput
+from engines.api.guides import Guide
 from engines.api.placeholders import filled, names
 from engines.api.values import shown
 
@@ -99,7 +100,7 @@ class LoraFacts:
     declared: str = ""
     """The architecture in its metadata."""
     modulation: bool = False
-    """Whether it changes modulation layers, which takes more memory."""
+    """Whether it changes modulation layers, whose outputs are then computed anew for its stack."""
     note: str = ""
     """What of its tensors is not used, in words."""
 
@@ -162,7 +163,10 @@ class EditorLora:
     only one is meant. `words`: the instruction that calls it, with placeholders; `slots`: placeholder -> the words that
     it may be, none where it is free. `strength`: where to start; `steps`: 0 for the editor's own.
     `second`: what the second picture must show, "" where the source is the only one. `beside`: the name of a row that
-    belongs to it. `licence`: `UNKNOWN` where its page was not read. `note`, `correction`: what a user should know, and
+    belongs to it. `guide`: the kind of second picture that is
+    filled in for it, "" where a person must choose; `lights`: its words for where light comes from -> keys of `LIGHTS`.
+    `camera`: the grammar in `engines/wording/cameras.py` by which it is asked for a view, "" for none.
+    `licence`: `UNKNOWN` where its page was not read. `note`, `correction`: what a user should know, and
     what was claimed of it wrongly. `unfit`: why no editor here can use it.
     """
 
@@ -177,6 +181,9 @@ class EditorLora:
     steps: int = 0
     second: str = ""
     beside: str = ""
+    guide: Guide = ""
+    lights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    camera: str = ""
     licence: str = UNKNOWN
     note: str = ""
     correction: str = ""

@@ -153,6 +153,7 @@ def _klein(name: str, *, steps: int, guidance: float, **more: Any) -> ModelSpec:
         editor="engines.families.flux2.editor:Flux2Edit",
         captioner="",
         wording="klein",
+        camera="klein",
         source=f"black-forest-labs/{name}",
         licence=_APACHE,
         component_bytes=KLEIN_4B_BYTES,
@@ -256,6 +257,7 @@ MODELS: tuple[ModelSpec, ...] = (
         licence=_APACHE,
         toy=True,
         wording="drawn",
+        camera="drawn",
         dtype="float32",
         size=(64, 64),
         defaults={
@@ -267,6 +269,7 @@ MODELS: tuple[ModelSpec, ...] = (
         options={
             "reference_area": 64 * 64,
             "vision_area": 84 * 84,
+            "instruction_tokens": 96,
             "multiple": 8,
             "vision_multiple": 28,
             "batch": 8,

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from engines.api.errors import ModelGated, ModelMissing, NotFound
+from engines.api.params import LoraUse
 from engines.api.protocols import Editor, LoraFiles, ModelSpec, Trainer
 from engines.api.seeing import Asker, Captioner
 from engines.catalogue.hub import cached_snapshot, gate_steps
@@ -169,6 +171,24 @@ class Registry:
         Raises: BadInput, LoraMismatch.
         """
         load_class("engines.training.export:export")(adapter, target, form)
+
+    def merge(
+        self, uses: Sequence[LoraUse], target: Path, rank: int, facts: LoraFacts, on_layer: Callable[[int, int], None],
+        *, licence: str, told: str,
+    ) -> float:  # fmt: skip
+        """Merges LoRA files with their strengths into one file; returns the relative error of its updates.
+
+        `rank`: the highest rank of a layer, 0 for the sum of the ranks, which is exact; `facts`: those of one of the
+        files; `on_layer`: called with the layers that are merged, of all; `told`: what the file is, in a sentence.
+        Raises: NotFound, BadInput, LoraMismatch.
+        """
+        info = load_class("engines.training.export:Info")(
+            family=facts.family, base_model=next(iter(facts.editors), facts.base), trigger="", rank=1, alpha=1.0,
+            step=0, dataset="", targets="", licence=licence, made=datetime.now(UTC).isoformat(timespec="seconds"),
+            told=told,
+        )  # fmt: skip
+        merge: Callable[..., float] = load_class("engines.training.merging:merge")
+        return merge(uses, target, info, rank, on_layer)
 
     def lora_facts(self, file: Path) -> LoraFacts:
         """Reads a LoRA file and returns what it is. Raises: NotFound, BadInput, LoraMismatch."""

@@ -104,8 +104,9 @@ class AdapterFiles:
 def touches_modulation(use: LoraUse) -> bool:
     """Returns whether a LoRA file changes the transformer's modulation layers or its time embedding.
 
-    Some transformers are loaded with a precomputed table of outputs in place of these layers, and cannot take a LoRA
-    that changes them. Raises: NotFound for a missing file, LoraMismatch for one that is not a safetensors file.
+    Some transformers are loaded with a precomputed table of outputs in place of these layers, which is computed anew
+    for a stack with such a LoRA. Raises: NotFound for a missing file, LoraMismatch for one that is not a safetensors
+    file.
     """
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping
@@ -115,11 +116,12 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
     """Loads LoRA files onto a transformer and sets the strength of each; after an error none is loaded.
 
     The base weights do not change, whatever their precision: LoRA layers compute beside them. Afterwards every module
-    that a file names is checked to have a LoRA layer. `family`: the model's family; `read`: reads a file as
-    `read_adapter` does.
+    that a file names is checked to have a LoRA layer. Where a table replaces the transformer's modulation layers, it
+    must cover the coming forward passes afterwards, since LoRAs may change its rows. `family`: the model's family;
+    `read`: reads a file as `read_adapter` does.
     Raises: NotFound for a missing file, LoraMismatch for one that does not fit, BadInput for a strength out of bounds.
     """
-    adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
+    adapters = {f"stack_{index}": fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
         return
     with ExitStack() as undo, warnings.catch_warnings():
@@ -140,7 +142,7 @@ def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read 
 
     `transformer`: may be without weights. The other parameters and the errors are those of `attach`.
     """
-    notes = (_fitting(transformer, use, family, read)[1] for use in uses)
+    notes = (fitting(transformer, use, family, read)[1] for use in uses)
     return [note for note in notes if note]
 
 
@@ -198,7 +200,7 @@ def _existing(path: str | Path) -> Path:
 # ── fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
+def fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
     """Reads a LoRA file, checks that each tensor fits the transformer, and multiplies peft's scales into them.
 
     Returns the tensors, and a description of those left out, "" for none. Raises: NotFound, LoraMismatch, BadInput.
@@ -222,11 +224,6 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
     dotted = {f"{FLAT}{path.replace('.', '_')}": path for path in modules}
     parted = ((key.partition("."), value) for key, value in state.items())
     state = joined(path, ({f"{dotted.get(flat, flat)}{dot}{kind}": value} for (flat, dot, kind), value in parted))
-    if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
-        raise LoraMismatch(
-            f"{name} changes the modulation layers, and this transformer has a table in their place.",
-            "Choose a LoRA that was trained without the modulation layers.",
-        )
     loras = [key for key in state if ".lora_" in key]  # layers of LoKr and LoHa have an empty one
     misfits = [problem for key in loras if (problem := _misfit(modules, key, state[key]))]
     if misfits:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,6 +52,8 @@ class Info:
     pictures: int = 0  # a repeated one as often as it is repeated
     licence: str = ""  # the base model's
     made: str = ""  # ISO 8601
+    ranks: Mapping[str, int] = field(default_factory=dict)  # of modules whose rank is not `rank`
+    told: str = ""  # what the file is, where it does not come from one training
 
     def metadata(self, form: str = "diffusers") -> dict[str, str]:
         """Returns the metadata entries of a LoRA file, by name.
@@ -74,10 +76,15 @@ class Info:
             "pictures": str(self.pictures or ""),
             "licence": self.licence,
             "made": self.made,
+            "told": self.told,
         }
         entries = own | self._kohya() | self._model_spec()
         if form == "diffusers":  # without these diffusers and peft take the alpha to be the rank
-            scales = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.targets}
+            scales: dict[str, object] = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.targets}
+            if self.ranks:
+                scale = self.alpha / self.rank
+                alphas = {name: rank * scale for name, rank in self.ranks.items()}
+                scales |= {"rank_pattern": dict(self.ranks), "alpha_pattern": alphas}
             peft = {f"transformer.{name}": value for name, value in scales.items()}
             entries[PEFT_CONFIG] = json.dumps(peft, sort_keys=True)
         return {name: value for name, value in entries.items() if value or name in _KEPT_EMPTY}
@@ -122,9 +129,8 @@ class Info:
             "modelspec.architecture": files.architectures.get(self.base_model, files.architecture),
             "modelspec.implementation": files.implementation,
             "modelspec.title": f"{self.trigger or self.base_model} LoRA, step {self.step}",
-            "modelspec.description": (
-                f"A LoRA of {self.base_model}, trained with FLENwheel{data} for {self.step} steps.{use}"
-            ),
+            "modelspec.description": self.told
+            or (f"A LoRA of {self.base_model}, trained with FLENwheel{data} for {self.step} steps.{use}"),
             "modelspec.date": self.made,
             "modelspec.license": self.licence,
             "modelspec.resolution": f"{side}x{side}" if side else "",
@@ -152,6 +158,7 @@ class Info:
                 pictures=int(metadata.get("pictures", 0)),
                 licence=metadata.get("licence", ""),
                 made=metadata.get("made", ""),
+                told=metadata.get("told", ""),
             )
         except KeyError as error:
             raise LoraMismatch(
@@ -172,7 +179,9 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
     if a tensor that was read differs.
     """
     tensors = {f"transformer.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
-    _save(tensors, path, info, "diffusers")
+    ranks = {name.partition(".lora_")[0]: value.shape[0] for name, value in state.items() if ".lora_A." in name}
+    other = {name: rank for name, rank in ranks.items() if rank != info.rank}
+    _save(tensors, path, replace(info, ranks=other), "diffusers")
     found, _ = read_adapter(path)
     lost = [name for name, value in state.items() if name not in found or not torch.equal(found[name], value.cpu())]
     if lost or len(found) != len(state):
@@ -197,15 +206,14 @@ def export(source: Path, path: Path, form: str) -> None:
     state, metadata = read_adapter(source)
     info = Info.of(metadata, source)
     if form == "diffusers":
-        with _draft(path) as draft:
-            write_adapter(draft, _folded(state, info), replace(info, alpha=float(info.rank)))
+        with draft(path) as written:
+            write_adapter(written, scaled(state, info.alpha / info.rank), replace(info, alpha=float(info.rank)))
     else:
         write_converted(path, converted(state, info, form), state, info, form)
 
 
-def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """Returns the tensors with alpha / rank multiplied into the up matrices; the LoRA's alpha then equals its rank."""
-    scale = info.alpha / info.rank
+def scaled(state: State, scale: float) -> dict[str, Tensor]:
+    """Returns a LoRA's tensors with the up matrices multiplied by `scale`."""
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
         for name, value in state.items()
@@ -218,13 +226,12 @@ def write_converted(path: Path, tensors: State, state: State, info: Info, form: 
     `tensors`: the converted tensors; `state`, `info`: the original tensors and metadata; `form`: kohya or comfyui.
     Raises: LoraMismatch if the product of up and down matrix differs in any layer; then no file is left.
     """
-    with _draft(path) as draft:
-        written = info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank))
-        _save(tensors, draft, written, form)
+    with draft(path) as written:
+        _save(tensors, written, info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank)), form)
         if _known_to_diffusers(state, info):
-            found: State = read_adapter(draft, info.family)[0]
+            found: State = read_adapter(written, info.family)[0]
         else:
-            found = _read_by_names(draft, state, info, form)
+            found = _read_by_names(written, state, info, form)
         modules, scale = dict.fromkeys((*_modules(state), *_modules(found))), info.alpha / info.rank
         wrong = [name for name in modules if not _same(_factors(state, name), _factors(found, name), scale)]
         if wrong:
@@ -236,12 +243,12 @@ def write_converted(path: Path, tensors: State, state: State, info: Info, form: 
 
 
 @contextmanager
-def _draft(path: Path) -> Iterator[Path]:
+def draft(path: Path) -> Iterator[Path]:
     """Yields a path of the same name in a temporary folder; the file there replaces `path` unless an error occurs."""
     with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        yield draft
-        draft.replace(path)
+        written = Path(folder) / path.name
+        yield written
+        written.replace(path)
 
 
 def _save(tensors: State, path: Path, info: Info, form: str) -> None:
@@ -285,7 +292,7 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
         slots[place.module] = place
     out: dict[str, Tensor] = {}
     keeps_alpha = form in _KEEPS_ALPHA
-    scale, state = (info.alpha / info.rank, state) if keeps_alpha else (1.0, _folded(state, info))
+    scale, state = (info.alpha / info.rank, state) if keeps_alpha else (1.0, scaled(state, info.alpha / info.rank))
     parts = _PARTS[form] if keeps_alpha or not lora_files(info.family).reads_dotted else _PARTS[form][:2]
     for theirs, ours in groups.items():
         down, up = _fused(state, ours, slots[theirs].widths)

@@ -30,6 +30,8 @@ class LeanLinear(Linear):
         if self.disable_adapters:
             return base
         for name in self.active_adapters:
+            if name not in self.lora_A:
+                continue  # an adapter of other layers
             down, up = self.lora_A[name].weight, self.lora_B[name].weight
             scale = self.scaling[name]
             base = _Update.apply(base, x, down, up, scale)  # type: ignore[no-untyped-call]  # torch has no types for it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,10 +37,11 @@ from engines.catalogue.registry import load_class
 from engines.drawing.lora_files import detach, read_adapter
 from engines.training import checkpoint
 from engines.training.average import Average
+from engines.training.beginning import Beginning, attach_kept
 from engines.training.checkpoint import Checkpoint, Identity
 from engines.training.data import Source, dataset_hash, file_hash, read_sources
 from engines.training.encoding import Encoded, encode
-from engines.training.export import Info, write_adapter
+from engines.training.export import Info, scaled, write_adapter
 from engines.training.family import Family, Parts, Transformer
 from engines.training.lora_layer import use_lean_layers
 from engines.training.losses import terms
@@ -49,9 +50,9 @@ from engines.training.precision import attention, checkpointing, narrow_products
 from engines.training.reporting import LossTally, mean_figures, peak_memory, with_tensorboard
 from engines.training.targets import Targets
 from engines.training.workers import SingleWorker, Workers
+from engines.weights import components
 
 _ADAPTER = "lora"
-_VAE_BYTES = 3_200  # per pixel while the VAE encodes, measured in bfloat16
 _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not change what is learned
 
 
@@ -70,14 +71,18 @@ class LoraTrainer:
         """Checks a run and returns its two stages, each with the components that it needs on the GPU.
 
         The stage "encode" needs the encoders; the stage "train" needs the transformer, and the VAE for previews.
-        Raises: BadInput for parameters or previews that would fail later.
+        Raises: BadInput for parameters or previews that would fail later, or a LoRA to begin with that does not fit
+        them; LoraMismatch for one that does not fit the model; NotFound where it is missing.
         """
         self._check(run)
         family, params = self.family, run.params
-        encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
+        if run.start and run.origin:
+            bare = components.bare(self.folder, "transformer", self.folder / "transformer")
+            Beginning.read(run.start, bare, self.spec.family, params, family.targeted(params))
+        encoders = Stage("encode", family.components(family.encoders), family.encoding_bytes(params))
         trained = family.components(("transformer", "vae"), params.base)
         references = max((len(item.references) for item in run.items), default=1)
-        train = Stage("train", trained, family.working_bytes(params, references))
+        train = Stage("train", trained, family.working_bytes(params, references, run.previews))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:
@@ -173,12 +178,16 @@ class _Session:
         self._optimizer = OPTIMIZERS[params.optimizer].make(weights, params.learning_rate)
         self._average = Average(weights, params.ema_decay)
         self._step = 0  # the last one that is done
+        self._scale = params.alpha / params.rank
+        self._kept: Mapping[str, Tensor] = {}  # of a LoRA from elsewhere, on layers that are not trained
 
     def events(self, last: Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
         """Takes all remaining steps; yields each, and the checkpoints and previews that are due."""
         params, main = self._params, self._workers.main
         if last:
             self._resume(last)
+        elif self._run.start and self._run.origin:
+            self._begin_with(self._run.start)
         elif self._run.start:
             self._start_from(self._run.start)
         try:
@@ -257,6 +266,7 @@ class _Session:
 
     def _save(self) -> CheckpointSaved:
         """Saves a checkpoint, checks its LoRA file, and deletes older checkpoints that `save_every` does not keep."""
+        spec, origin, licence = self._family.spec, self._run.origin, self._run.origin_licence
         info = Info(
             family=self._family.spec.family,
             base_model=self._family.spec.name,
@@ -268,7 +278,10 @@ class _Session:
             targets=self._family.targeted(self._params).pattern,
             params=self._params,
             pictures=len(self._run.items),
-            licence=self._family.spec.licence,
+            licence=" + ".join(filter(None, (spec.licence, licence))),
+            told=f"A LoRA of {spec.name}, trained with FLENwheel on from {origin} (licence: {licence or 'unknown'})."
+            if origin
+            else "",
             made=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         with self._average.applied() as trained:
@@ -278,10 +291,27 @@ class _Session:
                 self._step,
                 self._identity,
                 {**self._optimizer.state_dict(), "raw": trained},
-                lambda path: write_adapter(path, state, info),
+                lambda path: write_adapter(path, state | scaled(self._kept, 1 / self._scale), info),
             )
         checkpoint.prune(self._run.folder, self._params.save_every)
         return CheckpointSaved(saved.step, saved.adapter)
+
+    def _begin_with(self, file: Path) -> None:
+        """Loads a LoRA from elsewhere as the initial weights; its layers that are not trained stay attached, frozen.
+
+        Raises: NotFound, LoraMismatch, BadInput.
+        """
+        targets = self._family.targeted(self._params)
+        begun = Beginning.read(file, self._transformer, self._family.spec.family, self._params, targets)
+        own = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
+        set_peft_model_state_dict(self._transformer, begun.filled(own, self._scale), adapter_name=_ADAPTER)
+        self._keep(begun.kept)
+        self._average = Average(self._weights, self._params.ema_decay)
+
+    def _keep(self, kept: Mapping[str, Tensor]) -> None:
+        """Attaches tensors of layers that are not trained, which every checkpoint's file has, too."""
+        self._kept = kept
+        attach_kept(self._transformer, kept, _ADAPTER)
 
     def _start_from(self, adapter: Path) -> None:
         """Loads another run's LoRA as the initial weights; optimiser and step count start anew. Raises: BadInput."""
@@ -300,7 +330,10 @@ class _Session:
     def _resume(self, last: Checkpoint) -> None:
         """Loads a checkpoint: the averages (its LoRA file), the trained weights, the optimiser's state and the step."""
         state, _ = read_adapter(last.adapter)
-        set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
+        own = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER).keys()
+        trained = {name: value for name, value in state.items() if name in own}
+        set_peft_model_state_dict(self._transformer, trained, adapter_name=_ADAPTER)
+        self._keep(scaled({name: value for name, value in state.items() if name not in own}, self._scale))
         self._average = Average(self._weights, self._params.ema_decay)
         optimizer = last.optimizer()
         self._average.restore(optimizer.pop("raw"))

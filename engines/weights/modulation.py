@@ -5,14 +5,21 @@ embedding and nothing else. In a tabled transformer these layers are removed. Th
 timesteps of a schedule, layer by layer from the model's own files. A row of the table, the outputs of all layers for
 one timestep, is appended to the time embedding, and each block cuts its own part from there. No state is kept between a
 forward pass and its backward pass, so gradient checkpointing recomputes the same.
+
+A LoRA that changes these layers is folded into the table. It is attached to layers without weights that stand for the
+removed ones, and computes beside each layer while the table is computed. Each stack of LoRAs has rows of its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +33,8 @@ from engines.weights.published import opened
 from engines.weights.quantise import model_bytes, place, skeleton, stored
 
 Call = tuple[int, float]  # pictures in a forward pass, noise level
-Key = tuple[int, torch.dtype, float]  # rows in a call of the time embedding, its type, timestep
+Key = tuple[str, int, torch.dtype, float]  # stack of LoRAs, rows in a call of the time embedding, its type, timestep
+LoraLayer: TypeAlias = Any  # peft's, whose base layer is exchanged here
 Layers = Callable[[str, torch.device], nn.Module]  # reads a modulation layer, by its path, onto a device
 
 LAYERS = ("img_mod", "txt_mod")
@@ -98,9 +106,11 @@ def tabled(transformer: Loaded, layers: Layers) -> Loaded:
     """
     inner = start = transformer.inner_dim
     width = _SIXFOLD * inner
+    cuts: list[_Cut] = []
     for block in transformer.transformer_blocks:
         for name in LAYERS:
-            setattr(block, name, _Cut(start, start + width))
+            cuts.append(_Cut(start, start + width, _StandIn(inner, width, getattr(block, name)[1].weight.dtype)))
+            setattr(block, name, cuts[-1])
             start += width
 
     def embedding_alone(module: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -108,7 +118,7 @@ def tabled(transformer: Loaded, layers: Layers) -> Loaded:
         hidden, embedding = args
         return hidden, embedding[:, :inner]
 
-    table = Table(layers)
+    table = Table(layers, cuts)
     transformer.time_text_embed.register_forward_hook(table.append)
     transformer.norm_out.register_forward_pre_hook(embedding_alone)
     transformer.modulation = table
@@ -136,6 +146,16 @@ def cover(transformer: Loaded, calls: Collection[Call]) -> None:
         transformer.modulation.cover(transformer, calls)
 
 
+def announce(transformer: Loaded, levels: Sequence[float]) -> None:
+    """Tells the table of modulation outputs the noise levels of the coming forward passes, one a picture.
+
+    The table would have to read them from the device, and the host would wait for it. `levels`: rounded or not to the
+    transformer's type. Does nothing if the transformer has no table.
+    """
+    if is_tabled(transformer):
+        transformer.modulation.announced = tuple(levels)
+
+
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
     """Returns noise levels (B,), each moved to the nearest level of `GRID`, for which the table then has rows.
 
@@ -151,12 +171,19 @@ def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
 class Table:
     """Holds the outputs of a transformer's modulation layers in RAM; it is empty until `cover` computes its rows.
 
-    Each row has the outputs of all layers for one timestep, side by side. Each batch size has rows of its own.
+    Each row has the outputs of all layers for one timestep, side by side. Each batch size has rows of its own, and each
+    stack of LoRAs that changes these layers or the time embedding.
+    `layers`: reads a modulation layer; `cuts`: what stands for the layers in the transformer's blocks. `announced`: the
+    noise levels of the next forward pass; where empty, they are read from the device.
     """
 
-    def __init__(self, layers: Layers) -> None:
+    announced: tuple[float, ...] = ()
+
+    def __init__(self, layers: Layers, cuts: Sequence[_Cut]) -> None:
         self._layers = layers
+        self._cuts = cuts
         self._rows: dict[Key, Tensor] = {}
+        self._stacks: WeakKeyDictionary[LoraLayer, str] = WeakKeyDictionary()  # a stack's first layer -> its hash
 
     @property
     def nbytes(self) -> int:
@@ -167,21 +194,31 @@ class Table:
         """Appends to each time embedding the table's row for its timestep: (M, D) → (M, D + 12·blocks·D).
 
         It is a forward hook. `embedder`: the hooked module, not used; `args`: the module's inputs, timesteps (M,)
-        first; `embedding`: the module's output. Raises: LookupError for a timestep whose row `cover` did not compute.
+        first; `embedding`: the module's output. Raises: LookupError for a timestep whose row `cover` did not compute
+        with the LoRAs that the transformer has now.
         """
-        del embedder
+        count, dtype = len(embedding), embedding.dtype
+        attached = self._loras(embedder)
+        stack = self._stacks.get(attached[0], "not covered") if attached else ""
+        announced, self.announced = self.announced, ()  # for one pass: the next may be one that nobody announced
+        levels = torch.tensor(announced).to(dtype).tolist() if announced else args[0].tolist()
+        levels += [0.0] * (count - len(levels))  # clean references are at 0
         try:
-            rows = [self._rows[len(embedding), embedding.dtype, level] for level in args[0].tolist()]
+            rows = [self._rows[stack, count, dtype, level] for level in levels]
         except KeyError as missing:
             raise LookupError(f"the modulation table was not asked to cover {missing}") from missing
-        return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
+        return torch.cat([embedding, torch.stack(rows).to(embedding.device, non_blocking=True)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
-        """Computes the missing rows for the coming forward passes of the transformer.
+        """Computes the missing rows for the coming forward passes of the transformer, with the LoRAs that it has now.
 
         `calls`: for each forward pass, its number of pictures and its noise level σ. If the table takes more than
         `_ROOM` bytes, rows that these passes do not need are dropped first.
         """
+        attached = self._loras(transformer.time_text_embed)
+        if attached and attached[0] not in self._stacks:
+            self._stacks[attached[0]] = _hashed(attached)
+        stack = self._stacks[attached[0]] if attached else ""
         dtype = transformer.img_in(transformer.img_in.weight.new_zeros(1, transformer.config.in_channels)).dtype
         # The transformer gets noise levels in its own type.
         levels = torch.tensor([level for _, level in calls], dtype=torch.float32).to(dtype).tolist()
@@ -189,41 +226,104 @@ class Table:
         if transformer.zero_cond_t:
             needed |= {(pictures, 0.0) for pictures, _ in needed}
         halves = 2 if transformer.zero_cond_t else 1
-        keys = {(halves * pictures, dtype, level): (pictures, level) for pictures, level in sorted(needed)}
+        keys = {(stack, halves * pictures, dtype, level): (pictures, level) for pictures, level in sorted(needed)}
         missing = {key: call for key, call in keys.items() if key not in self._rows}
         if missing:
             if self.nbytes > _ROOM:
                 self._rows = {key: row for key, row in self._rows.items() if key in keys}
             self._rows = {**self._rows, **_computed(transformer, self._layers, missing, dtype)}
 
+    def _loras(self, embedder: nn.Module) -> list[LoraLayer]:
+        """Returns the LoRA layers on which the table depends; none where LoRAs are switched off.
+
+        `embedder`: the time embedding, whose layers may have LoRAs, too.
+        """
+        modules = (module for source in (embedder, *self._cuts) for module in source.modules())
+        layers: list[LoraLayer] = [module for module in modules if hasattr(module, "lora_A")]
+        return [layer for layer in layers if not layer.disable_adapters and {*layer.active_adapters} & {*layer.lora_A}]
+
+
+def _hashed(attached: Sequence[LoraLayer]) -> str:
+    """Returns a hash of the weights and strengths of all active LoRAs in these layers."""
+    told = blake2b(digest_size=16)
+    for index, layer in enumerate(attached):
+        for name in layer.active_adapters:
+            if name not in layer.lora_A:
+                continue
+            told.update(f"{index} {layer.in_features} {layer.out_features} {layer.scaling[name]!r}".encode())
+            for side in (layer.lora_A[name], layer.lora_B[name]):
+                for key, weight in side.state_dict().items():
+                    told.update(f"{key} {weight.dtype} {tuple(weight.shape)}".encode())
+                    told.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return told.hexdigest()
+
 
 def _computed(transformer: Loaded, layers: Layers, calls: Mapping[Key, Call], dtype: torch.dtype) -> dict[Key, Tensor]:
     """Returns the rows of the given calls, computed with one modulation layer in memory at a time."""
     embeddings: dict[Key, Tensor] = {}
     for key, (pictures, level) in calls.items():
-        timestep = torch.zeros(key[0], device=transformer.device, dtype=dtype)  # clean references are at 0
+        timestep = torch.zeros(key[1], device=transformer.device, dtype=dtype)  # clean references are at 0
         timestep[:pictures] = level
         embeddings[key] = transformer.time_text_embed.forward(timestep, timestep)  # `forward` runs no hook
     outputs: dict[Key, list[Tensor]] = {key: [] for key in calls}
-    for index in range(len(transformer.transformer_blocks)):
+    for index, block in enumerate(transformer.transformer_blocks):
         for name in LAYERS:
             layer = layers(f"transformer_blocks.{index}.{name}", transformer.device)
-            for key, (pictures, _) in calls.items():
-                seen = embeddings[key] if name == LAYERS[0] else embeddings[key][:pictures]
-                outputs[key].append(layer(seen)[0].cpu())
+            with getattr(block, name).loras_on(layer, transformer.device):
+                for key, (pictures, _) in calls.items():
+                    seen = embeddings[key] if name == LAYERS[0] else embeddings[key][:pictures]
+                    outputs[key].append(layer(seen)[0].cpu())
             del layer
     return {key: torch.cat(parts) for key, parts in outputs.items()}
 
 
-class _Cut(nn.Module):
-    """Stands for a modulation layer: returns that layer's output, cut from the row behind the time embedding."""
+class _Cut(nn.Sequential):
+    """Stands for a modulation layer: returns that layer's output, cut from the row behind the time embedding.
 
-    def __init__(self, start: int, stop: int) -> None:
-        super().__init__()
+    Its modules have the names of the layer's own, so that LoRAs find their place: `1` is the linear layer without its
+    weights, or a LoRA layer around that.
+    """
+
+    def __init__(self, start: int, stop: int, linear: _StandIn) -> None:
+        super().__init__(nn.SiLU(), linear)
         self._columns = slice(start, stop)
 
     def forward(self, embedding: Tensor) -> Tensor:
+        """Returns the columns (M, 6·D) of the time embedding with its row (M, …)."""
         return embedding[:, self._columns]
+
+    @contextmanager
+    def loras_on(self, layer: nn.Module, device: torch.device) -> Iterator[None]:
+        """Attaches the LoRAs that this layer has to the real modulation layer, inside a `with` block.
+
+        `layer`: the real one, on `device`, to which the LoRAs' weights go for as long.
+        """
+        lora: LoraLayer = self[1]
+        if isinstance(lora, _StandIn):
+            yield
+            return
+        stand_in, real = lora.base_layer, layer.get_submodule("1")
+        lora.to(device)
+        lora.base_layer = real
+        layer.register_module("1", lora)
+        try:
+            yield
+        finally:
+            layer.register_module("1", real)
+            lora.base_layer = stand_in
+            lora.to(stand_in.weight.device)
+
+
+class _StandIn(nn.Linear):
+    """Stands for the linear layer of a modulation layer: it has that layer's widths and type, and no weights.
+
+    A LoRA layer around it keeps its weights in RAM, in the type that they would have beside the real layer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+        nn.Module.__init__(self)  # nn.Linear's own makes the weights
+        self.in_features, self.out_features = inputs, outputs
+        vars(self).update(weight=torch.empty(0, dtype=dtype), bias=None)  # no parameter, which would move to the GPU
 
 
 def _empty(width: int) -> nn.Sequential:

@@ -197,6 +197,9 @@ PHOTOGRAPHS = Vocabulary(
                 "profile-left": "side profile facing left (the viewer's left)",
                 "half-right": "head turned half-right (the viewer's right)",
                 "profile-right": "side profile facing right (the viewer's right)",
+                "back-left": "seen from behind, head to the left (the viewer's left)",
+                "back": "seen from behind",
+                "back-right": "seen from behind, head to the right (the viewer's right)",
             },
         ),
         CaptionPart(
@@ -206,6 +209,15 @@ PHOTOGRAPHS = Vocabulary(
         CaptionPart(axis="outfit", template="wearing {article} {value}"),
         CaptionPart(axis="background", template="{value} background"),
         CaptionPart(axis="light", template="{value} light"),
+        CaptionPart(
+            axis="elevation",
+            words={
+                "eye level": "at eye level",
+                "low": "low-angle shot",
+                "elevated": "shot from slightly above",
+                "high": "high-angle shot",
+            },
+        ),
     ),
     card={
         "angle": "front",

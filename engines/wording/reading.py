@@ -67,6 +67,11 @@ _SIDE = (  # but not "looking right at the camera", nor a left hand
     r"hand|arm|shoulder|elbow|ear|eye|cheek|leg|foot|knee)\b)"
 )
 _LEFT, _RIGHT = _SIDE.format("left"), _SIDE.format("right")
+_SEEN = r"(?:seen|viewed|view|shown|shot|body|photographed|taken) from (?:directly |straight )?"
+_BEHIND = (
+    rf"{_SEEN}(?:behind|the (?:back|rear))|(?<!quarter )(?<!quarters )(?:back|rear)[- ]view|"
+    r"(?:facing|turned) away from the (?:camera|viewer)|(?:his|her|their|the) back to(?:wards?)? the (?:camera|viewer)"
+)
 _LOOK = r"(?:fac(?:es|ing)|look(?:s|ing)|gaz(?:es|ing)|star(?:es|ing))"
 _TURN = r"(?:turn(?:s|ed|ing)?|angled|rotated|angle(?: is|:)?|head(?: is)?|face)"
 _FACE = r"(?:expression|face|look|gaze|stare|demeanou?r|mood)"
@@ -90,9 +95,16 @@ def _angles(side: str, turn: str) -> Mapping[str, str]:
     }
 
 
+def _behind(side: str, turn: str) -> Mapping[str, str]:
+    """Returns the pattern of a head that is seen from behind and to a side."""
+    to = rf",? (?:(?:with |the |head |facing |turned |looking |slightly )*+to the {turn}|facing {turn})"
+    return {f"back-{side}": rf"(?:{_BEHIND}){to}|(?:{_HALF}) (?:back|rear)(?:[- ]view)?(?:-|{_FORTH},? ){turn}"}
+
+
 # axis -> its readers; the first that finds a value gives it
 READERS: Mapping[str, tuple[Reader, ...]] = {
     "angle": (
+        Reader({**_behind("left", _LEFT), **_behind("right", _RIGHT), "back": _BEHIND}),
         Reader({**_angles("left", _LEFT), **_angles("right", _RIGHT)}),
         Reader({"front": rf"front(?:al)?(?:[- ](?:view|head|angle|face|facing|on|shot|portrait|pose)|{_END})"}),
         Reader(
@@ -173,6 +185,17 @@ READERS: Mapping[str, tuple[Reader, ...]] = {
         Reader({"": rf"light(?:ing)?{_IS}{_AFTER}"}),
     ),
     "style": (Reader({"": rf"({_known('style')})[- ](?:drawing|picture|style|painting|sketch)"}),),
+    "elevation": (
+        Reader(
+            {
+                "eye level": r"(?:at |from )eye[- ]level|eye[- ]level (?:shot|view|angle)",
+                "low": rf"low[- ]angle|low camera angle|{_SEEN}(?:slightly |far )?below|worm's[- ]eye",
+                "elevated": rf"{_SEEN}slightly above|(?:slightly )?elevated (?:angle|shot|view)|slightly high[- ]angle",
+                "high": rf"high[- ]angle|high camera angle|{_SEEN}(?:high |far )?above|bird's[- ]eye|"
+                r"(?:overhead|top[- ]down) (?:angle|shot|view)",
+            }
+        ),
+    ),
 }
 
 # axis -> the words with which a caption names its part of this axis, as in "pose: standing"
@@ -185,6 +208,7 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
     "background": ("background", "setting"),
     "light": ("light", "lighting"),
     "style": ("style",),
+    "elevation": ("elevation",),
 }
 _LABEL = re.compile(rf"(?=\b(?:{'|'.join(each for words in _LABELS.values() for each in words)}){_IS})")
 # What a caption denies, what it says of the eyes and the body, faces without a value, and a front that is no angle.

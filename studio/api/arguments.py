@@ -228,6 +228,9 @@ Trained = Annotated[Id, told('The name of the model to train a LoRA for; "" for 
 TrainedEditor = Annotated[
     Id, told('The name of the editing model to train a LoRA for; "" for the character\'s editor.')
 ]
+BeginWith = Annotated[
+    Id, told('The id of the library\'s LoRA that the training begins with, whose rank it then has; "" for a new LoRA.')
+]
 Phase = Annotated[
     Id,
     told(

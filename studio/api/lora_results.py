@@ -15,9 +15,10 @@ from studio.api.arguments import TASKS as EDITS
 from studio.api.arguments import File, Id, Of, told
 from studio.api.results import Queued
 from studio.flywheel.enrich.edits import EnrichPlan
+from studio.housekeeping.merging import HIGHEST_RANK
 from studio.records.base import Part
 from studio.records.lora import LibraryLora
-from studio.records.plan import OwnEdit, SavedPlan
+from studio.records.plan import OwnEdit, SavedPlan, StackedLora
 
 _UPLOAD = "Either a path on the studio's own machine, as text, or gradio_client.handle_file(PATH)."
 
@@ -30,6 +31,15 @@ LoraTask = Annotated[Id, told("What it is for.", tuple(TASKS))]
 LoraWords = Annotated[Words, told('The instruction that calls it, with placeholders such as {subject}; "" for none.')]
 LoraStrength = Annotated[Number, Ge(-STRONGEST), Le(STRONGEST), told("The strength to start from.")]
 Licence = Annotated[Line, told("Its licence.")]
+MergeStack = Annotated[
+    list[Annotated[dict[str, Any], Of(StackedLora)]],
+    MaxLen(64),
+    told("The LoRAs to merge, each with its strength.", example=[{"lora": "own-a", "weight": 0.8}, {"lora": "own-b"}]),
+]
+MergeRank = Annotated[
+    int, Ge(0), Le(HIGHEST_RANK), told("The highest rank of a layer; 0 keeps the sum of the ranks, which is exact.")
+]
+MergeTask = Annotated[Id, told('What it is for; "" for the task of the first LoRA.', ("", *TASKS))]
 LoraNotes = Annotated[Words, told("The new notes on it; null keeps the present ones.")]
 Star = Annotated[bool, told("Whether it is starred; null keeps that as it is.")]
 PlanName = Annotated[Line, told("The plan's name; a plan of the same name is replaced.")]

@@ -13,9 +13,10 @@ from studio.api.answers import Answering, answers
 from studio.api.results import Queued
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words, saved_plans, templates
-from studio.housekeeping import loras
+from studio.housekeeping import loras, merging
 from studio.housekeeping.loras import Shown
 from studio.records.payload import LoraPayload
+from studio.records.plan import StackedLora
 
 
 class LoraApi(Answering):
@@ -48,6 +49,19 @@ class LoraApi(Answering):
         job = loras.add(
             self._studio, place, file, name=name, task=task, words=words, strength=strength, licence=licence
         )
+        return of.QueuedLora(**vars(self._queued(job)), lora_id=LoraPayload.of(job).lora)
+
+    @answers
+    def lora_merge(
+        self,
+        stack: of.MergeStack,
+        name: of.LoraName = "",
+        rank: of.MergeRank = 0,
+        task: of.MergeTask = "",
+        words: of.LoraWords = "",
+    ) -> of.QueuedLora:
+        """Queues merging LoRAs of one base with their strengths into one file, which is added to the library."""
+        job = merging.merge(self._studio, [StackedLora.from_json(each) for each in stack], name, rank, task, words)
         return of.QueuedLora(**vars(self._queued(job)), lora_id=LoraPayload.of(job).lora)
 
     @answers

@@ -295,6 +295,10 @@ class CoverageReport(Part):
     """The poses that no picture shows."""
     checklist: tuple[Check, ...]
     """What a good set of pictures has, each with whether it is met and what to do."""
+    around: Mapping[str, int]
+    """The number of pictures by angle, all around the person; those whose angle is not known count nowhere."""
+    elevations: Mapping[str, int]
+    """The number of pictures by the height of the camera; those of which it is not known count nowhere."""
 
 
 # ── enrich and review ───────────────────────────────────────────────────────────────────────────────

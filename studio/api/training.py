@@ -153,11 +153,15 @@ class TrainingApi(PictureApi):
 
     @answers
     def refine_preflight(
-        self, character_id: arg.CharacterId, params: arg.TrainKnobs | None = None, model: arg.TrainedEditor = ""
+        self,
+        character_id: arg.CharacterId,
+        params: arg.TrainKnobs | None = None,
+        model: arg.TrainedEditor = "",
+        start: arg.BeginWith = "",
     ) -> Preflighted:
         """Returns what refine_submit needs in memory, disk and time to train the editor, and a list of checks."""
         name, settled = self._training(model or self._character(character_id).editor, params)
-        return Preflighted(preflight=refine.preflight(self._studio.desk(character_id), settled, name))
+        return Preflighted(preflight=refine.preflight(self._studio.desk(character_id), settled, name, start))
 
     @answers
     def refine_submit(
@@ -166,10 +170,11 @@ class TrainingApi(PictureApi):
         params: arg.TrainKnobs | None = None,
         model: arg.TrainedEditor = "",
         key: arg.Key = "",
+        start: arg.BeginWith = "",
     ) -> Queued:
         """Queues the training of a LoRA for the editor, on approved and corrected edits."""
         name, settled = self._training(model or self._character(character_id).editor, params)
-        return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
+        return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key, start=start))
 
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 

@@ -181,9 +181,9 @@ def run(ctx: Context) -> None:
     floor = threshold(ctx.desk, judge.gallery)
 
     def keep(_index: int, image: Image, item: GenerateParams) -> ImageRecord:
-        likeness = judge.likeness(image)
-        scores = likeness.scores if likeness else {}
         asked_for = read_tags(item.headline())
+        likeness = judge.likeness(image, asked_for)
+        scores = likeness.scores if likeness else {}
         return ctx.save(
             image,
             kind=Kind.SYNTHETIC,

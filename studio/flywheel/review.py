@@ -10,6 +10,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from engines.api.axes import shows_face
 from studio.flywheel.enrich import contest
 from studio.judging.gallery import Gallery, faceless, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
@@ -25,6 +26,7 @@ AUDIT_EVERY = 10
 _LABELS_USED = 500
 OWNER = "owner"
 BLIND = "a tournament of editors: judge the picture alone; who drew it is told after your verdict"
+BEHIND = "seen from behind: no face is expected, so identity is neither passed nor failed"
 _FACELESS = "no face; the whole picture"
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
@@ -103,15 +105,14 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
     measure = gallery_if_any(desk, without) if without else queue.gallery
     whole = score_of(image, measure.version) if without else None
     known = measure.calibrated
+    seen = _words(score, queue.gallery, p_good, audit) if shows_face(image.tags) else BEHIND
     return Reason(
         score,
         measure.floor if known else None,
         measure.ceiling if known else None,
         p_good,
         audit,
-        _words(score, queue.gallery, p_good, audit)
-        if whole is None
-        else _words(whole, measure, None, audit, _FACELESS),
+        seen if whole is None else _words(whole, measure, None, audit, _FACELESS),
         whole,
     )
 

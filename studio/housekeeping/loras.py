@@ -25,6 +25,8 @@ from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
 
 LORA = "lora"  # the kind of job that adds one
+MERGE = "merge"  # the kind of job that merges several into a new one
+ADDING = (LORA, MERGE)
 _SPARE = 1 << 30
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
@@ -84,7 +86,7 @@ def _newest(workplace: Workplace) -> dict[str, Job]:
     """Returns for each LoRA its newest job that is not done."""
     found: dict[str, Job] = {}
     for job in workplace.jobs.list(""):
-        if job.kind == LORA:
+        if job.kind in ADDING:
             found.setdefault(LoraPayload.of(job).lora, job)
     return {lora: job for lora, job in found.items() if job.state is not JobState.DONE}
 
@@ -149,9 +151,8 @@ def add(
         demand_lora(path)
     called = name.strip() or (Path(file).stem or repo.partition("/")[2] if repo else path.stem)
     library = LoraLibrary(workplace.library)
-    waiting = {LoraPayload.of(job).lora for job in workplace.jobs.list("") if job.kind == LORA}
     asked = LoraPayload(
-        lora=library.free_id(called, waiting),
+        lora=library.free_id(called, coming(workplace)),
         repo=repo,
         file=file if repo else str(path),
         name=called,
@@ -161,6 +162,11 @@ def add(
         licence=licence.strip() or UNKNOWN,
     )
     return _submit(workplace, asked)
+
+
+def coming(workplace: Workplace) -> set[str]:
+    """Returns the ids of all LoRAs that a job has added, or is to add."""
+    return {LoraPayload.of(job).lora for job in workplace.jobs.list("") if job.kind in ADDING}
 
 
 def _submit(workplace: Workplace, asked: LoraPayload) -> Job:
@@ -258,5 +264,8 @@ def remove(workplace: Workplace, lora: str) -> LibraryLora:
             held = workplace.store(job.character).tournaments.get(TournamentPayload.of(job).tournament)
             if any(use.lora == lora for each in held.contestants for use in each.loras):
                 raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
+        parts = LoraPayload.of(job).parts if job.state.is_under_way and job.kind == MERGE else ()
+        if lora in {part.lora for part in parts}:
+            raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
     library.remove(lora)
     return record

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.api.axes import shows_face
 from engines.api.crops import cut
 from engines.api.errors import ModelMissing, UserError
 from engines.api.protocols import Embedding, NoFace, Scorer
@@ -107,9 +108,11 @@ def faceless(desk: Desk) -> str:
 def originals(store: Store) -> list[ImageRecord]:
     """Returns a character's originals: the imported pictures that no human has marked as wrong.
 
-    A gallery is made of them: other pictures are scored by their similarity to these.
+    A gallery is made of them: other pictures are scored by their similarity to these. One that is tagged as seen from
+    behind shows no face to compare with, and is left out.
     """
-    return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+    kept = (image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD))
+    return [image for image in kept if shows_face(image.tags)]
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
@@ -165,13 +168,15 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
     """Scores stored pictures against the originals, writes the scores to their records, and returns id -> score.
 
-    A score is None without a face or without originals. Scores of other versions of the scorer are kept.
-    Pictures that cannot be opened are left out.
+    A score is None without a face, as from behind, and without originals. Scores of other versions of the scorer are
+    kept. Pictures that cannot be opened are left out.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     reference = gallery(desk)
-    done: dict[str, float | None] = {}
-    waiting = list(ids)
+    every = list(ids)
+    known_ones = filter(None, map(desk.store.images.peek, every))
+    done: dict[str, float | None] = {image.id: None for image in known_ones if not shows_face(image.tags)}
+    waiting = [image for image in every if image not in done]
     for start in range(0, len(waiting), _BATCH):
         opened = open_each(waiting[start : start + _BATCH], desk.store.open_image)
         found = dict(zip(opened, score_pictures(scorer, reference, list(opened.values())), strict=True))

@@ -1,6 +1,7 @@
 """The identity judge, which scores every picture that a job makes before a human sees it.
 
-With fewer than three originals, without a face or without a scorer, identity is unknown: neither passed nor failed.
+With fewer than three originals, without a face, seen from behind or without a scorer, identity is unknown: neither
+passed nor failed.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from engines.api.axes import shows_face
 from engines.api.errors import ModelMissing
 from engines.api.protocols import Scorer
 from studio.judging.gallery import ENOUGH, Gallery, faceless, gallery, make_gallery, originals, score_pictures
@@ -79,12 +82,15 @@ class Judge:
             self._go_without(name, error)
             return None
 
-    def likeness(self, image: Image) -> Likeness | None:
+    def likeness(self, image: Image, asked: Mapping[str, str] = MappingProxyType({})) -> Likeness | None:
         """Returns a picture's similarity to the originals, and the id of the original nearest to it.
 
         Where no face was found, the similarity is None, and that of the whole picture stands beside it if there is a
-        scorer for that. Returns None without the weights of the character's scorer.
+        scorer for that. Returns None without the weights of the character's scorer, and for a picture that was `asked`
+        to show the person from behind, as its tags say: no face is expected there.
         """
+        if not shows_face(asked):
+            return None
         found = self._scored(self._own, image)
         if found is None or self.identity(found.scores) is not None or not self.gallery.ids:
             return found

@@ -20,7 +20,8 @@ class Kind(StrEnum):
     A source was imported; it is also called an original. An enriched picture was made from another one by the editor
     model, a synthetic one was generated from a prompt. A correction was mended by a human. A pair is the source or
     the result of an imported edit, which the editor learns; it need not show the character. A card picture belongs to a
-    model card (the evaluation of a LoRA version), a preview to a training.
+    model card (the evaluation of a LoRA version), a preview to a training. A guide was drawn by the studio for an
+    editor to see beside a source: a grey figure, a map of light; it shows nobody.
     """
 
     SOURCE = "source"
@@ -30,6 +31,7 @@ class Kind(StrEnum):
     PAIR = "pair"
     CARD = "card"
     PREVIEW = "preview"
+    GUIDE = "guide"
 
 
 class Verdict(StrEnum):
@@ -70,7 +72,7 @@ class ImageRecord(Record):
     """
 
     kind: Kind
-    """Its origin: source (imported), enriched (an edit), synthetic (generated), correction, card or preview."""
+    """Its origin: source (imported), enriched (an edit), synthetic (generated), correction, card, preview or guide."""
     file: str
     """Its file, relative to the character's folder."""
     width: int

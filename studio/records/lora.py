@@ -6,7 +6,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engines.catalogue.lora_bases import UNKNOWN, LoraFacts
-from studio.records.base import UNLESS_DEFAULT, Record
+from studio.records.base import UNLESS_DEFAULT, Part, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedPart(Part):
+    """Holds what a merged LoRA file took from one LoRA."""
+
+    lora: str
+    """The LoRA's id in the library."""
+    name: str
+    """Its name when it was merged."""
+    weight: float
+    """Its strength, which is multiplied in."""
+    licence: str
+    """Its licence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BegunWith(Part):
+    """Holds the LoRA of the library that an editor's training began with, as it was then."""
+
+    lora: str
+    """Its id in the library."""
+    name: str
+    """Its name."""
+    sha256: str
+    """The hash of its file."""
+    licence: str
+    """Its licence, which holds for what is trained from it."""
+    rank: int
+    """Its highest rank, which the training has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +68,10 @@ class LibraryLora(Record):
     """A person's notes on it."""
     star: bool = field(default=False, metadata=UNLESS_DEFAULT)
     """Whether it is starred."""
+    parts: tuple[MergedPart, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    """The LoRAs that it was merged from; none for any other."""
+    merge_error: float = field(default=0.0, metadata=UNLESS_DEFAULT)
+    """The relative error of a merged file's updates: 0 where its ranks are the sums of its parts'."""
 
 
 NOTHING: Mapping[str, object] = {"file": "", "sha256": "", "facts": None}

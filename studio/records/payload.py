@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 
 from studio.records.base import UNLESS_DEFAULT, Json, Part
 from studio.records.job import Job
+from studio.records.lora import BegunWith, MergedPart
 from studio.records.review import Triplet
 
 
@@ -88,7 +89,8 @@ class LoraPayload(Payload):
     """Holds the parameters of a job that adds a LoRA to the editors' library.
 
     `lora` is the id that it gets. It comes from the file named `file` in the hub's repository `repo`, or for an empty
-    `repo` from the file of this machine at the path `file`. The other values are stored with it.
+    `repo` from the file of this machine at the path `file`. With `parts` it is merged from these LoRAs of the library,
+    each layer to at most `rank`; 0 keeps the sum of the ranks. The other values are stored with it.
     """
 
     lora: str
@@ -99,6 +101,8 @@ class LoraPayload(Payload):
     words: str = ""
     strength: float = 1.0
     licence: str = "unknown"
+    parts: tuple[MergedPart, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    rank: int = field(default=0, metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +172,12 @@ class TrainPayload(ModelPayload):
 
     `params` are TrainParams as JSON, `dataset` is the id of the dataset to train on. `start` is the id of the LoRA
     version that the training begins from; None or "" for a new LoRA. `held_out` are example edits (source, parameters,
-    result) that are kept out of an editor's training to measure it; None for a training of the character.
+    result) that are kept out of an editor's training to measure it; None for a training of the character. `begun` is
+    the LoRA of the library that an editor's training begins with; None for a new LoRA.
     """
 
     params: Json = field(default_factory=dict)
     dataset: str = ""
     start: str | None = field(default=None, metadata=UNLESS_DEFAULT)
     held_out: tuple[Triplet, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
+    begun: BegunWith | None = field(default=None, metadata=UNLESS_DEFAULT)

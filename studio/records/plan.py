@@ -8,8 +8,10 @@ from typing import Annotated
 
 from annotated_types import Ge, Le, MaxLen
 
+from engines.api.guides import Guide
 from engines.api.params import STRONGEST
 from engines.api.values import Words
+from engines.api.views import View
 from studio.records.base import UNLESS_DEFAULT, Part, Record
 
 Name = Annotated[str, MaxLen(200)]
@@ -52,6 +54,10 @@ class OwnEdit(Part):
     """The id of the second picture that the editor sees; "" for none."""
     on: bool = True
     """Whether it is drawn; a row that is off is kept."""
+    view: View | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The view that {view} in the words asks for, in the grammar of the editor and the LoRAs; null for none."""
+    guide: Guide = field(default="", metadata=UNLESS_DEFAULT)
+    """The kind of second picture that is filled in for each source where `second` is ""; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

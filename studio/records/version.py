@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from studio.records.base import UNLESS_DEFAULT, Json, Part, Record
 from studio.records.dataset import Role
+from studio.records.lora import BegunWith
 from studio.records.outcome import Axes
 
 
@@ -140,5 +141,7 @@ class Version(Record):
     """candidate (not decided on yet), adopted (in use) or retired."""
     notes: str = ""
     """The user's notes."""
+    begun: BegunWith | None = field(default=None, metadata=UNLESS_DEFAULT)
+    """The LoRA of the library that its training began with; null or absent for a new one."""
     trashed: str = field(default="", metadata=UNLESS_DEFAULT)
     """When it was moved into the trash; "" or absent where it was not."""

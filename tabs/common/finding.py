@@ -9,7 +9,7 @@ from itertools import groupby
 
 import gradio as gr
 
-from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
+from engines.api.axes import AROUND, ELEVATIONS, EXPRESSIONS, FRAMINGS
 from studio.flywheel.curate.captions import BY_PEOPLE
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
@@ -44,9 +44,10 @@ FILTERS: Mapping[str, Test] = {
     "caption: missing": lambda image: not image.caption.strip(),
     "caption: by people": lambda image: bool(image.caption) and image.caption_by in BY_PEOPLE,
     "caption: by a model": lambda image: bool(image.caption) and image.caption_by not in BY_PEOPLE,
-    **{f"angle: {each}": partial(_says, "angle", each) for each in ANGLES},
+    **{f"angle: {each}": partial(_says, "angle", each) for each in AROUND},
     **{f"expression: {each}": partial(_says, "expression", each) for each in EXPRESSIONS},
     **{f"framing: {each}": partial(_says, "framing", each) for each in FRAMINGS},
+    **{f"elevation: {each}": partial(_says, "elevation", each) for each in ELEVATIONS},
     **{f"advice: {each}": partial(_says, "advice", each) for each in ADVICE},
     "part: cropped": lambda image: bool(image.crop),
     "part: masked": lambda image: bool(image.mask),

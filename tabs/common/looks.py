@@ -53,6 +53,7 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.PAIR: "imported edit",
     Kind.CARD: "model card",
     Kind.PREVIEW: "training sample",
+    Kind.GUIDE: "guide",
 }
 
 

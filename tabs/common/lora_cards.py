@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from engines.api.errors import BadInput
 from engines.catalogue.lora_bases import TASKS
-from studio.housekeeping import loras
-from studio.housekeeping.loras import LORA, Shown
+from studio.housekeeping import loras, merging
+from studio.housekeeping.loras import ADDING, Shown
+from studio.records.plan import StackedLora
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
@@ -53,7 +54,7 @@ def lay_out(page: Page, prefix: str, draw: Draw, inputs: Sequence[Any] = ()) -> 
 
 def draw_busy(desk: Desk) -> Markup:
     """Returns the progress of the LoRA that is being added as HTML, "" where none is."""
-    waiting = [job for job in desk.workplace.jobs.list("") if job.kind == LORA and job.state.is_under_way]
+    waiting = [job for job in desk.workplace.jobs.list("") if job.kind in ADDING and job.state.is_under_way]
     return progress_line(next(iter(waiting), None))
 
 
@@ -73,7 +74,9 @@ def draw(desk: Desk, chosen: str | None, editor: str, can_use: bool = False) -> 
     if not found:
         none = "No LoRA is on this machine yet. Choose a task above to see published ones, or add a file of your own."
         return looks.empty(none if chosen in (None, HERE) else f"There is none that {editor} can use.")
-    return view("loras", "cards", cards=[card(each, can_use) for each in found], editor=editor, count=len(found))
+    cards = [card(each, can_use) for each in found]
+    parts = [each.record for each in library if each.here and not each.why_not]
+    return view("loras", "cards", cards=cards, editor=editor, count=len(found), parts=parts)
 
 
 def card(shown: Shown, can_use: bool = False) -> Markup:
@@ -109,6 +112,8 @@ def act(desk: Desk, data: Mapping[str, Any]) -> Said | None:
     if name == "lora-pull":
         fields = data.get("fields") or {}
         return queued(loras.download(place, lora, str(fields.get("file", ""))))
+    if name == "lora-merge":
+        return queued(merging.merge(place, *asked_to_merge(data.get("fields") or {})))
     if name == "lora-star":
         loras.note(place, lora, star=data.get("on") != "true")
         return None
@@ -120,6 +125,19 @@ def act(desk: Desk, data: Mapping[str, Any]) -> Said | None:
     if name == "quiet":
         return None
     raise BadInput("There is no such button.", "Reload the page.")
+
+
+def asked_to_merge(fields: Mapping[str, Any]) -> tuple[list[StackedLora], str, int]:
+    """Returns the ticked LoRAs with their strengths, the name and the rank of the form that merges LoRAs.
+
+    Raises: BadInput for a strength or a rank that is no number.
+    """
+    ticked = [field.removeprefix("on ") for field, on in fields.items() if field.startswith("on ") and on]
+    try:
+        stack = [StackedLora(lora=lora, weight=float(fields.get(f"weight {lora}") or 0)) for lora in ticked]
+        return stack, str(fields.get("name", "")), int(fields.get("rank") or 0)
+    except (ValueError, OverflowError) as error:
+        raise BadInput("A strength or the rank is no number.", "Write it as 0.8, the rank as 32.") from error
 
 
 def add_own(desk: Desk, place: str, file: str, task: str | None, words: str) -> Said:

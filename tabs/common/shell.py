@@ -161,8 +161,14 @@ def _notice(tone: str, words: str, hint: str = "") -> dict[str, str]:
 
 
 _NOTHING = Markup()
-# Outside Gradio's queue a page that was loaded before a restart still works, and no call waits for a stream.
-QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+# Outside Gradio's queue a page that was loaded before a restart still works, and no call waits for a stream. Without a
+# widget to show progress on, Gradio does not write the hidden progress into every output three times a call.
+QUIET: dict[str, Any] = {
+    "api_visibility": "private",
+    "queue": False,
+    "show_progress": "hidden",
+    "show_progress_on": [],
+}
 
 
 def _from_address(how: str, count: int) -> str:

@@ -8,6 +8,7 @@ import gradio as gr
 
 _SCRIPTS = (
     "field.js",
+    "angles.js",
     "place.js",
     "dialog.js",
     "desk.js",
@@ -86,8 +87,10 @@ def head(assets: Path, *more: str) -> str:
 
     They are read from the folder `ui` in `assets`; `more` are the names of further style sheets or scripts there.
     """
-    parts = []
-    for name in ("flen.css", *more, *_SCRIPTS):
-        tag = "style" if name.endswith(".css") else "script"
-        parts.append(f"<{tag}>{(assets / 'ui' / name).read_text(encoding='utf-8')}</{tag}>")
-    return "".join(parts)
+    return "".join(inline(assets, name) for name in ("flen.css", *more, *_SCRIPTS))
+
+
+def inline(assets: Path, name: str) -> str:
+    """Returns a style sheet or a script of the folder `ui` in `assets` as inline HTML."""
+    tag = "style" if name.endswith(".css") else "script"
+    return f"<{tag}>{(assets / 'ui' / name).read_text(encoding='utf-8')}</{tag}>"

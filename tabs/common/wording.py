@@ -8,14 +8,20 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
+from engines.api.axes import AROUND, ELEVATIONS, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.errors import NotFound
 from studio.flywheel.curate import captions
 from studio.records.image import ImageRecord
 from studio.workplace.desk import Desk, Workplace
 from tabs.common.looks import view
 
-TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
+TAGS = (
+    ("angle", AROUND),
+    ("expression", EXPRESSIONS),
+    ("framing", FRAMINGS),
+    ("pose", POSES),
+    ("elevation", ELEVATIONS),
+)
 
 Filled = list[str]  # the picture's id, its caption and its tags, as the form shows them
 

@@ -16,6 +16,8 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from studio.workplace.desk import Workplace
+from tabs import app
 from tests.browser.gate import Gated, gated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,17 @@ def serve(home: Path, *flags: str) -> Iterator[Served]:
     finally:
         process.terminate()
         process.wait(300)
+
+
+@contextmanager
+def serve_here(studio: Workplace) -> Iterator[Served]:
+    """The page of an open studio, served in the test's own process: a process of its own imports everything anew."""
+    running = app.launch(studio)
+    try:
+        yield Served(running.url, studio.settings.data_root)
+    finally:
+        running.close()
+        studio.close()
 
 
 @pytest.fixture(scope="module")

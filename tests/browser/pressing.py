@@ -24,7 +24,8 @@ FOLDS = """
 """
 SHOWN = """
 () => document.body.className + [...document.querySelectorAll('[role="tabpanel"], .fl-rail, dialog[open], .fl-sheet')]
-    .map((node) => node.innerHTML.replace(/ data-(nth|calling|unfolded)="[^"]*"/g, "")).join()
+    .map((node) => node.innerHTML.replace(/ data-(nth|calling|unfolded)="[^"]*"/g, "")
+        + [...node.querySelectorAll("input, textarea")].map((field) => `${field.value} ${field.checked}`)).join()
 """
 ANSWERED = f"(before) => document.querySelector('.fl-say') || ({SHOWN})() !== before"
 

@@ -11,7 +11,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Served, number, open_tab, serve
+from tests.browser.conftest import Served, number, open_tab, serve_here
+from tests.tabs.conftest import studio_on_fakes
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +22,7 @@ FILLED = re.compile(r"\w")
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """On fakes, with the sample character."""
-    with serve(tmp_path / "home", "--fake") as studio:
+    with serve_here(studio_on_fakes(tmp_path)) as studio:
         yield studio
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Served, draw_pictures, new_character, number, open_tab, serve
+from tests.browser.conftest import Served, draw_pictures, new_character, number, open_tab, serve_here
+from tests.tabs.conftest import studio_on_fakes
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """On fakes."""
-    with serve(tmp_path / "home", "--fake") as studio:
+    with serve_here(studio_on_fakes(tmp_path)) as studio:
         yield studio
 
 

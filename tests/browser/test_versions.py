@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Served, open_tab, serve
+from tests.browser.conftest import Served, open_tab, serve_here
 from tests.tabs.conftest import character_on_fakes, studio_on_fakes
 from tests.tabs.telling import GAINED, LOST, tell
 
@@ -22,8 +22,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """A studio with two versions, their cards, a stopped training and a version of the editor."""
     studio = studio_on_fakes(tmp_path)
     tell(studio, character_on_fakes(studio, "Anna"))
-    studio.close()
-    with serve(tmp_path / "home", "--fake") as running:
+    with serve_here(studio) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.records.image import Kind, Verdict
-from tests.browser.conftest import Served, serve
+from tests.browser.conftest import Served, serve_here
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import character_on_fakes, studio_on_fakes
 
@@ -33,8 +33,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         store.add_image(png(picture(10 + n)), kind=Kind.ENRICHED, parent=sources[0], model="fake-edit", **made)
     drawn = {"params": {"prompt": PROMPT, "seed": 9}, "params_kind": "GenerateParams", "model": "fake-flux", "seed": 9}
     store.decide(store.add_image(png(picture(30)), kind=Kind.SYNTHETIC, **drawn).id, Verdict.GOOD)
-    studio.close()
-    with serve(tmp_path / "home", "--fake") as running:
+    with serve_here(studio) as running:
         yield running
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Served, draw_pictures, new_character, open_tab, serve
+from tests.browser.conftest import Served, draw_pictures, new_character, open_tab, serve_here
+from tests.tabs.conftest import studio_on_fakes
 
 pytestmark = pytest.mark.browser
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """On fakes."""
-    with serve(tmp_path / "home", "--fake") as studio:
+    with serve_here(studio_on_fakes(tmp_path)) as studio:
         yield studio
 
 

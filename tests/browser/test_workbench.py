@@ -14,7 +14,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Triplet
 from studio.store import Store
-from tests.browser.conftest import serve
+from tests.browser.conftest import serve_here
 from tests.browser.test_review_keys import to_the_stage
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import character_on_fakes, studio_on_fakes
@@ -74,7 +74,7 @@ def to_the_bench(page: Page) -> str:
 def test_other_words_mend_an_edit_to_a_golden_lesson(page: Page, tmp_path: Path) -> None:
     """c opens the workbench at once and in sight, a key that means nothing there is refused, a good try closes it."""
     edits_to_judge(tmp_path, 2)
-    with serve(tmp_path / "home", "--fake") as served:
+    with serve_here(studio_on_fakes(tmp_path)) as served:
         to_the_stage(page, served, 2)
         wrong = to_the_bench(page)
         for part in ("[data-canvas]", "#mend-words textarea", "#mend-again"):
@@ -100,7 +100,7 @@ def test_other_words_mend_an_edit_to_a_golden_lesson(page: Page, tmp_path: Path)
 def test_paint_mends_an_edit_and_changes_only_what_was_painted(page: Page, tmp_path: Path) -> None:
     """In a colour of the picture until another is picked; a stroke can be taken back; the rest stays to the bit."""
     edits_to_judge(tmp_path, 2)
-    with serve(tmp_path / "home", "--fake") as served:
+    with serve_here(studio_on_fakes(tmp_path)) as served:
         to_the_stage(page, served, 2)
         wrong = to_the_bench(page)
         expect(page.locator("[data-colour]")).not_to_have_value("#808080")
@@ -127,7 +127,7 @@ def test_paint_mends_an_edit_and_changes_only_what_was_painted(page: Page, tmp_p
 def test_a_marked_area_is_redone_and_skipped_pictures_wait_as_thumbnails(page: Page, tmp_path: Path) -> None:
     """Escape leaves the workbench at once; the next c opens it with both; undo takes the verdict back."""
     edits_to_judge(tmp_path, 3)
-    with serve(tmp_path / "home", "--fake") as served:
+    with serve_here(studio_on_fakes(tmp_path)) as served:
         to_the_stage(page, served, 3)
         first = to_the_bench(page)
         page.keyboard.press("Escape")
@@ -165,7 +165,7 @@ def test_a_key_never_falls_on_a_try_at_another_picture(page: Page, tmp_path: Pat
     made = {"params_kind": "EditParams", "model": anna.editor, "params": again, "mends": first}
     tried = store.add_image(png(picture(9)), kind=Kind.ENRICHED, parent=store.select(Kind.SOURCE)[0].id, **made).id
     studio.close()
-    with serve(tmp_path / "home", "--fake") as served:
+    with serve_here(studio_on_fakes(tmp_path)) as served:
         to_the_stage(page, served, 2)
         page.locator("#review-tally [data-act=mend]").click()
         expect(page.locator(".fl-easel .try")).to_be_visible()
@@ -192,7 +192,7 @@ def test_the_workbench_is_in_sight_and_axe_finds_nothing_grave(
     """Without a picture to mend nothing of it shows; with one, all of it stands above the strip."""
     edits_to_judge(tmp_path, 1)
     page.set_viewport_size({"width": width, "height": 900})
-    with serve(tmp_path / "home", "--fake") as served:
+    with serve_here(studio_on_fakes(tmp_path)) as served:
         page.goto(f"{served.url}/?character=anna&tab=Review&__theme={theme}")
         expect(page.locator("[data-stage]")).to_be_visible()
         expect(page.locator("#mend")).not_to_be_visible()

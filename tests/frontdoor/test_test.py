@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frontdoor.test import _ensure_chromium
+from frontdoor.test import _ensure_chromium, files_in_memory
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for apt-get is a shell script")
@@ -22,3 +22,19 @@ def test_without_chromium_the_tests_run_all_the_same(
     _ensure_chromium()
 
     assert "Chromium is not installed" in capsys.readouterr().out
+
+
+def test_the_tests_files_lie_in_memory_and_are_gone_afterwards(tmp_path: Path) -> None:
+    """Pytest is told of a folder there, which is deleted with all that the tests left in it."""
+    with files_in_memory(tmp_path, room=0) as environment:
+        folder = Path(environment["PYTEST_DEBUG_TEMPROOT"])
+        assert folder.parent == tmp_path
+        (folder / "left.txt").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_room_in_memory_the_tests_files_lie_on_the_disk(tmp_path: Path) -> None:
+    """Too little of it, or no such folder, changes nothing."""
+    with files_in_memory(tmp_path, room=1 << 60) as little, files_in_memory(tmp_path / "none", room=0) as nothing:
+        assert (little, nothing) == ({}, {})
+    assert list(tmp_path.iterdir()) == []

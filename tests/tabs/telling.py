@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -87,7 +88,7 @@ def tell(studio: Workplace, who: Character) -> Story:
         assert job.state is JobState.DONE, job.error
     long = train.submit(desk, params.replace(steps=100_000, save_every=50, sample_every=0))
     while studio.jobs.get(long.id).step < 5:
-        pass
+        threading.Event().wait(0.005)
     studio.jobs.cancel(long.id)
     stopped = ended(studio, long)
     one, two = store.kept_versions(Role.CHARACTER)

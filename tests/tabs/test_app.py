@@ -34,6 +34,20 @@ def test_exactly_the_scripted_names_are_published(house: House) -> None:
     assert info["unnamed_endpoints"] == {}
 
 
+def test_no_handler_shows_its_progress(house: House) -> None:
+    """Gradio writes no handler's progress into any widget, which it would do three times a call, hidden or not."""
+    config = httpx.get(f"{house.url}/config", trust_env=False).json()
+    private = [each for each in config["dependencies"] if each["api_visibility"] == "private"]
+    assert private
+    assert all(each["show_progress_on"] == [] for each in private)
+
+
+def test_the_list_of_handlers_is_fixed_before_gradio_reads_it(house: House) -> None:
+    """The script that does it stands behind the list and in the head, whatever the browser can unpack."""
+    page = httpx.get(house.url, headers={"Accept-Encoding": "br"}, trust_env=False).text
+    assert page.index("window.gradio_config = ") < page.index("class Fixed extends Array") < page.index("</head>")
+
+
 def test_a_script_can_call_and_upload(house: House, tmp_path: Path) -> None:
     """gradio_client reaches the same functions as the tabs, with files from another machine."""
     dora = character_on_fakes(house.studio, "Dora")

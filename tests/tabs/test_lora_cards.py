@@ -17,8 +17,8 @@ from engines.fake.hub import FakeHub
 from studio.records.character import Character
 from studio.records.image import ImageRecord
 from studio.records.job import JobState
-from studio.records.lora import LibraryLora
-from studio.records.payload import EnrichPayload
+from studio.records.lora import LibraryLora, MergedPart
+from studio.records.payload import EnrichPayload, LoraPayload
 from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Desk, Workplace
 from tabs import enrich, own_rows, plan_saving, planning, template_words
@@ -52,7 +52,7 @@ def keep(desk: Desk, lora: str, **fields: Any) -> None:
 def test_cards_of_a_task_say_base_licence_and_what_was_corrected(desk: Desk) -> None:
     """A LoRA that the editor cannot use is grey and says why; one that it can offers its download, licence first."""
     shown = lora_cards.draw(desk, ANGLES, "Qwen-Image-Edit-2511")
-    for words in ("fal-angles", "Apache-2.0", "strength 0.9", "about 3.3 GiB more", "licence <a", "unknown"):
+    for words in ("fal-angles", "Apache-2.0", "strength 0.9", "It changes modulation layers", "licence <a", "unknown"):
         assert words in shown
     assert "<b>Corrected:</b> It fits FLUX.2-dev alone" in shown
     assert shown.count("Accept the licence and download") == 2
@@ -91,6 +91,41 @@ def test_a_lora_that_is_here_tells_what_its_file_is(desk: Desk) -> None:
     assert "No LoRA is on this machine yet" in lora_cards.draw(desk, lora_cards.HERE, "fake-edit")
     with pytest.raises(UserError, match="no such button"):
         lora_cards.act(desk, {"act": "dance"})
+
+
+def test_ticked_loras_are_merged(desk: Desk) -> None:
+    """The form lists what is here with strength and licence; the job has the ticked ones; a word is no strength."""
+    facts = LoraFacts(naming="kohya", tensors=2, modules=1, ranks=(4, 4), base="mini-qwen-edit", family="qwen-edit")
+    keep(desk, "own-a", facts=facts, licence="MIT", strength=0.7)
+    assert "Merge into one file" not in lora_cards.draw(desk, lora_cards.HERE, "mini-qwen-edit")
+    keep(desk, "own-b", facts=facts)
+    keep(desk, "own-c", facts=facts)
+    shown = lora_cards.draw(desk, lora_cards.HERE, "mini-qwen-edit")
+    for words in ('name="on own-a"', 'name="weight own-a" value="0.7"', "licence MIT", 'data-act="lora-merge"'):
+        assert words in shown
+    fields = {
+        **{"on own-a": True, "on own-b": True, "on own-c": False, "name": "both", "rank": "8"},
+        **{"weight own-a": "0.5", "weight own-b": "-0.25", "weight own-c": "1"},
+    }
+    said = lora_cards.act(desk, {"act": "lora-merge", "fields": fields})
+    assert said is not None and "Merge 2 LoRAs into both" in said.words
+    (job,) = desk.workplace.jobs.list("")
+    asked = LoraPayload.of(job)
+    assert [(part.lora, part.weight) for part in asked.parts] == [("own-a", 0.5), ("own-b", -0.25)]
+    assert (asked.rank, asked.licence) == (8, "MIT + unknown")
+    assert "Merge 2 LoRAs into both" in lora_cards.draw_busy(desk)
+    for wrong in ({"weight own-a": "much"}, {"rank": "high"}, {"on own-b": False}):
+        with pytest.raises(UserError):
+            lora_cards.act(desk, {"act": "lora-merge", "fields": {**fields, **wrong}})
+    assert len(desk.workplace.jobs.list("")) == 1
+
+
+def test_a_merged_lora_tells_its_parts(desk: Desk) -> None:
+    """With strengths, licences, and what was cut off."""
+    parts = (MergedPart(lora="own-a", name="a", weight=0.5, licence="MIT"),)
+    keep(desk, "own-m", parts=parts, merge_error=0.031)
+    shown = lora_cards.draw(desk, lora_cards.HERE, "fake-edit")
+    assert "Merged from a at 0.5 (MIT). 3.1 % of its effect was cut off" in shown
 
 
 def test_a_download_is_queued_and_shown(desk: Desk, tmp_path: Any) -> None:

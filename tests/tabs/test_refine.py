@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from engines.api.errors import BadInput
 from engines.api.params import EditParams
+from engines.catalogue.lora_bases import LoraFacts
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.lora import LibraryLora
 from studio.records.version import Comparison, Metrics, Side, Version
+from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Desk, Workplace
 from tabs import refine
 from tabs.common import run
@@ -17,7 +23,7 @@ from tests.tabs.waiting import ended
 
 def preflight(desk: Desk, *values: Any) -> str:
     """The words of the panel."""
-    return str(refine.draw_preflight(desk, *values)[0])
+    return str(refine.draw_preflight(desk, "", *values)[0])
 
 
 def test_lessons_are_counted_and_shown(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
@@ -67,9 +73,34 @@ def test_what_is_set_in_the_fold_is_trained(
     given = {"steps": 9, "gradient_accumulation": 2.0, "gradient_checkpointing": False}
     values = [given.get(name) for name in refine.FORM.names]
     assert "2 batches a step" in preflight(studio.desk(anna.id), *values)
-    refine.start_training(studio.desk(anna.id), *values)
+    refine.start_training(studio.desk(anna.id), "", *values)
     (job,) = studio.jobs.list()
     assert {name: job.payload["params"][name] for name in given} == given
+
+
+def test_a_training_may_begin_with_a_lora_of_the_library(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The list offers those that are here and fit, with their licence; the pre-flight tells it, the job has it."""
+    made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
+    studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
+    library = LoraLibrary(studio.library)
+    facts = {"own-a": LoraFacts(naming="diffusers", tensors=2, modules=1, ranks=(4, 8))}
+    facts["own-b"] = LoraFacts(**{**vars(facts["own-a"]), "base": "FLUX.1", "family": "flux"})
+    for lora, told in facts.items():
+        library.folder(lora).mkdir(parents=True)
+        (library.folder(lora) / "a.safetensors").write_bytes(b"lora")
+        library.put(LibraryLora(id=lora, name=lora, file="a.safetensors", licence="MIT", facts=told))
+    desk = studio.desk(anna.id)
+    offered = refine.fill_begin(desk, "own-b")
+    assert offered["choices"] == [("a new LoRA", ""), ("own-a (licence MIT)", "own-a")] and offered["value"] == ""
+    assert "begins with own-a, rank 8; its licence (MIT)" in str(refine.draw_preflight(desk, "own-a", 9)[0])
+    assert "does not fit fake-edit" in str(refine.draw_preflight(desk, "own-b", 9)[0])
+    with pytest.raises(BadInput, match="does not fit fake-edit"):
+        refine.start_training(desk, "own-b", 9)
+    refine.start_training(desk, "own-a", 9)
+    (job,) = studio.jobs.list()
+    assert (job.payload["begun"]["lora"], job.payload["params"]["rank"]) == ("own-a", 8)
 
 
 def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
@@ -79,7 +110,7 @@ def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
     made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
     studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
     assert refine.draw_live(studio.desk(anna.id)) == ""
-    refine.start_training(studio.desk(anna.id), 8)
+    refine.start_training(studio.desk(anna.id), "", 8)
     (job,) = studio.jobs.list()
     assert "queued" in refine.draw_live(studio.desk(anna.id))
     refine.live_act(studio.desk(anna.id), {"act": "cancel", "job": job.id})

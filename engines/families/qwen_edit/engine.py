@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,10 +31,10 @@ from engines.weights import components, modulation
 
 Encoders = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
-_ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
-_DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
+# Counted in bfloat16 by tests/card, with a margin.
+_DENOISE_BYTES = 38  # per token and channel: 32
+_DECODE_BYTES = 41  # per pixel and channel of the VAE's first block, untiled: 36
 _ENCODING_CACHE_BYTES = 512 << 20  # of latents, and as much of words: about a hundred prompts with a picture
-_DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 
 @dataclass(frozen=True)
@@ -70,41 +71,43 @@ class QwenEdit:
         """Checks the edits; returns the stages encode (text encoder, VAE), denoise (transformer, LoRAs), decode (VAE).
 
         To save memory, the model's registry row may ask for a transformer whose modulation layers are replaced by a
-        table of precomputed outputs. If a LoRA changes modulation layers, the plan has the complete transformer
-        instead. Raises: ModelMissing for missing model files, NotFound for a missing LoRA file, LoraMismatch for a
-        damaged one, BadInput for impossible parameters.
+        table of precomputed outputs. LoRAs that change modulation layers are folded into that table. Raises:
+        ModelMissing for missing model files, NotFound for a missing LoRA file, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)
         together = min(self._batch, max(len(items), 1))
-        scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
-        area = int(self._sizes.reference_area * scale)
-        pictures = max((2 + len(item.references) for item in items), default=2)
+        size, area = components.weight_dtype(self.spec).itemsize, self._sizes.reference_area
+        side, shown = isqrt(area), max((1 + len(item.references) for item in items), default=1)
+        config, decoder = (components.config(self._folder, name) for name in ("transformer", "vae"))
+        hidden = config["num_attention_heads"] * config["attention_head_dim"]
+        tokens = (1 + shown) * area // (2 * qwen.latent_factor(decoder)) ** 2 + qwen.text_tokens(self.spec, shown)
+        wide = components.widened_bytes(self.spec, self._folder, "transformer", qwen.WIDEST * hidden**2)
+        encoded, decoded = (each * decoder["base_dim"] * size // 2 for each in (qwen.ENCODE_BYTES, _DECODE_BYTES))
         stacks = {self._stack(item.params) for item in items}
         loras = max(map(stack_bytes, stacks), default=0)
         vae, transformer = self._component("vae"), self._component("transformer")
-        changed = any(touches_modulation(use) for stack in stacks for use in stack)
-        if modulation.wanted(self.spec) and not changed:
+        if modulation.wanted(self.spec):
             transformer = modulation.component(self.spec, self._folder)
         return Plan(
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
             (
                 leaner(
-                    Stage("encode", (self._component("text_encoder"), vae), area * _ENCODE_BYTES_PER_PIXEL),
-                    tiled(side, side, _ENCODE_BYTES_PER_PIXEL * scale),
+                    Stage("encode", (self._component("text_encoder"), vae), area * encoded),
+                    tiled(side, side, encoded),
                     streamed,
                 ),
                 leaner(
                     Stage(
                         "denoise",
                         (transformer,),
-                        area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
+                        tokens * together * hidden * _DENOISE_BYTES * size // 2 + wide + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (vae,), area * together * _DECODE_BYTES_PER_PIXEL),
-                    tiled(side, side, _DECODE_BYTES_PER_PIXEL * scale, together),
+                    Stage("decode", (vae,), area * together * decoded),
+                    tiled(side, side, decoded, together),
                 ),
             ),
         )
@@ -135,11 +138,12 @@ class QwenEdit:
 
         # 2. Batch neighbours that differ in words and seed alone, and list the (batch size, σ) of every forward pass.
         batches = list(chunks(prepared, lambda each: each.batch_key, self._batch))
-        passes: set[modulation.Call] = set()
+        #    A stack's LoRAs on modulation layers have a table of their own, which is computed once for all its batches.
+        passes: defaultdict[tuple[LoraUse, ...], set[modulation.Call]] = defaultdict(set)
         for chunk in batches:
             params, (_, rows, columns) = chunk[0].params, chunk[0].shapes[0]
             levels = sigmas(self._schedule_of(params), params.steps, rows * columns)
-            passes.update((len(chunk), level) for level in levels[:-1].tolist())
+            passes[self._folded(params)].update((len(chunk), level) for level in levels[:-1].tolist())
 
         # 3. Denoise and decode batch by batch.
         for chunk in batches:
@@ -151,7 +155,7 @@ class QwenEdit:
                 attached(parts["transformer"], stack, self.spec.family, self._adapters),
                 shortcuts.taken(parts["transformer"], self.spec.options, params.first_block_cache),
             ):
-                modulation.cover(parts["transformer"], passes)
+                modulation.cover(parts["transformer"], passes[self._folded(params)])
                 latents = qwen.sample(
                     parts["transformer"],
                     qwen.pad([item.cond for item in chunk]),
@@ -218,6 +222,10 @@ class QwenEdit:
         if not file.is_file():
             raise ModelMissing(f"The few-step adapter of {self.spec.name} is not here.", f"Put it at {file}.")
         return (LoraUse(file=str(file)), *params.loras)
+
+    def _folded(self, params: EditParams) -> tuple[LoraUse, ...]:
+        """Returns those of an edit's LoRAs that change modulation layers."""
+        return tuple(use for use in self._stack(params) if touches_modulation(use))
 
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
         """Returns the configuration of the noise schedule; with `few_steps`, as the few-step adapter needs it."""

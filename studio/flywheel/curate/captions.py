@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase, ascii_uppercase
 
-from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, TAGS
+from engines.api.axes import AROUND, ELEVATIONS, EXPRESSIONS, FRAMINGS, TAGS
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
 from engines.api.triggers import composed, spans
@@ -25,7 +25,7 @@ HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
 BY_PEOPLE = (HUMAN, SIDECAR)
 _CHUNK = 8
 CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-_TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
+_TAG_VALUES = {"angle": AROUND, "expression": EXPRESSIONS, "framing": FRAMINGS, "elevation": ELEVATIONS}
 
 # ── words that name what is constant ──────────────────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
+from engines.api.axes import ANGLES, AROUND, ELEVATIONS, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.crops import cut_size
 from engines.api.triggers import says
 from engines.wording.reading import read_tags
@@ -47,7 +47,8 @@ class Coverage:
 
     `cells` maps (angle, expression) to a number of pictures. `missing` lists the pairs (angle, expression), and
     `missing_poses` the poses, that no picture shows. `checklist` checks the number of pictures, their head angles and
-    their captions.
+    their captions. `around` counts each of the eight angles, `elevations` each height of the camera; a picture whose
+    angle or height is not known counts in neither.
     """
 
     cells: dict[tuple[str, str], int]
@@ -56,6 +57,8 @@ class Coverage:
     missing: tuple[tuple[str, str], ...]
     missing_poses: tuple[str, ...]
     checklist: tuple[Check, ...]
+    around: dict[str, int]
+    elevations: dict[str, int]
 
 
 def usable(store: Store) -> list[ImageRecord]:
@@ -130,6 +133,8 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
         missing=tuple(cell for cell, count in cells.items() if not count),
         missing_poses=tuple(pose for pose, count in poses.items() if not count),
         checklist=_checklist(images, trigger),
+        around={angle: sum(image.tags.get("angle") == angle for image in images) for angle in AROUND},
+        elevations={each: sum(image.tags.get("elevation") == each for image in images) for each in ELEVATIONS},
     )
 
 

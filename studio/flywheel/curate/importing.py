@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
+from engines.api.axes import shows_face
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
 from engines.pictures import open_picture, to_grey
@@ -171,6 +172,8 @@ class Intake:
             made, words = origin(data, self._store), self._read_words(file, told)
             if words is not None:
                 made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
+            if not shows_face(made.tags):
+                advice.pop("no_face", None)
             image = self._store.add_image(
                 data,
                 upright=pixels,

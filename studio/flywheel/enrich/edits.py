@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MaxLen
 from PIL import Image
 
-from engines.api.axes import Tags
+from engines.api.axes import Tags, shown_after
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import ModelSpec
@@ -306,7 +306,7 @@ def keep(ctx: Context, row: PlanRow, drawn: Drawn, judge: Judge, **fields: Any) 
     `judge` tells its similarity to the originals; `fields` are further fields of the record.
     """
     parent = ctx.store.images.get(row.source)
-    tags = {**parent.tags, **row.asked}
+    tags = shown_after(parent.tags, row.asked)
     character, spec = ctx.store.character, ctx.workplace.registry.spec(row.model)
     wording = vocabulary(spec.wording).of_medium(character.medium)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
@@ -321,7 +321,7 @@ def keep(ctx: Context, row: PlanRow, drawn: Drawn, judge: Judge, **fields: Any) 
         "tags": tags,
         "caption": wording.describe(tags, character.trigger, character.subject),
         "caption_by": RECIPE,
-        "likeness": judge.likeness(made),
+        "likeness": judge.likeness(made, row.asked),
         "name": f"{parent.name or row.source[:8]} · {row.task}",
         "mends": row.mends,
         "area": row.area,

@@ -22,6 +22,7 @@ from studio.flywheel.export.layouts import LAYOUTS, RELATIVE, Folder, Layout, pl
 from studio.flywheel.train import runs
 from studio.records.dataset import Entry, Role
 from studio.records.image import ImageRecord
+from studio.records.lora import BegunWith
 from studio.records.version import Version
 from studio.store import Store
 from studio.store.durable import written_aside
@@ -212,7 +213,13 @@ def _model_card(desk: Desk, version: Version, shown: Shown) -> str:
         "real_share": "?" if version.metrics.real_share is None else f"{version.metrics.real_share:.0%}",
     }
     instance = face.instance.format(**facts)
-    header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))
+    begun = version.begun
+    header = _header(spec, version.role, instance, list(zip(words, images, strict=True)), begun)
+    origin = (
+        f"It was trained on from the LoRA {begun.name} (licence: {begun.licence}), which holds for it too.\n\n"
+        if begun
+        else ""
+    )
     told = "\n".join(f"{name}: {_yaml(value)}" for name, value in header.items())
     drawn = shown.pictures[0].params if shown.pictures else {}
     said = instance or desk.store.datasets.get(version.dataset).entries[0].caption
@@ -226,7 +233,7 @@ def _model_card(desk: Desk, version: Version, shown: Shown) -> str:
         told_of = f"Drawn at step {shown.step}; the LoRA that is here is of step {steps}."
     return (
         f"---\n{told}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
-        f"{_figures(version)}\n\nIn the folder of this repository:\n\n```python\n{code}```\n\n"
+        f"{origin}{_figures(version)}\n\nIn the folder of this repository:\n\n```python\n{code}```\n\n"
         f"{told_of}\n" + "".join(f"\n![{text}]({url})\n\n{text}\n" for text, url in zip(words, images, strict=True))
     )
 
@@ -236,9 +243,15 @@ def _yaml(value: Any) -> str:
     return _UNPRINTABLE.sub(lambda each: f"\\u{ord(each[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
-def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Mapping[str, object]:
-    """Returns the values of the model card's header, which the hub's search and gallery read."""
-    licence = re.sub(r"[^a-z0-9]+", "-", spec.licence.lower()).strip("-")
+def _header(
+    spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]], begun: BegunWith | None = None
+) -> Mapping[str, object]:
+    """Returns the values of the model card's header, which the hub's search and gallery read.
+
+    `begun` is the LoRA of the library that the training began with, whose licence is told beside the model's.
+    """
+    licences = " + ".join(dict.fromkeys([spec.licence, *([begun.licence] if begun else [])]))
+    licence = re.sub(r"[^a-z0-9]+", "-", licences.lower()).strip("-")
     of_the_hub = ":" not in spec.source
     link = {"license_link": f"https://huggingface.co/{spec.source}/blob/main/LICENSE.md"} if of_the_hub else {}
     other = {"license": "other", "license_name": f"{licence}-license", **link}
@@ -246,7 +259,7 @@ def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[s
         "tags": [spec.family, "lora", "diffusers", _FACES[role].task],
         "pipeline_tag": _FACES[role].task,
         "library_name": "diffusers",
-        **({"license": _APACHE.lower()} if spec.licence == _APACHE else other),
+        **({"license": _APACHE.lower()} if licences == _APACHE else other),
         **({"base_model": spec.source} if of_the_hub else {}),
         **({"instance_prompt": instance} if instance else {}),
         "widget": [{"text": text, "output": {"url": url}} for text, url in widget],

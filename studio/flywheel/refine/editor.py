@@ -10,6 +10,7 @@ from engines.api.crops import cut
 from engines.api.errors import BadInput
 from engines.api.params import EditParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, ModelSpec, TrainRun
+from studio.flywheel.refine import beginning
 from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
@@ -26,6 +27,7 @@ from studio.records.payload import TrainPayload
 from studio.records.review import Triplet
 from studio.records.version import Comparison, Pair, Side, Version
 from studio.store import Store
+from studio.store.lora_library import LoraLibrary
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
@@ -101,16 +103,20 @@ def dataset(desk: Desk) -> list[Entry]:
     return entries
 
 
-def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
+def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None, start: str = "") -> Preflight:
     """Returns what a training of the editor needs in memory, disk and time, with checks of its training examples.
 
     Each failed check says what to do; nothing is started. `params` None are the model's defaults, `model` None is the
-    character's editor. Raises: NotFound for an unknown model.
+    character's editor. `start` is the LoRA of the library that the training begins with, "" for a new one; the rank is
+    then that LoRA's. Raises: NotFound for an unknown model.
     """
     name = model or desk.store.character.editor
     settled = params or desk.workplace.registry.spec(name).params(TrainParams)
+    begun = list(beginning.checks(desk.workplace, start, name))
+    if begun and begun[0].ok:
+        settled = beginning.following(settled, beginning.begun_with(desk.workplace, start, name))
     store, entries = desk.store, dataset(desk)
-    found = lessons_preflight.look(desk, settled, name, entries, _held_out(desk))
+    found = lessons_preflight.look(desk, settled, name, entries, _held_out(desk), begun)
     known = (image for each in triplets(desk) for image in (each.source, each.result))
     return replace(found, checks=(*found.checks, *preflights.files(store, dict.fromkeys(known))))
 
@@ -120,12 +126,15 @@ def submit(
     params: TrainParams | None = None,
     model: str | None = None,
     key: str = "",
+    start: str = "",
 ) -> Job:
     """Stores the present triplets as an unchanging dataset, and queues a LoRA training of the editor on it.
 
     `params` None are the model's defaults, `model` None is the character's editor. A second call with the same `key`
-    returns the first job. Raises: BadInput without triplets, for parameters that no training can have or a model that
-    is no editor; NotFound for an unknown model or a missing picture; ModelMissing.
+    returns the first job. `start` is the LoRA of the library that the training begins with, "" for a new one; the rank
+    is then that LoRA's. Raises: BadInput without triplets, for parameters that no training can have, a model that is no
+    editor, or a LoRA to begin with that does not fit it; LoraMismatch likewise; NotFound for an unknown model, a
+    missing picture or LoRA; ModelMissing.
     """
     if known := desk.workplace.jobs.known("refine", desk.id, key):
         return known
@@ -135,6 +144,8 @@ def submit(
     if trouble := preflights.model_trouble(desk.workplace, name, Role.EDITOR):
         raise trouble
     desk.workplace.demand_model(name, "editor")
+    begun = beginning.begun_with(desk.workplace, start, name)
+    settled = beginning.following(settled, begun)
     settled.demand_sense()
     entries = [entry for entry in dataset(desk) if entry.worded]
     if not entries:
@@ -143,11 +154,13 @@ def submit(
     run_folder.train_items(store, frozen, settled)  # raises for missing files before the job is queued
     held_out = _held_out(desk)
     previews = _previews(desk, name, held_out)
-    desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
+    file = LoraLibrary(desk.workplace.library).path(start) if begun else None
+    whole = TrainRun(store.folder, (), settled, tuple(previews), start=file, origin=begun.name if begun else "")
+    desk.workplace.trainer(name).plan(whole)
     job = desk.workplace.jobs.submit(
         "refine",
         desk.id,
-        TrainPayload(params=settled.to_json(), model=name, dataset=frozen.id, held_out=tuple(held_out)),
+        TrainPayload(params=settled.to_json(), model=name, dataset=frozen.id, held_out=tuple(held_out), begun=begun),
         title=f"Train the editor on {len(entries)} edits",
         total=settled.steps,
         key=key,
@@ -298,7 +311,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
                     item=item.params.replace(loras=()),
                     version=version,
                     asked=ctx.store.images.get(triplet.result).asked,
-                    likeness=judge.likeness(image),
+                    likeness=judge.likeness(image, ctx.store.images.get(triplet.result).asked),
                 )
                 keep(saved.id)
             next(redone, None)  # the engine ends its pass

@@ -27,12 +27,14 @@ def look(
     model: str,
     entries: Sequence[Entry],
     held_out: Sequence[Triplet],
+    begun: Sequence[Check] = (),
 ) -> preflight.Preflight:
     """Returns the report on whether an editor's training can start: its checks, memory, disk use and predicted time.
 
     `model` is the name of the editor, `entries` are the edits to train on. `held_out` are edits that are not trained
     on: the training job makes each of them twice, without and with the new LoRA, and the predicted time includes that.
-    The model is not loaded. Raises: NotFound for an unknown model.
+    `begun` are checks of the LoRA that the training begins with. The model is not loaded. Raises: NotFound for an
+    unknown model.
     """
     store = desk.store
     worded = [entry for entry in entries if entry.worded]
@@ -42,6 +44,7 @@ def look(
         *preflight.role(desk.workplace, model, Role.EDITOR),
         *preflight.here(desk.workplace, model),
         *preflight.sense(params, ""),
+        *begun,
     )
     checks = (
         *_lessons(entries, worded),

@@ -21,8 +21,11 @@ from studio.records.dataset import Dataset, Role
 from studio.records.job import Job
 from studio.records.payload import TrainPayload
 from studio.store import Store
+from studio.store.durable import copy_file
+from studio.store.lora_library import LoraLibrary
 from studio.workplace.desk import Workplace
 
+_BEGUN = "begun.safetensors"  # the LoRA of the library that the run begins with
 _MODULE = "engines.training.run"
 
 
@@ -66,8 +69,10 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
         params=params,
         previews=tuple(previews),
         trigger=store.character.trigger if frozen.role is Role.CHARACTER else "",
-        start=store.adapter_path(asked.start) if asked.start else None,
+        start=_begun(workplace, job) or (store.adapter_path(asked.start) if asked.start else None),
         cache=store.cache_dir(),
+        origin=asked.begun.name if asked.begun else "",
+        origin_licence=asked.begun.licence if asked.begun else "",
     )
     try:
         weights: Path | None = workplace.registry.folder(workplace.registry.spec(asked.model))
@@ -75,6 +80,20 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
         weights = None
     runfile.write(RunFile(asked.model, weights, run))
     return run
+
+
+def _begun(workplace: Workplace, job: Job) -> Path | None:
+    """Returns the copy, in a job's folder, of the library's LoRA that the training begins with; None without one.
+
+    The copy is made once, so that the run needs no library. Raises: NotFound for a LoRA that is no longer here.
+    """
+    begun = TrainPayload.of(job).begun
+    if begun is None:
+        return None
+    copy = workplace.store(job.character).run_dir(job.id) / _BEGUN
+    if not copy.is_file():
+        copy_file(LoraLibrary(workplace.library).path(begun.lora), copy)
+    return copy
 
 
 def ask_for(folder: Path, params: TrainParams) -> None:

@@ -273,7 +273,7 @@ def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Checkpoi
         preview = run.previews[event.index]
         item = preview.params if isinstance(preview, EditItem) else preview
         asked = read_tags(item.headline()) if isinstance(item, GenerateParams) else {}
-        likeness = judge.likeness(event.image) if judge else None
+        likeness = judge.likeness(event.image, asked) if judge else None
         saved = ctx.save(event.image, kind=Kind.PREVIEW, item=item, asked=asked, likeness=likeness)
         ctx.tell(PreviewKept(step=event.step, sample=event.index, image=saved.id))
     elif isinstance(event, CheckpointSaved):
@@ -342,6 +342,7 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
         dataset=frozen.id,
         job=job_id,
         params=asked.params,
+        begun=asked.begun,
         checkpoints=tuple(checkpoints),
         metrics=Metrics(
             steps=last.step,

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.api.errors import LoraMismatch
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, ModelSpec
 
 pytestmark = pytest.mark.slow
 
 WIDTHS = ("", "nf4", "int8", "fp8")
+MODEL = "QwenImageTransformer2DModel"
+CHANGED = ("to_q", "img_mod.1", "txt_mod.1", "timestep_embedder.linear_1")
 
 
 def _row(spec: ModelSpec, width: str = "", table: bool = True) -> ModelSpec:
@@ -145,6 +146,142 @@ def test_training_takes_noise_levels_from_the_grid(toy_qwen, qwen_folder) -> Non
     assert modulation.on_grid(components.load(toy_qwen, qwen_folder, "transformer"), sigma) is sigma
 
 
+# ── LoRAs that change the layers ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def changing(older_and_newer: dict[bool, Path], save_lora: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three files that change modulation layers: two LoRAs, and a LoKr of the text's layers alone."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("changing")
+    files = [save_lora(older_and_newer[True], folder / f"{seed}.safetensors", MODEL, seed=seed, modules=CHANGED)
+             for seed in (3, 4)]  # fmt: skip
+    numbers = torch.Generator().manual_seed(6)
+    at = "transformer.transformer_blocks.1.txt_mod.1.lokr_w"
+    lokr = {f"{at}1": torch.randn(6, 1, generator=numbers), f"{at}2": torch.randn(32, 32, generator=numbers) / 20}
+    save_file(lokr, folder / "lokr.safetensors")
+    return [*files, folder / "lokr.safetensors"]
+
+
+@pytest.mark.parametrize("zero_cond_t", [True, False])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_equals_the_layers_with_loras_on(toy_qwen, older_and_newer, changing, width, zero_cond_t) -> None:
+    """With each stack on, at each strength, and with none again, the prediction is the plain layers' to the bit."""
+    import torch
+
+    from engines.drawing.lora_files import attached
+    from engines.weights import components, modulation
+
+    row, folder, inputs = _row(toy_qwen, width), older_and_newer[zero_cond_t], _inputs(2)
+    plain, tabled = components.load(row, folder, "transformer"), modulation.load(row, folder)
+    one, other, lokr = (LoraUse(file=str(file), for_this_model=True) for file in changing)
+    stacks = [[one], [replace(one, weight=0.5)], [other, replace(one, weight=-0.3)], [one, lokr], [], [one]]
+    seen = []
+    with torch.no_grad():
+        for stack in stacks:
+            with attached(plain, stack, "qwen-edit"), attached(tabled, stack, "qwen-edit"):
+                seen.append(_velocity(_covered(tabled, inputs), inputs))
+                assert torch.equal(seen[-1], _velocity(plain, inputs))
+    assert torch.equal(seen[0], seen[5])
+    assert not any(torch.equal(seen[0], each) for each in seen[1:5])
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
+@pytest.mark.parametrize("zero_cond_t", [True, False])
+def test_a_lora_learns_the_same_beside_them(toy_qwen, older_and_newer, changing, zero_cond_t) -> None:
+    """A training beside a frozen LoRA on modulation has the plain layers' loss and gradients to the bit, in mixed
+    precision and with all LoRAs switched off too."""
+    import torch
+    from peft import LoraConfig
+
+    from engines.drawing.lora_files import attach
+    from engines.families.qwen_edit.training import QwenEditAdapter
+    from engines.weights import components, modulation
+
+    folder, numbers = older_and_newer[zero_cond_t], torch.Generator().manual_seed(4)
+    row = replace(toy_qwen, dtype="bfloat16")
+    batch = {name: torch.randn(2, 16, 8, 8, generator=numbers) for name in ("latents", "reference_0")}
+    batch |= {"prompt_embeds": torch.randn(2, 5, 64, generator=numbers)}
+    batch = {name: value.bfloat16() for name, value in batch.items()}
+    noise, sigma = torch.randn(2, 16, 8, 8, generator=numbers).bfloat16(), torch.tensor([0.25, 0.625])
+    family, learned = QwenEditAdapter(row, folder), []
+    for transformer in (components.load(row, folder, "transformer"), modulation.load(row, folder)):
+        attach(transformer, [LoraUse(file=str(changing[0]))], "qwen-edit")
+        torch.manual_seed(0)
+        targets = QwenEditAdapter.targets["attention"].pattern
+        transformer.add_adapter(LoraConfig(r=2, target_modules=targets, init_lora_weights=False), "own")
+        transformer.set_adapters(["stack_0", "own"])
+        own = [weight for name, weight in transformer.named_parameters() if ".own." in name]
+        for name, weight in transformer.named_parameters():
+            weight.requires_grad_(".own." in name)
+        transformer.enable_gradient_checkpointing()
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                transformer.disable_adapters()
+                bare = family.predict(transformer, batch, noise, sigma, 1.0)
+                transformer.enable_adapters()
+            loss = family.losses(transformer, batch, noise, sigma, 1.0).mean()
+        loss.backward()
+        learned.append([bare, loss.detach(), *(weight.grad for weight in own if weight.grad is not None)])
+    assert len(learned[0]) == len(learned[1]) > 20
+    assert all(torch.equal(one, other) for one, other in zip(*learned, strict=True))
+
+
+def test_a_stack_has_rows_of_its_own(toy_qwen, qwen_folder, changing) -> None:
+    """Its table is computed once, not again when it is attached again; a forward pass before that is an error."""
+    import torch
+
+    from engines.drawing.lora_files import attached
+    from engines.weights import components, modulation
+
+    plain, read = components.load(toy_qwen, qwen_folder, "transformer"), []
+    layers = dict(plain.named_modules())
+
+    def reading(path: str, device: Any) -> Any:
+        read.append(path)
+        return layers[path].to(device)
+
+    tabled, inputs = modulation.tabled(components.load(toy_qwen, qwen_folder, "transformer"), reading), _inputs(1)
+    one, other = (LoraUse(file=str(file)) for file in changing[:2])
+    _covered(tabled, inputs)
+    for stack, reads in (([one], 2), ([one], 2), ([replace(one, weight=0.5)], 3), ([one], 3), ([other], 4), ([], 4)):
+        with attached(tabled, stack, "qwen-edit"), torch.no_grad():
+            if stack:
+                with pytest.raises(LookupError, match="not asked to cover"):
+                    _velocity(tabled, inputs)
+            _velocity(_covered(tabled, inputs), inputs)
+        assert len(read) == 4 * reads  # two blocks of two layers
+    assert not [name for name, _ in plain.named_parameters() if "lora" in name]
+
+
+def test_stacks_come_and_go_without_a_trace(toy_qwen, qwen_folder, changing) -> None:
+    """Five stacks taken in turn fifty times leave the weights, the modules and the table's size as after one turn.
+
+    The 250 changes take seconds: fewer would not show a slow growth.
+    """
+    import torch
+
+    from engines.drawing.lora_files import AdapterFiles, attached
+    from engines.weights import modulation
+
+    tabled, inputs, read = modulation.load(toy_qwen, qwen_folder), _inputs(1), AdapterFiles()
+    one, other, lokr = (LoraUse(file=str(file), for_this_model=True) for file in changing)
+    stacks = [[one], [other], [one, other], [lokr, one], []]
+    before = {name: weight.clone() for name, weight in tabled.state_dict().items()}
+    sizes = []
+    for _ in range(50):
+        for stack in stacks:
+            with attached(tabled, stack, "qwen-edit", read):
+                _covered(tabled, inputs)
+        sizes.append((modulation.table_bytes(tabled), len(tabled.modulation._stacks), sum(1 for _ in tabled.modules())))
+    after = tabled.state_dict()
+    assert len(set(sizes)) == 1
+    assert before.keys() == after.keys()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
 # ── what it takes, and when it is made ──────────────────────────────────────────────────────────
 
 
@@ -235,33 +372,23 @@ def test_edits_are_the_same(toy_qwen, older_and_newer, host_lease, steps, zero_c
     assert not [name for name, _ in lease.part("transformer").named_parameters() if "_mod" in name]
 
 
-def test_a_lora_on_modulation_takes_the_plain_layers(
+def test_an_edit_with_a_lora_on_modulation_is_the_same(
     toy_qwen, qwen_folder, host_lease, steps, save_lora, tmp_path
 ) -> None:
-    """Such a LoRA acts in full: the job is planned with the layers it changes, and draws as a row without a table."""
-    file = save_lora(
-        qwen_folder, tmp_path / "mod.safetensors", "QwenImageTransformer2DModel", modules=["to_q", "img_mod.1"]
-    )
-    stack = (LoraUse(file=str(file)),)
-    row = _row(toy_qwen)
-    with_table, lease = _edits(row, qwen_folder, host_lease, steps, loras=stack)
+    """Such a LoRA acts in full without its layers on the card: the edit is the plain path's to the bit."""
+    from engines.families.qwen_edit.engine import QwenEdit
+
+    stack = (LoraUse(file=str(save_lora(qwen_folder, tmp_path / "mod.safetensors", MODEL, modules=CHANGED))),)
+    with_table, lease = _edits(_row(toy_qwen), qwen_folder, host_lease, steps, loras=stack)
     without, _ = _edits(toy_qwen, qwen_folder, host_lease, steps, loras=stack)
     bare, _ = _edits(toy_qwen, qwen_folder, host_lease, steps)
     assert all(np.array_equal(one, other) for one, other in zip(with_table, without, strict=True))
     assert not np.array_equal(with_table[0], bare[0])
-    assert [name for name, _ in lease.part("transformer").named_parameters() if "img_mod" in name]
-
-
-def test_a_table_refuses_a_lora_on_modulation(toy_qwen, qwen_folder, save_lora, tmp_path) -> None:
-    """On a transformer that has no such layers the file is refused by name, and nothing is attached."""
-    from engines.drawing.lora_files import attach
-    from engines.weights import modulation
-
-    file = save_lora(qwen_folder, tmp_path / "mod.safetensors", "QwenImageTransformer2DModel", modules=["img_mod.1"])
-    tabled = modulation.load(toy_qwen, qwen_folder)
-    with pytest.raises(LoraMismatch, match=r"mod\.safetensors changes the modulation layers"):
-        attach(tabled, [LoraUse(file=str(file))], "qwen-edit")
-    assert not getattr(tabled, "peft_config", None)
+    assert not [name for name, _ in lease.part("transformer").named_parameters() if "_mod" in name]
+    item = EditItem(Image.new("RGB", (64, 64)), EditParams(instruction="smiling person", steps=2))
+    plans = [QwenEdit(_row(toy_qwen), qwen_folder).plan([replace(item, params=item.params.replace(loras=loras))])
+             for loras in (stack, ())]  # fmt: skip
+    assert plans[0].stages[1].components[0].bytes == plans[1].stages[1].components[0].bytes
 
 
 def test_other_loras_find_their_layers(toy_qwen, qwen_folder, save_lora, tmp_path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engines.api.views import View
 from engines.mini import world
 from engines.wording.drawn import SCENE_VALUES
 from engines.wording.reading import read_tags
 from engines.wording.registry import VOCABULARIES
+from tests.engines.wording.test_cameras import VIEWS
 
 # Captions in the manner of a vision-language model, each after what a person would read from it ("-": nothing).
 NATURAL = Path(__file__).with_name("captions.txt").read_text(encoding="utf-8").splitlines()
@@ -66,11 +68,23 @@ def test_a_captioners_sentences_are_read_as_a_person_reads_them(line: str) -> No
         ("without a smile", {}),
         ("pose: upper body turned slightly, framing: close-up", {"framing": "head"}),
         ("a pencil sketch of ohwx person", {"style": "pencil"}),
+        ("waist-up, back view, eye-level shot", {"framing": "bust", "angle": "back", "elevation": "eye level"}),
+        ("his back to the camera, shot from high above", {"angle": "back", "elevation": "high"}),
+        ("seen from behind, facing left", {"angle": "back-left"}),
+        ("three-quarter back view to the right, low-angle shot", {"angle": "back-right", "elevation": "low"}),
+        ("a three-quarter rear view", {}),
+        ("a tree behind her, overhead light, a laid-back man", {"light": "overhead"}),
     ],
 )  # fmt: skip
 def test_natural_captions_are_read(caption: str, expected: dict[str, str]) -> None:
     """Common ways of saying a thing give the studio's tag; words inside other words don't."""
     assert read_tags(caption) == expected
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_every_view_is_read_back_from_its_caption(view: View) -> None:
+    """All 96 of them, from the words that a result's caption has."""
+    assert read_tags(VOCABULARIES["photographs"].describe(view.tags, "ohwx")) == view.tags
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES.values(), ids=list(VOCABULARIES))

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
 
+from engines.catalogue.lora_bases import LoraFacts
 from engines.fake import FakeDevice
 from engines.fake.hub import FakeHub
 from studio.api.api import API_NAMES, Api
@@ -75,7 +76,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "sources": ("image", "picture"),
     "job_id": ("job", "training"),
     "version_id": ("version",),
-    "start": ("version",),
+    "start": ("version", "lora"),
     "card_id": ("card",),
     "against": ("card",),
     "text": ("caption",),
@@ -221,8 +222,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     lora, kept = folder / "hub" / "QIE-2511-Studio-DeLight-5000.safetensors", LoraLibrary(world.studio.library)
     lora.parent.mkdir()
     save_file({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": np.zeros((1, 192), np.float32)}, lora)
-    kept.folder("own-light").mkdir(parents=True)
-    kept.put(LibraryLora(id="own-light", file=shutil.copy(lora, kept.folder("own-light") / "own.safetensors").name))
+    facts = LoraFacts(naming="diffusers", tensors=1, modules=1, ranks=(1, 1), base="mini-qwen-edit", family="qwen-edit")
+    for name in ("own-light", "own-dark"):
+        kept.folder(name).mkdir(parents=True, exist_ok=True)
+        copied = shutil.copy(lora, kept.folder(name) / "own.safetensors").name
+        kept.put(LibraryLora(id=name, file=copied, facts=facts))
     saved_plans.save(world.studio, "plan", [OwnEdit(key="a", words="wave")])
     shared = shutil.copy(saved_plans.share(world.desk, saved_plans.get(world.studio, "plan")), folder)
     world.studio.close()
@@ -240,10 +244,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"lora_id": "own-light", "lora_pull.lora_id": "studio-delight", "lora_pull.file": "", "place": str(lora)},
         **{"lora_add.file": "", "plan_id": "plan", "plan_import.file": str(shared)},
         **{"task": "outfit", "lora_add.task": "angle", "value": "cape", "words": "Dress the person in a cape"},
-        **{"template_keep.words": ""},
         **{f"tournament_{each}.tasks": [{"task": "pose"}] for each in ("plan", "submit")},
         **{f"tournament_{each}.seeds": 3 for each in ("plan", "submit")},
         **{"contestants": [{"few_steps": True}], "originals": world.sources[:3], "tournament_export.format": "csv"},
+        **{"template_keep.words": "", "stack": [{"lora": "own-light"}, {"lora": "own-dark", "weight": 0.5}]},
+        **{"lora_merge.task": "angle", "rank": 8},
         **{"plan_save.rows": [{"words": "make the {subject} wave"}], "plan_save.name": "Mine"},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
@@ -339,26 +344,41 @@ def check(home: Home, name: str, given: Mapping[str, Any], *, must_refuse: bool 
     return answer
 
 
-def fuzz(home: Home, name: str, data: st.DataObject) -> None:
-    """Draws arguments for a call and checks it: one that is wrong, one that is odd, or several odd ones."""
+@dataclass(frozen=True)
+class Values:
+    """What a call is given, as strategies by argument: wrong values, and odd ones, which it may take."""
+
+    wrong: Mapping[str, st.SearchStrategy[Any]]
+    odd: Mapping[str, st.SearchStrategy[Any]]
+    ways: Sequence[tuple[str, str]]  # (argument, "wrong" or "odd"), or ("", "several")
+
+
+def values_of(home: Home, name: str) -> Values:
+    """Returns the values for a call; to make them takes longer than the call, so that they are made once."""
     kinds, known = annotations(name), arguments(name)
     parameters = home.parameters(name) if "params" in known else {}
+    wrong = {each: misfits(kinds[each]) for each in known}
+    for each in known if not name.endswith("_preflight") else ():  # it reports what a submit refuses
+        known_wrong = home.strange.get(f"{name}.{each}", home.strange.get(each, ()))
+        if strange := [value for value in known_wrong if value != known[each].default]:
+            wrong[each] |= st.sampled_from(strange)
     odd = {
         each: oddities(kinds[each], home.usual_of(name, each, found.default), parameters)
         for each, found in known.items()
     }
     ways = [(each, how) for each in known for how in ("wrong", *["odd"] * (6 if is_structured(kinds[each]) else 1))]
-    argument, how = data.draw(st.sampled_from([*ways, ("", "several"), ("", "several")]), "argument and how")
+    return Values(wrong, odd, [*ways, ("", "several"), ("", "several")])
+
+
+def fuzz(home: Home, name: str, values: Values, data: st.DataObject) -> None:
+    """Draws arguments for a call and checks it: one that is wrong, one that is odd, or several odd ones."""
+    argument, how = data.draw(st.sampled_from(values.ways), "argument and how")
     if how == "several":
-        some = data.draw(st.lists(st.sampled_from(sorted(known)), min_size=1, unique=True), "arguments")
-        check(home, name, {each: data.draw(odd[each], each) for each in some})
+        some = data.draw(st.lists(st.sampled_from(sorted(values.odd)), min_size=1, unique=True), "arguments")
+        check(home, name, {each: data.draw(values.odd[each], each) for each in some})
         return
-    values = misfits(kinds[argument]) if how == "wrong" else odd[argument]
-    known_wrong = home.strange.get(f"{name}.{argument}", home.strange.get(argument, ()))
-    strange = [each for each in known_wrong if each != known[argument].default]
-    if how == "wrong" and strange and not name.endswith("_preflight"):  # it reports what a submit refuses
-        values |= st.sampled_from(strange)
-    check(home, name, {argument: data.draw(values, argument)}, must_refuse=how == "wrong")
+    given = data.draw((values.wrong if how == "wrong" else values.odd)[argument], argument)
+    check(home, name, {argument: given}, must_refuse=how == "wrong")
 
 
 def run(home: Home, name: str, how: settings) -> None:
@@ -367,13 +387,16 @@ def run(home: Home, name: str, how: settings) -> None:
     needed = {each for each, found in arguments(name).items() if found.default is found.empty}
     assert answer["ok"] or needed - home.usual.keys(), (name, answer)
 
+    if not arguments(name):
+        return
+    values = values_of(home, name)
+
     @how
     @given(st.data())
     def drawn(data: st.DataObject) -> None:
-        fuzz(home, name, data)
+        fuzz(home, name, values, data)
 
-    if arguments(name):
-        drawn()
+    drawn()
 
 
 @pytest.mark.parametrize("name", API_NAMES)

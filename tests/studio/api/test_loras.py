@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from studio.api.api import Api
+from studio.records.job import JobState
 from studio.records.lora import LibraryLora
 from studio.store.lora_library import LoraLibrary
 from tests.studio.conftest import World, present
 from tests.studio.flywheel.enrich.test_own_words import kept_lora
+from tests.studio.housekeeping.test_loras import lora_file
 
 
 def test_the_library_is_told_with_words_licence_and_reason(world: World) -> None:
@@ -35,6 +39,23 @@ def test_notes_and_removal(world: World) -> None:
     assert api.lora_remove("own-a")["lora"]["file"] == path.name and not path.exists()
     assert api.lora_remove("own-a")["error"]["code"] == "not_found"
     assert library.all() == []
+
+
+@pytest.mark.slow
+def test_a_stack_is_merged_by_script(world: World, tmp_path: Path) -> None:
+    """Added from files, merged, and listed with its parts and licences; one LoRA alone is refused."""
+    api, made = Api(world.studio), []
+    for name, module in (("a", "attn.to_q"), ("b", "attn.to_v")):
+        added = api.lora_add(str(lora_file(tmp_path / f"{name}.safetensors", module)), licence=f"of {name}")
+        world.finish(world.studio.jobs.get(added["job_id"]))
+        made.append(added["lora_id"])
+    assert api.lora_merge([{"lora": made[0]}])["error"]["code"] == "bad_input"
+    queued = api.lora_merge([{"lora": made[0], "weight": 0.5}, {"lora": made[1]}], name="both")
+    job = world.finish(world.studio.jobs.get(queued["job_id"]))
+    assert job.state is JobState.DONE, job.error
+    found = {each["id"]: each for each in api.lora_library("fake-edit")["loras"]}[queued["lora_id"]]
+    assert (found["here"], found["licence"], found["facts"]["modules"]) == (True, "of a + of b", 2)
+    assert [(each["lora"], each["weight"]) for each in found["parts"]] == [(made[0], 0.5), (made[1], 1.0)]
 
 
 def test_a_saved_plan_is_drawn_with_its_stack(world: World, tmp_path: Path) -> None:

@@ -12,14 +12,21 @@ from safetensors.numpy import save_file
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
+from engines.api.views import View
 from engines.catalogue.lora_bases import LoraFacts
 from engines.wording.photographs import PHOTOGRAPHS
+from studio.flywheel import review
+from studio.flywheel.curate import captions
+from studio.flywheel.curate.coverage import coverage
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words
 from studio.flywheel.enrich.changes import Changes, changed
 from studio.flywheel.refine import editor as refine
+from studio.judging.gallery import originals, score_images
+from studio.judging.judge import Judge
 from studio.records.image import Verdict
 from studio.records.lora import LibraryLora
+from studio.records.outcome import Outcome
 from studio.records.payload import EnrichPayload, PlanRow
 from studio.records.plan import OwnEdit, StackedLora
 from studio.store.lora_library import LoraLibrary
@@ -99,6 +106,65 @@ def test_a_stack_goes_into_the_row_with_its_strengths(world: World) -> None:
     assert world.store.images.get(present(job.artifacts.images)[0]).params["loras"][1]["weight"] == -1.0
 
 
+def test_a_view_is_asked_for_in_the_grammar_of_what_is_used(world: World) -> None:
+    """By the editor alone, by either LoRA, from where each source stands; its tags are asked of the result."""
+    for lora in ("fal-angles", "dx8152-angles"):
+        kept_lora(world, lora)
+    turned = world.sources[0]
+    world.store.update_image(turned, tags={"angle": "half-left"})
+    view = View("back", "high", "head")
+    said_by = {}
+    for lora in ("", "fal-angles", "dx8152-angles"):
+        (edit,) = own_words.of_views(world.desk, [view], lora, ["a"], [turned])
+        assert own_words.choices(world.desk, edit) == {}
+        (row,) = rows(world, edit)
+        assert row.asked == view.tags
+        said_by[lora] = said(row)
+    assert said_by[""].startswith("Turn the person around, so that only the back of the head is seen. Look steeply")
+    assert said_by["fal-angles"] == "<sks> back view high-angle shot close-up"
+    assert said_by["dx8152-angles"].startswith("将镜头向右旋转135度 Rotate the camera 135 degrees to the right.")
+    (moved,) = own_words.of_views(world.desk, [view], "dx8152-angles", ["a"])
+    assert own_words.TURNED in own_words.hints(world.desk, moved, spec(world))
+    assert moved == OwnEdit.from_json(moved.to_json())
+
+
+def test_from_behind_identity_is_neither_passed_nor_failed(world: World) -> None:
+    """No face is expected there: nothing is scored, the reviewer is told, and no expression is claimed."""
+    source = world.sources[0]
+    world.store.update_image(source, tags={"angle": "front", "expression": "smiling", "outfit": "red shirt"})
+    edits = own_words.of_views(world.desk, [View("back"), View("half-left")], "", ["a", "b"], [source])
+    job = world.finish(enrich.submit(world.desk, [*rows(world, edits[0]), *rows(world, edits[1])]))
+    behind, turned = (world.store.images.get(image) for image in present(job.artifacts.images))
+    assert behind.scores == {} and turned.scores
+    assert behind.tags == {"angle": "back", "elevation": "eye level", "framing": "bust", "outfit": "red shirt"}
+    assert turned.tags["expression"] == "smiling"
+    assert "seen from behind, at eye level" not in turned.caption
+    assert review.explain(world.desk, behind.id).words == review.BEHIND != review.explain(world.desk, turned.id).words
+    assert score_images(world.desk, [behind.id]) == {behind.id: None}
+    assert world.store.images.get(behind.id).scores == {}
+    assert Judge(world.context(job)).outcome(behind.scores) is Outcome.UNKNOWN
+
+
+def test_an_original_from_behind_is_compared_with_nothing(world: World) -> None:
+    """Tagged so, it sets no floor; its tag is one of eight angles, and another is refused."""
+    captions.set_tags(world.desk, world.sources[0], {"angle": "back-left", "elevation": "low"})
+    assert [image.id for image in originals(world.store)] == world.sources[1:]
+    found = coverage(world.desk)
+    assert (found.around["back-left"], sum(found.around.values())) == (1, 1)
+    assert (found.elevations["low"], sum(found.elevations.values())) == (1, 1)
+    with pytest.raises(BadInput, match="upside-down is no angle"):
+        captions.set_tags(world.desk, world.sources[0], {"angle": "upside-down"})
+
+
+def test_a_view_that_the_words_leave_out_is_not_asked_for(world: World) -> None:
+    """The placeholder may stand among other words; without it nothing is expected."""
+    (edit,) = own_words.of_views(world.desk, [View("profile-left")], "", ["a"], world.sources[:1])
+    (more,) = rows(world, edit.replace(words="{view} Make it night."))
+    assert said(more).endswith("light. Make it night.") and more.asked["angle"] == "profile-left"
+    (less,) = rows(world, edit.replace(words="make it night"))
+    assert less.asked == {}
+
+
 def test_what_cannot_be_drawn_says_why_and_leaves_the_others(world: World) -> None:
     """Shown, the row has a trouble; queued, it is refused, unless it is off."""
     kept_lora(world, "own-far", facts=LoraFacts(naming="x", tensors=2, modules=1, ranks=(1, 1), base="FLUX.1"))
@@ -131,7 +197,8 @@ def test_a_lora_brings_its_words_and_says_what_it_needs(world: World) -> None:
     assert said(row) == "<sks> front view eye-level shot medium shot"
     assert own_words.choices(world.desk, edit)["azimuth"][4] == "back view"
     light, pose = (own_words.of_lora(world.desk, each, "a") for each in ("dx8152-light-direction", "anypose"))
-    assert any("second picture: a luminance map" in hint for hint in own_words.hints(world.desk, light, spec(world)))
+    bare = light.replace(guide="")
+    assert any("second picture: a luminance map" in hint for hint in own_words.hints(world.desk, bare, spec(world)))
     assert any("anypose-helper" in hint for hint in own_words.hints(world.desk, pose, spec(world)))
     assert pose.few_steps
 
