@@ -20,9 +20,10 @@ from engines.mini.export import whole
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.scene import Scene
 from engines.mini.train_captioner import PICTURE, Sights, hidden_states
+from engines.weights.taught import DOWN, UP
 from engines.wording import drawn as vocab
 
-RANK = 16
+RANK, KEPT = 16, 6  # trained, and written
 LAYERS = (
     r"model\.(visual\.(blocks\.\d+\.(attn\.(qkv|proj)|mlp\.\w+_proj)|merger\.mlp\.[02])"
     r"|language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.\w+_proj))"
@@ -96,10 +97,24 @@ def train_questions(
 
 
 def save_questions(model: Qwen2_5_VLForConditionalGeneration, path: Path) -> None:
-    """Writes the LoRA's matrices by name, in bf16, as `engines.weights.taught` reads them."""
+    """Writes the LoRA as `engines.weights.taught` reads it, cut to rank `KEPT` in 8-bit floats."""
     state = peft.get_peft_model_state_dict(model, adapter_name=_ADAPTER)
     with whole(path) as part:
-        save_file({name: value.detach().bfloat16().contiguous() for name, value in state.items()}, part)
+        save_file(smaller(state), part)
+
+
+def smaller(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a LoRA with the largest `KEPT` singular values of each layer's product, in 8-bit floats."""
+    found = {}
+    for name in (each for each in state if each.endswith(DOWN)):
+        above = name.removesuffix(DOWN) + UP
+        left, inner_left = torch.linalg.qr(state[above].detach().float())
+        right, inner_right = torch.linalg.qr(state[name].detach().float().T)
+        u, values, v = torch.linalg.svd(inner_left @ inner_right.T)
+        root = values[:KEPT].sqrt()
+        found[above] = ((left @ u[:, :KEPT]) * root).to(torch.float8_e4m3fn).contiguous()
+        found[name] = ((root[:, None] * v[:KEPT]) @ right.T).to(torch.float8_e4m3fn).contiguous()
+    return found
 
 
 @torch.no_grad()

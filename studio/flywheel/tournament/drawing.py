@@ -102,10 +102,10 @@ def _read(ctx: Context, made: Tournament, where: str) -> None:
     ]
     if unread:
         ctx.say(f"reading {where}")
-        read = read_pictures(ctx, [image for image, _ in unread]).pictures
+        readings = read_pictures(ctx, [image for image, _ in unread]).pictures
         ctx.store.update_images(
             {
-                image.id: {"trial": trial.replace(read=each.tags)}
-                for (image, trial), each in zip(unread, read, strict=True)
+                image.id: {"trial": trial.replace(read=each.tags), "answers": each.answers}
+                for (image, trial), each in zip(unread, readings, strict=True)
             }
         )
