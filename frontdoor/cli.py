@@ -86,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     )
     pictures.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default: docs/pictures)")
     bench.add_argument("name", nargs="?", help="the bench to run (default: all)")
-    bench.add_argument("--characters", type=int, default=10, help="turn: number of characters (default: 10)")
+    bench.add_argument(
+        "--characters", type=int, default=10, help="turn, tournament: number of characters (default: 10)"
+    )
     bench.add_argument(
         "--out", type=Path, help="turn: keep the characters' reports in this folder, and use those that are there"
     )

@@ -27,6 +27,7 @@ ENTRIES = {
     "specialists": "frontdoor.bench.specialists:measure",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",
+    "tournament": "frontdoor.bench.tournament:measure",
     "train-step": "frontdoor.bench.train_step:measure",
     "turn": "frontdoor.bench.turn:measure",
 }
