@@ -137,7 +137,7 @@ def photographs(workplace: Workplace, folder: Path) -> Iterator[Row]:
     """
     if not (folder.is_dir() and workplace.registry.here(DETECTOR)):
         return
-    editors = [each.name for each in workplace.registry.role("editor") if not each.toy]
+    editors = [each.name for each in workplace.registry.role("editor") if each.wording != "drawn"]
     for editor in ("", *filter(workplace.registry.here, editors)):
         told = [pair for name, labels in LABELS.items() for pair in _read(workplace, editor, folder / name, labels)]
         counts = Counter("unknown" if not read else "right" if read == true else "wrong" for read, true in told)

@@ -52,6 +52,7 @@ API_NAMES: tuple[str, ...] = (
     "lora_library",
     "lora_pull",
     "lora_add",
+    "lora_merge",
     "lora_note",
     "lora_remove",
     "template_list",

@@ -46,9 +46,9 @@ def crash(ctx: Context) -> None:
 
 
 def test_every_job_of_the_flywheels_has_a_runner() -> None:
-    """The table names the ten kinds of job: seven of the flywheels, and three that look after the home."""
-    flywheels = {"import", "caption", "enrich", "train", "generate", "card", "refine"}
-    assert set(RUNNERS) == flywheels | {"pull", "lora", "backup", "restore"}
+    """The table names the kinds of job: those of the flywheels, and those that look after the home and its LoRAs."""
+    flywheels = {"import", "caption", "enrich", "train", "generate", "card", "refine", "tournament"}
+    assert set(RUNNERS) == flywheels | {"pull", "lora", "merge", "backup", "restore"}
     assert all(callable(runner) for runner in RUNNERS.values())
 
 

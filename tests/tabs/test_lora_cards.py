@@ -97,7 +97,7 @@ def test_ticked_loras_are_merged(desk: Desk) -> None:
     """The form lists what is here with strength and licence; the job has the ticked ones; a word is no strength."""
     facts = LoraFacts(naming="kohya", tensors=2, modules=1, ranks=(4, 4), base="mini-qwen-edit", family="qwen-edit")
     keep(desk, "own-a", facts=facts, licence="MIT", strength=0.7)
-    assert "Merge into one file" not in lora_cards.draw(desk, lora_cards.HERE, "mini-qwen-edit")
+    assert "Merge into one file" not in lora_cards.draw(desk, lora_cards.HERE, "Qwen-Image-Edit-2511")
     keep(desk, "own-b", facts=facts)
     keep(desk, "own-c", facts=facts)
     shown = lora_cards.draw(desk, lora_cards.HERE, "mini-qwen-edit")

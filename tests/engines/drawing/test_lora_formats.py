@@ -239,12 +239,12 @@ def test_every_format_adds_what_it_was_trained_to(name: str, family: str, skelet
     import torch
     from safetensors.torch import save_file
 
-    from engines.drawing.lora_files import _fitting, read_adapter
+    from engines.drawing.lora_files import fitting, read_adapter
 
     form, skeleton = FORMATS[name], skeletons[family]
     file = tmp_path / "一张照片.safetensors"
     save_file(_state(form, skeleton), file)
-    state, note = _fitting(skeleton, LoraUse(file=str(file)), family, read_adapter)
+    state, note = fitting(skeleton, LoraUse(file=str(file)), family, read_adapter)
     assert not note
     assert state.keys() == {f"{layer.ours}.lora_{side}.weight" for layer in _all(skeleton) for side in "AB"}
     scale = 1.0 if form.alpha is None else form.alpha / RANK
@@ -349,7 +349,7 @@ def test_every_product_adds_its_own(kind: str, naming: str, family: str, skeleto
     import torch
     from safetensors.torch import save_file
 
-    from engines.drawing.lora_files import _fitting, read_adapter
+    from engines.drawing.lora_files import fitting, read_adapter
     from engines.drawing.lycoris import Hadamard, Kronecker
 
     form, skeleton, state = _NAMINGS[naming], skeletons[family], State()
@@ -364,7 +364,7 @@ def test_every_product_adds_its_own(kind: str, naming: str, family: str, skeleto
         updates[layer.ours] = _ours(layer, update) if form.theirs else update
     file = tmp_path / "lycoris.safetensors"
     save_file(state, file)
-    read, _ = _fitting(skeleton, LoraUse(file=str(file), for_this_model=True), family, read_adapter)
+    read, _ = fitting(skeleton, LoraUse(file=str(file), for_this_model=True), family, read_adapter)
     scale = alpha / RANK if alpha and kind not in ("LoKr", "whole weights") else 1.0
     found = {key.partition(".lora_")[0] for key in read if ".lora_" in key}
     assert updates.keys() <= found
@@ -422,14 +422,14 @@ def test_xlabs_names_are_in_no_doubt(skeletons: Any, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from engines.drawing.lora_files import _fitting, read_adapter
+    from engines.drawing.lora_files import fitting, read_adapter
 
     state = {}
     for name, out in {"qkv_lora1": 3 * _D, "qkv_lora2": 3 * _D, "proj_lora1": _D, "proj_lora2": _D}.items():
         stem = f"double_blocks.0.processor.{name}"
         state |= {f"{stem}.down.weight": torch.randn(RANK, _D), f"{stem}.up.weight": torch.randn(out, RANK)}
     save_file(state, tmp_path / "xlabs.safetensors")
-    read, _ = _fitting(skeletons["flux"], LoraUse(file=str(tmp_path / "xlabs.safetensors")), "flux", read_adapter)
+    read, _ = fitting(skeletons["flux"], LoraUse(file=str(tmp_path / "xlabs.safetensors")), "flux", read_adapter)
     assert len(read) == 2 * 8
     torch.testing.assert_close(
         read["transformer_blocks.0.attn.add_k_proj.lora_B.weight"],

@@ -67,9 +67,9 @@ def _check(skeleton: Any, file: Path, weight: float = 1.0, family: str = "flux")
 
 def _effect(skeleton: Any, file: Path, module: str = MODULE) -> Any:
     """What a file adds to a layer at strength 1."""
-    from engines.drawing.lora_files import _fitting, read_adapter
+    from engines.drawing.lora_files import fitting, read_adapter
 
-    state, _ = _fitting(skeleton, LoraUse(file=str(file)), "flux", read_adapter)
+    state, _ = fitting(skeleton, LoraUse(file=str(file)), "flux", read_adapter)
     return state[f"{module}.lora_B.weight"] @ state[f"{module}.lora_A.weight"]
 
 
@@ -247,7 +247,7 @@ def test_no_tensor_of_a_file_is_dropped_unsaid(key: str, shape: Any, whole: bool
     """A tensor beside a good LoRA changes what is loaded, or is told of, or the file is refused with its name."""
     import torch
 
-    from engines.drawing.lora_files import LEFT_OUT, _fitting
+    from engines.drawing.lora_files import LEFT_OUT, fitting
     from engines.drawing.lora_reading import plain_state
 
     plain = _plain()
@@ -258,7 +258,7 @@ def test_no_tensor_of_a_file_is_dropped_unsaid(key: str, shape: Any, whole: bool
             own, note = plain_state(Path(file), state, family)
             return own, {LEFT_OUT: note}
 
-        return _fitting(skeleton, LoraUse(file="a.safetensors"), "flux", read)
+        return fitting(skeleton, LoraUse(file="a.safetensors"), "flux", read)
 
     try:
         found, note = fitted({**plain, **extra})
