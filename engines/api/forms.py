@@ -17,25 +17,20 @@ Quantised = Literal["nf4", "int8", "fp8"]  # the keys of ROWS, as a type that a 
 class FormRow:
     """Describes one quantised form of weights.
 
-    `bits`: what a weight takes, with its share of the scales. `widened`: how many copies at full width it has for as
-    long as it is multiplied. `download`, `training`: what the pages call the form where a model is downloaded, and
-    where the frozen model of a training is chosen.
+    `bits`: what a weight takes, with its share of the scales. `download`, `training`: what the pages call the form
+    where a model is downloaded, and where the frozen model of a training is chosen.
     """
 
     bits: float
-    widened: float
     download: str
     training: str
 
 
 ROWS: Mapping[str, FormRow] = {
-    "nf4": FormRow(4.2, 1.05, "4 bit (nf4): for a GPU with 24 GB", "4 bits: least memory"),
-    "int8": FormRow(8.1, 1.0, "8 bit (int8): closest to the original", "8 bits: closer to the original, more memory"),
+    "nf4": FormRow(4.2, "4 bit (nf4): for a GPU with 24 GB", "4 bits: least memory"),
+    "int8": FormRow(8.1, "8 bit (int8): closest to the original", "8 bits: closer to the original, more memory"),
     "fp8": FormRow(
-        8.1,
-        2.0,
-        "8-bit floats (fp8): keeps the bytes of files in fp8",
-        "8-bit floats: the memory of 8 bits, less close",
+        8.1, "8-bit floats (fp8): keeps the bytes of files in fp8", "8-bit floats: the memory of 8 bits, less close"
     ),
 }
 """The quantised forms by their names; the first is the one that `pull` takes where none is named."""

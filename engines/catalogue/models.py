@@ -269,7 +269,6 @@ MODELS: tuple[ModelSpec, ...] = (
         options={
             "reference_area": 64 * 64,
             "vision_area": 84 * 84,
-            "instruction_tokens": 96,
             "multiple": 8,
             "vision_multiple": 28,
             "batch": 8,

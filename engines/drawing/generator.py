@@ -56,10 +56,9 @@ class TextToPicture(ABC):
 
     maths: ClassVar[Maths]
     encoders: ClassVar[tuple[str, ...]]
-    encode_bytes: ClassVar[int]  # per token and channel; this and the next two are counted in bfloat16 by tests/card
-    denoise_bytes: ClassVar[int]  # per token and channel
-    decode_bytes: ClassVar[int]  # per pixel and channel of the VAE's first block, untiled
-    widest: ClassVar[int]  # the transformer's largest weight over the square of its width
+    encode_bytes_per_token: ClassVar[int]  # this and the next two are measured in bfloat16
+    denoise_bytes_per_pixel: ClassVar[int]
+    decode_bytes_per_pixel: ClassVar[int]  # untiled
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
@@ -103,59 +102,30 @@ class TextToPicture(ABC):
         together = min(self._batch, max(len(items), 1))
         width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
         pixels = width * height * together
+        scale = components.weight_dtype(self.spec).itemsize / 2
         loras = max((stack_bytes(item.loras) for item in items), default=0)
+        text = self.text_tokens * together * self.encode_bytes_per_token
         return Plan(
             f"{self.spec.label}: {len(items)} picture{'s' * (len(items) != 1)}",
             (
                 leaner(
-                    Stage(
-                        "encode",
-                        tuple(self._component(name) for name in self.encoders),
-                        self.encoding_bytes(together),
-                    ),
+                    Stage("encode", tuple(self._component(name) for name in self.encoders), int(text * scale)),
                     streamed,
                 ),
                 leaner(
                     Stage(
                         "denoise",
                         (self._component("transformer"),),
-                        self.denoising_bytes(pixels, together) + loras,
+                        int(pixels * self.denoise_bytes_per_pixel * scale) + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (self._component("vae"),), pixels * self.decoded_pixel_bytes),
-                    tiled(width, height, self.decoded_pixel_bytes, together),
+                    Stage("decode", (self._component("vae"),), int(pixels * self.decode_bytes_per_pixel * scale)),
+                    tiled(width, height, self.decode_bytes_per_pixel * scale, together),
                 ),
             ),
         )
-
-    def encoding_bytes(self, prompts: int) -> int:
-        """Estimates the bytes that encoding so many prompts at once takes beside the weights."""
-        config = components.config(self.folder, self.encoders[-1])
-        channels = config.get("d_model") or config["hidden_size"]
-        return int(self.text_tokens * prompts * channels * self.encode_bytes * self._itemsize // 2)
-
-    def denoising_bytes(self, pixels: int, prompts: int) -> int:
-        """Estimates the bytes that a forward pass of the transformer takes beside the weights.
-
-        `pixels`: those of all pictures, drawn and shown; `prompts`: how many it has.
-        """
-        config = components.config(self.folder, "transformer")
-        hidden = config["num_attention_heads"] * config["attention_head_dim"]
-        tokens = pixels // (2 * self.factor) ** 2 + self.text_tokens * prompts
-        wide = components.widened_bytes(self.spec, self.folder, "transformer", self.widest * hidden**2)
-        return int(tokens * hidden * self.denoise_bytes * self._itemsize // 2) + wide
-
-    @cached_property
-    def decoded_pixel_bytes(self) -> int:
-        """Returns an estimate of the bytes beside the weights that decoding takes for each pixel."""
-        channels = components.config(self.folder, "vae")["block_out_channels"][0]
-        return int(channels * self.decode_bytes * self._itemsize // 2)
-
-    @property
-    def _itemsize(self) -> int:
-        return components.weight_dtype(self.spec).itemsize
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Generates the pictures in order and yields those of a batch once it is decoded.

@@ -39,18 +39,6 @@ def from_pixels(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in (unit * 255).round().astype("uint8")]
 
 
-def each(value: Tensor | float, tokens: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Returns a number for each row of a batch, (B,), on the device of its tokens and in `dtype`, by default theirs.
-
-    `value`: one number for all rows, or (B,). One number is written there by the device, which the host need not wait
-    for.
-    """
-    kind = dtype or tokens.dtype
-    if isinstance(value, Tensor):
-        return value.to(tokens.device, kind, non_blocking=True).expand(tokens.shape[0])
-    return torch.full((tokens.shape[0],), value, device=tokens.device, dtype=kind)
-
-
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
     """Returns a picture in RGB, stretched or shrunk to `width` × `height` pixels."""
     is_plain = image.mode == "RGB" and not image.info and not image.getexif()  # what `to_rgb` made: it need not copy

@@ -16,8 +16,6 @@ from engines.training.data import Tensors, fit
 from engines.training.family import Family, Parts, Preview
 from engines.weights import components
 
-_ENCODE_BYTES = 12  # per pixel and channel of the VAE's first block, bfloat16; tests/card counts 10
-
 
 class LatentMaths(Protocol):
     """Interface of a Python module that encodes pictures as the latents of one model family."""
@@ -89,12 +87,6 @@ class CaptionedFamily(Family):
         `words`: the prompt; `resolution`: both sides of the picture, in pixels.
         """
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
-
-    def encoding_bytes(self, params: TrainParams) -> int:
-        """Estimates the bytes of GPU memory that encoding a picture of the training's size needs beside the weights."""
-        channels = components.config(self.folder, "vae")["block_out_channels"][0]
-        size = components.weight_dtype(self.spec).itemsize
-        return int(params.resolution**2 * channels * _ENCODE_BYTES * size // 2)
 
     def encoding_options(self) -> tuple[object, ...]:
         """Returns all options, besides the files, on which encodings depend; their `repr` goes into cache keys.

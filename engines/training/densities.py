@@ -50,7 +50,7 @@ class Density:
 
         It is interpolated linearly between the points of `weights`.
         """
-        at, value = (torch.tensor(each).to(level.device, non_blocking=True) for each in zip(*self.weights, strict=True))
+        at, value = (torch.tensor(column, device=level.device) for column in zip(*self.weights, strict=True))
         right = torch.searchsorted(at, level.contiguous()).clamp(1, len(self.weights) - 1)
         part = (level - at[right - 1]) / (at[right] - at[right - 1])
         return torch.lerp(value[right - 1], value[right], part)

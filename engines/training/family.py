@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,7 +16,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams, Params, TrainParams
 from engines.api.protocols import Component, DiskUse, EditItem, ModelSpec
-from engines.catalogue.registry import load_class
 from engines.drawing.latents import pack, to_pixels
 from engines.drawing.sampling import Tick, demand_steps, dynamic_shift
 from engines.pictures import to_rgb
@@ -37,8 +35,6 @@ P = TypeVar("P", GenerateParams, EditItem)
 _BLOCK_BYTES = 108
 _INPUT_BYTES = 2
 
-LEVELS = "levels"  # a batch's noise levels (B,) in RAM, beside those on the device, which the host would wait for
-
 
 class Family(ABC):
     """Base class of the model families (such as FLUX) that can be trained: what the training loop needs of each.
@@ -50,7 +46,6 @@ class Family(ABC):
     targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
     encoders: ClassVar[tuple[str, ...]]
     tokenizers: ClassVar[tuple[str, ...]]  # the encoders' tokenizers and processors
-    widest: ClassVar[int]  # the transformer's largest weight over the square of its width
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
@@ -277,19 +272,12 @@ class Family(ABC):
             item=latents + 2 * words * config["joint_attention_dim"] * components.weight_dtype(self.spec).itemsize,
         )
 
-    @abstractmethod
-    def encoding_bytes(self, params: TrainParams) -> int:
-        """Estimates the bytes of GPU memory that encoding a training's pictures and captions needs beside the weights.
-
-        The VAE needs most of them, for one picture at a time.
-        """
-
-    def working_bytes(self, params: TrainParams, references: int = 1, previews: Sequence[Preview] = ()) -> int:
+    def working_bytes(self, params: TrainParams, references: int = 1) -> int:
         """Estimates the bytes of GPU memory that a training needs in addition to the frozen weights.
 
-        They hold the LoRA, its gradients, its average, the optimiser's state, and the activations of a step or those of
-        a preview, where that takes more. `references`: the largest number of reference pictures of an example; models
-        that take none ignore it. The GPU manager uses this estimate until it has measured the real value.
+        They hold the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
+        largest number of reference pictures of an example; models that take none ignore it. The GPU manager uses this
+        estimate until it has measured the real value.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
@@ -298,24 +286,7 @@ class Family(ABC):
         wider = components.weight_dtype(self.spec).itemsize // 2  # than bfloat16
         channels = params.batch_size * self.tokens(params, references) * hidden * wider
         recomputed = 1 if params.gradient_checkpointing else depth
-        row = self.spec_with_base(params.base)
-        wide = components.widened_bytes(row, self.folder, "transformer", self.widest * hidden**2)
-        step = channels * (recomputed * _BLOCK_BYTES + depth * _INPUT_BYTES) + wide
-        return adapter + max([step, *(self._preview_bytes(preview) for preview in previews)])
-
-    def _preview_bytes(self, preview: Preview) -> int:
-        """Estimates the bytes that drawing a preview needs beside the weights and the LoRA in training.
-
-        They are those of the engine's stages after its first, which encodes. As in training, few-step adapters and the
-        preview's own LoRAs are left out.
-        """
-        plain: Preview
-        if isinstance(preview, EditItem):
-            plain = replace(preview, params=preview.params.replace(few_steps=False, loras=()))
-        else:
-            plain = preview.replace(loras=())
-        _, *stages = load_class(self.spec.engine)(self.spec, self.folder).plan([plain]).stages
-        return max(int(stage.working_bytes) for stage in stages)
+        return adapter + channels * (recomputed * _BLOCK_BYTES + depth * _INPUT_BYTES)
 
     def _adapter_weights(self, params: TrainParams, config: Mapping[str, Any]) -> int:
         """Returns the number of weights of the LoRA."""

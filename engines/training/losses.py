@@ -17,30 +17,21 @@ from engines.training.data import BatchOrder, Tensors, seeded
 from engines.training.densities import density
 from engines.training.encoding import Encoded
 from engines.training.examples import Examples
-from engines.training.family import LEVELS, Family, Transformer
-
-_NOISE, _SIGMA = "noise", "sigma"
+from engines.training.family import Family, Transformer
 
 
 @dataclass(frozen=True)
 class Batch:
     """Holds the input of one forward pass of the transformer.
 
-    `tensors`: the examples' encodings, by name; `noise`: (B, C, h, w); `sigma`: noise levels (B,); `levels`: the same
-    in RAM. With several processes, B counts the examples that this process computes, and `count` those of all processes
-    together.
+    `tensors`: the examples' encodings, by name; `noise`: (B, C, h, w); `sigma`: noise levels (B,). With several
+    processes, B counts the examples that this process computes, and `count` those of all processes together.
     """
 
     tensors: Tensors
     noise: Tensor
     sigma: Tensor
-    levels: Tensor
     count: int
-
-    @property
-    def inputs(self) -> Tensors:
-        """Returns the encodings with the noise levels in RAM, by which a family need not read them from the device."""
-        return {**self.tensors, LEVELS: self.levels}
 
 
 class Term(Protocol):
@@ -98,7 +89,7 @@ class FlowMatching:
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
         """Returns each example's mean squared error, (B,), times the loss weight of the example's noise level."""
-        losses = self._family.losses(transformer, batch.inputs, batch.noise, batch.sigma, self._guidance)
+        losses = self._family.losses(transformer, batch.tensors, batch.noise, batch.sigma, self._guidance)
         return losses * self._density.weight(batch.sigma)
 
 
@@ -123,7 +114,7 @@ class OutputPreservation:
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
         """Returns the mean squared difference of the predictions with and without the LoRA, by example (B,)."""
-        inputs = (batch.inputs, batch.noise, batch.sigma, self._guidance)
+        inputs = (batch.tensors, batch.noise, batch.sigma, self._guidance)
         # The adapter is on again before the graph is built: checkpointing runs that forward once more in the backward.
         with torch.no_grad():
             transformer.disable_adapters()
@@ -192,7 +183,5 @@ class _Batches:
         latents = tensors["latents"]
         noise = torch.randn(latents.shape, generator=generator)
         sigma = self._density.sample(len(latents), self._family.shift(latents), generator)
-        moved = {**tensors, _NOISE: noise, _SIGMA: sigma}
-        mine = {name: value[ours].to(device, non_blocking=True) for name, value in moved.items()}
-        noise, level = mine.pop(_NOISE), mine.pop(_SIGMA)
-        return Batch(mine, noise, level, sigma[ours], len(rows))
+        mine = {name: value[ours].to(device) for name, value in tensors.items()}
+        return Batch(mine, noise[ours].to(device), sigma[ours].to(device), len(rows))

@@ -38,7 +38,7 @@ class LossTally:
         Everything stays on the tensors' device, so that the host does not wait for a GPU.
         """
         levels, found = sigma.detach().float(), losses.detach().float()
-        band = torch.bucketize(levels, torch.tensor(BANDS).to(levels.device, non_blocking=True))
+        band = torch.bucketize(levels, torch.tensor(BANDS, device=levels.device))
         within = (band[:, None] == torch.arange(len(_BAND_NAMES), device=levels.device)).float()
         self.figures[:3] += torch.stack([torch.ones_like(found).sum(), found.sum(), levels.sum()])
         self.figures[3:] += torch.cat([within.sum(0), (within * found[:, None]).sum(0)])

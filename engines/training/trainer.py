@@ -53,6 +53,7 @@ from engines.training.workers import SingleWorker, Workers
 from engines.weights import components
 
 _ADAPTER = "lora"
+_VAE_BYTES = 3_200  # per pixel while the VAE encodes, measured in bfloat16
 _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not change what is learned
 
 
@@ -79,10 +80,10 @@ class LoraTrainer:
         if run.start and run.origin:
             bare = components.bare(self.folder, "transformer", self.folder / "transformer")
             Beginning.read(run.start, bare, self.spec.family, params, family.targeted(params))
-        encoders = Stage("encode", family.components(family.encoders), family.encoding_bytes(params))
+        encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
         trained = family.components(("transformer", "vae"), params.base)
         references = max((len(item.references) for item in run.items), default=1)
-        train = Stage("train", trained, family.working_bytes(params, references, run.previews))
+        train = Stage("train", trained, family.working_bytes(params, references))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:

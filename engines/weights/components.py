@@ -16,7 +16,7 @@ import torch
 from accelerate import init_empty_weights
 
 from engines.api.errors import ModelMissing
-from engines.api.forms import FULL_WIDTH, ROWS
+from engines.api.forms import FULL_WIDTH
 from engines.api.params import Json
 from engines.api.protocols import Component, Loaded, ModelSpec
 from engines.catalogue.formats import header
@@ -119,15 +119,6 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
     largest = max(blocks.values()) / blocks.total()
     least = int(outside + 2 * largest * (size - outside))
     return least if least < size else 0
-
-
-def widened_bytes(spec: ModelSpec, folder: Path, name: str, numbers: int) -> int:
-    """Returns the bytes that a component's largest weight takes at full width for as long as it is multiplied.
-
-    They are 0 for a component that is not quantised. `folder`: the model's folder; `numbers`: how many the weight has.
-    """
-    row = ROWS.get(form_of(spec, folder, name))
-    return int(row.widened * numbers * weight_dtype(spec).itemsize) if row else 0
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:

@@ -146,16 +146,6 @@ def cover(transformer: Loaded, calls: Collection[Call]) -> None:
         transformer.modulation.cover(transformer, calls)
 
 
-def announce(transformer: Loaded, levels: Sequence[float]) -> None:
-    """Tells the table of modulation outputs the noise levels of the coming forward passes, one a picture.
-
-    The table would have to read them from the device, and the host would wait for it. `levels`: rounded or not to the
-    transformer's type. Does nothing if the transformer has no table.
-    """
-    if is_tabled(transformer):
-        transformer.modulation.announced = tuple(levels)
-
-
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
     """Returns noise levels (B,), each moved to the nearest level of `GRID`, for which the table then has rows.
 
@@ -173,11 +163,8 @@ class Table:
 
     Each row has the outputs of all layers for one timestep, side by side. Each batch size has rows of its own, and each
     stack of LoRAs that changes these layers or the time embedding.
-    `layers`: reads a modulation layer; `cuts`: what stands for the layers in the transformer's blocks. `announced`: the
-    noise levels of the next forward pass; where empty, they are read from the device.
+    `layers`: reads a modulation layer; `cuts`: what stands for the layers in the transformer's blocks.
     """
-
-    announced: tuple[float, ...] = ()
 
     def __init__(self, layers: Layers, cuts: Sequence[_Cut]) -> None:
         self._layers = layers
@@ -197,17 +184,13 @@ class Table:
         first; `embedding`: the module's output. Raises: LookupError for a timestep whose row `cover` did not compute
         with the LoRAs that the transformer has now.
         """
-        count, dtype = len(embedding), embedding.dtype
         attached = self._loras(embedder)
         stack = self._stacks.get(attached[0], "not covered") if attached else ""
-        announced, self.announced = self.announced, ()  # for one pass: the next may be one that nobody announced
-        levels = torch.tensor(announced).to(dtype).tolist() if announced else args[0].tolist()
-        levels += [0.0] * (count - len(levels))  # clean references are at 0
         try:
-            rows = [self._rows[stack, count, dtype, level] for level in levels]
+            rows = [self._rows[stack, len(embedding), embedding.dtype, level] for level in args[0].tolist()]
         except KeyError as missing:
             raise LookupError(f"the modulation table was not asked to cover {missing}") from missing
-        return torch.cat([embedding, torch.stack(rows).to(embedding.device, non_blocking=True)], dim=-1)
+        return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
         """Computes the missing rows for the coming forward passes of the transformer, with the LoRAs that it has now.

@@ -28,10 +28,6 @@ _QWEN = [
     "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
     "<|video_pad|>",
 ]  # fmt: skip
-_CHAT = (  # as Qwen3's with thinking turned off
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}"
-)
 _QWEN_IDS = ("image_token_id", "<|image_pad|>"), ("video_token_id", "<|video_pad|>"), (
     "vision_start_token_id", "<|vision_start|>",
 ), ("vision_end_token_id", "<|vision_end|>")  # fmt: skip
@@ -50,7 +46,7 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
 
     `layout`: the configurations of the model's components; `device`: where the random weights are drawn and quantised.
     """
-    frame(spec, layout, folder)
+    _frame(spec, layout, folder)
     dtype = components.weight_dtype(spec)
     for name in layout:
         form = components.form_of(spec, folder, name)
@@ -66,7 +62,7 @@ def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: st
     It is for programs that cannot read our quantised files. `layout`: the configurations of the model's components;
     `device`: where the random weights are drawn. Returns `folder`.
     """
-    frame(spec, layout, folder)
+    _frame(spec, layout, folder)
     for name in layout:
         dtype = components.weight_dtype(spec)
         model: Loaded = skeleton(components.bare(folder, name, folder / name), FULL_WIDTH, dtype)
@@ -77,11 +73,8 @@ def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: st
     return folder
 
 
-def frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
-    """Writes all files of a model's folder but the weights: configurations, tokenizers and the scheduler's.
-
-    `layout`: the configurations of the model's components.
-    """
+def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
+    """Writes all files of a model's folder but the weights."""
     write_layout(layout, folder)
     extras = _EXTRAS[spec.family]
     extras.write(folder)
@@ -118,16 +111,6 @@ def _flux(folder: Path) -> None:
     schedule.save_pretrained(folder / "scheduler")
 
 
-def _flux2(folder: Path) -> None:
-    tokenizer = _tokenizer(_QWEN, 512)
-    tokenizer.chat_template = _CHAT
-    tokenizer.save_pretrained(folder / "tokenizer")
-    schedule: Loaded = FlowMatchEulerDiscreteScheduler(
-        shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
-    )
-    schedule.save_pretrained(folder / "scheduler")
-
-
 def _qwen_edit(folder: Path) -> None:
     """Writes this tokenizer's special tokens into the configuration; no size depends on them."""
     tokenizer = _tokenizer(_QWEN, 8192)
@@ -148,6 +131,5 @@ _FAST = ["transformers", "PreTrainedTokenizerFast"]
 _SCHEDULER = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
 _EXTRAS: Mapping[str, _Extras] = {
     "flux": _Extras(_flux, {"tokenizer": _FAST, "tokenizer_2": _FAST, "scheduler": _SCHEDULER}),
-    "flux2": _Extras(_flux2, {"tokenizer": _FAST, "scheduler": _SCHEDULER}),
     "qwen-edit": _Extras(_qwen_edit, {"tokenizer": _FAST, "scheduler": _SCHEDULER}),
 }

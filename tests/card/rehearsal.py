@@ -9,8 +9,7 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,12 +19,11 @@ from PIL import Image  # isort: skip
 
 import assets  # isort: skip
 from engines.api.params import CaptionParams, EditParams, GenerateParams, LoraUse, TrainParams  # isort: skip
-from engines.api.protocols import CheckpointSaved, EditItem, Lease, Plan, SampleDrawn, TrainItem, TrainRun  # isort: skip
+from engines.api.protocols import CheckpointSaved, EditItem, Plan, SampleDrawn, TrainItem, TrainRun  # isort: skip
 from engines.api.errors import OutOfMemory, RanOut  # isort: skip
 from engines.catalogue.registry import Registry  # isort: skip
 from engines.device.devices import CpuDevice, CudaDevice  # isort: skip
 from studio.gpu.manager import GpuManager  # isort: skip
-from tests.card.watched import Watched, planned  # isort: skip
 
 MIB, GIB = 1 << 20, 1 << 30
 ASSETS = Path(assets.__file__).parent
@@ -55,20 +53,6 @@ class Side:
     registry: Registry
     gpu: GpuManager
     folder: Path
-    card: PlayedCard | None = None  # on which each stage is played alone, and its bytes kept in `peaks`
-    peaks: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def leased(self, plan: Plan) -> Iterator[Lease]:
-        """Leases the device for a plan."""
-        self.peaks.clear()
-        with self.gpu.lease(plan) as lease:
-            if self.card is None:
-                yield lease
-                return
-            watched = Watched(self.gpu, self.card, lease)
-            yield watched
-            self.peaks.update(watched.peaks)
 
     def generate(self, steps: int = 3, loras: tuple[str, ...] = (), **knobs: object) -> tuple[Plan, list[str]]:
         """Draws two pictures of two sizes."""
@@ -79,7 +63,7 @@ class Side:
             for high in (64, 32)
         ]
         plan = engine.plan(items)
-        with self.leased(plan) as lease:
+        with self.gpu.lease(plan) as lease:
             return plan, [_hash(each.tobytes()) for each in engine.generate(items, lease, _quiet)]
 
     def edit(self, loras: tuple[str, ...] = (), **knobs: object) -> tuple[Plan, list[str]]:
@@ -90,14 +74,14 @@ class Side:
             source = opened.convert("RGB")
         items = [EditItem(source, params(EditParams, instruction="make the person smile", loras=used, **knobs))]
         plan = engine.plan(items)
-        with self.leased(plan) as lease:
+        with self.gpu.lease(plan) as lease:
             return plan, [_hash(each.tobytes()) for each in engine.edit(items, lease, _quiet)]
 
     def caption(self) -> tuple[Plan, list[str]]:
         """Describes the sample's first picture."""
         captioner = self.registry.captioner("mini-qwen-edit")
         plan = captioner.plan(1, CaptionParams())
-        with Image.open(SAMPLE) as opened, self.leased(plan) as lease:
+        with Image.open(SAMPLE) as opened, self.gpu.lease(plan) as lease:
             found = captioner.caption([opened.convert("RGB")], CaptionParams(), lease, _quiet)
             return plan, [each.text for each in found]
 
@@ -122,7 +106,7 @@ class Side:
             trigger="ohwx",
         )
         plan, made = trainer.plan(run), []
-        with self.leased(plan) as lease:
+        with self.gpu.lease(plan) as lease:
             for event in trainer.train(run, lease, _quiet):
                 if isinstance(event, SampleDrawn):
                     made.append(_hash(event.image.tobytes()))
@@ -173,14 +157,19 @@ def on_cpu(folder: Path, names: Sequence[str]) -> dict[str, Seen]:
 
 def on_card(card: PlayedCard, folder: Path, names: Sequence[str]) -> dict[str, Seen]:
     """Runs each job on a card with room, alone on it."""
-    gpu = GpuManager(CudaDevice(), 24 * GIB, {})
-    side = Side(Registry(ASSETS, folder / "models"), gpu, folder / "card", card)
+    side = Side(Registry(ASSETS, folder / "models"), GpuManager(CudaDevice(), 24 * GIB, {}), folder / "card")
     work, seen = jobs(side), {}
     with card:
         for name in names:
+            side.gpu.unload_all()
+            gc.collect()
             card.waits.clear()
+            card.peak = before = card.used
             plan, made = work[name]()
-            seen[name] = Seen(made, planned(plan, side.peaks), max(side.peaks.values()), dict(card.waits))
+            planned = max(
+                sum(stage.size(part) for part in stage.components) + stage.working_bytes for stage in plan.stages
+            )
+            seen[name] = Seen(made, planned, card.peak - before, dict(card.waits))
         side.gpu.unload_all()
     return seen
 

@@ -23,10 +23,9 @@ class Flux(TextToPicture):
 
     maths: ClassVar[Any] = flux
     encoders = ("text_encoder", "text_encoder_2")
-    encode_bytes = 54  # T5-XXL 46
-    denoise_bytes = 34  # 28
-    decode_bytes = 14  # 12
-    widest = flux.WIDEST
+    encode_bytes_per_token = 600 << 10  # T5-XXL's activations
+    denoise_bytes_per_pixel = 1_500  # 1.5 GiB at 1024²
+    decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
         """Encodes prompts with T5 and CLIP; returns a list with one Conditioning for each prompt, in CPU memory.

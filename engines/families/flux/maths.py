@@ -15,16 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api.params import GenerateParams
-from engines.drawing.latents import each, from_pixels, latent_factor, pack, to_pixels, unpack
+from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, sigmas
 from engines.drawing.shortcuts import branch
 
 __all__ = [
-    "WIDEST", "Conditioning", "encode_prompts", "image_ids", "latent_factor", "pack", "sample", "stack", "to_images",
+    "Conditioning", "encode_prompts", "image_ids", "latent_factor", "pack", "sample", "stack", "to_images",
     "to_latents", "unpack", "velocity",
 ]  # fmt: skip
-
-WIDEST = 5  # the transformer's largest weight over the square of its width: a single block's last layer
 
 Transformer = Any  # diffusers' FluxTransformer2DModel, a placeholder without types to mypy
 Vae = Any  # diffusers' AutoencoderKL, likewise
@@ -60,14 +58,12 @@ def stack(rows: Sequence[Conditioning]) -> Conditioning:
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
 
 
-def image_ids(h: int, w: int, device: torch.device | None = None) -> Tensor:
+def image_ids(h: int, w: int) -> Tensor:
     """Returns the position (0, row, column) of each packed token, for rotary embeddings: ((h/2)(w/2), 3) float32.
 
-    `h`, `w`: the height and width of the unpacked latents; one token packs 2×2 of them. `device`: where they are made,
-    so that no step copies them there.
+    `h`, `w`: the height and width of the unpacked latents; one token packs 2×2 of them.
     """
-    sides = (torch.arange(side // 2, device=device) for side in (h, w))
-    rows, columns = torch.meshgrid(*sides, indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
@@ -134,15 +130,20 @@ def velocity(
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
         hidden_states=packed,
-        timestep=each(sigma, packed),
-        guidance=each(guidance, packed, torch.float32) if transformer.config.guidance_embeds else None,
+        timestep=_each(sigma, packed),
+        guidance=_each(guidance, packed, torch.float32) if transformer.config.guidance_embeds else None,
         pooled_projections=cond.pooled.to(device, dtype),
         encoder_hidden_states=cond.prompt_embeds.to(device, dtype),
         txt_ids=torch.zeros(cond.prompt_embeds.shape[1], 3, device=device, dtype=dtype),
-        img_ids=image_ids(h, w, device).to(dtype),
+        img_ids=image_ids(h, w).to(device, dtype),
         return_dict=False,
     )[0]
     return predicted
+
+
+def _each(value: Tensor | float, packed: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Expands one number to a number for each row of the batch, (B,), on the device of the tokens."""
+    return torch.as_tensor(value, device=packed.device, dtype=dtype or packed.dtype).expand(packed.shape[0])
 
 
 @torch.no_grad()

@@ -40,7 +40,6 @@ class FluxAdapter(CaptionedFamily):
     }
     maths: ClassVar[LatentMaths] = flux
     encoders = ("text_encoder", "text_encoder_2", "vae")
-    widest = flux.WIDEST
     tokenizers = ("tokenizer", "tokenizer_2")
 
     @cached_property

@@ -29,6 +29,7 @@ from engines.families.flux2.engine import Flux2
 from engines.pictures import pixel_hash
 from engines.weights import components
 
+_ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, estimated: five tensors of its widest layers, and a margin
 _ENCODING_CACHE_BYTES = 256 << 20  # of latents, and as much of words
 
 Encoders = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
@@ -78,13 +79,13 @@ class Flux2Edit:
         for item in items:
             self._check(item)
         together = min(self._batch, max(len(items), 1))
-        size = components.weight_dtype(self.spec).itemsize
+        scale = components.weight_dtype(self.spec).itemsize / 2
         sizes = [[self._size(picture) for picture in (item.source, *item.references)] for item in items]
         width, height = max((size for each in sizes for size in each), key=prod, default=(0, 0))
         pixels = max((prod(each[0]) + sum(map(prod, each)) for each in sizes), default=0)  # of result and references
         loras = max((stack_bytes(item.params.loras) for item in items), default=0)
-        drawing, vae = self._drawing, self._component("vae")
-        encoded = flux2.ENCODE_BYTES * components.config(self._folder, "vae")["block_out_channels"][0] * size // 2
+        text = self._drawing.text_tokens * Flux2.encode_bytes_per_token
+        vae, decoded = self._component("vae"), Flux2.decode_bytes_per_pixel * scale
         return Plan(
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
             (
@@ -92,22 +93,22 @@ class Flux2Edit:
                     Stage(
                         "encode",
                         (self._component("text_encoder"), vae),
-                        max(drawing.encoding_bytes(1), width * height * encoded),
+                        int(max(text, width * height * _ENCODE_BYTES_PER_PIXEL) * scale),
                     ),
-                    tiled(width, height, encoded),
+                    tiled(width, height, _ENCODE_BYTES_PER_PIXEL * scale),
                     streamed,
                 ),
                 leaner(
                     Stage(
                         "denoise",
                         (self._component("transformer"),),
-                        drawing.denoising_bytes(pixels * together, together) + loras,
+                        int(pixels * together * Flux2.denoise_bytes_per_pixel * scale) + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (vae,), width * height * together * drawing.decoded_pixel_bytes),
-                    tiled(width, height, drawing.decoded_pixel_bytes, together),
+                    Stage("decode", (vae,), int(width * height * together * decoded)),
+                    tiled(width, height, decoded, together),
                 ),
             ),
         )

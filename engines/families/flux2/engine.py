@@ -19,15 +19,16 @@ from engines.weights import components
 class Flux2(TextToPicture):
     """Generates pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
-    With guidance above 1 the negative prompt is encoded, too.
+    With guidance above 1 the negative prompt is encoded, too. The class attributes that end in `_per_token` and
+    `_per_pixel` estimate a stage's working memory in bytes. They were not measured: the tensors of one forward pass in
+    bfloat16 were counted on meta tensors, and a margin was added.
     """
 
     maths: ClassVar[Any] = flux2
     encoders = ("text_encoder",)
-    encode_bytes = 160  # 129, most of it the hidden states of all layers
-    denoise_bytes = 46  # 38
-    decode_bytes = 14  # 12, as FLUX.1's decoder
-    widest = flux2.WIDEST
+    encode_bytes_per_token = 400 << 10  # counted: 248 KiB, most of it the hidden states of all layers
+    denoise_bytes_per_pixel = 1_200  # counted: 585
+    decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
         """Returns a picture's prompt and, with guidance above 1, its negative prompt, which may be ""."""

@@ -18,21 +18,18 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api.params import EditParams, GenerateParams
-from engines.drawing.latents import each, from_pixels, latent_factor, pack, to_pixels, unpack
+from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
 from engines.drawing.shortcuts import branch
 
 __all__ = [
-    "ENCODE_BYTES", "WIDEST", "References", "edit", "encode_prompts", "latent_factor", "own_shift", "pack",
-    "reference_size", "sample", "to_images", "to_latents", "velocity",
+    "References", "edit", "encode_prompts", "latent_factor", "own_shift", "pack", "reference_size", "sample",
+    "to_images", "to_latents", "velocity",
 ]  # fmt: skip
 
 _LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states klein was trained with
 _LONG = 4300  # image tokens; above them the shift no longer depends on the number of steps
 _APART = 10  # between the times of two reference pictures; the picture to draw has time 0
-
-ENCODE_BYTES = 12  # of the VAE per pixel and channel of its first block, bfloat16; tests/card counts 10
-WIDEST = 9  # the transformer's largest weight over the square of its width: a single block's first layer
 
 Transformer = Any  # diffusers' Flux2Transformer2DModel, a placeholder without types to mypy
 Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
@@ -51,10 +48,10 @@ class References(NamedTuple):
     def of(cls, latents: Sequence[Tensor]) -> References:
         """Returns the normalised latents (1, 32, h, w) of reference pictures, which may differ in size, as tokens."""
         grids = [
-            _positions(picture.shape[-2] // 2, picture.shape[-1] // 2, 1, time=_APART * (index + 1))
-            for index, picture in enumerate(latents)
+            _positions(each.shape[-2] // 2, each.shape[-1] // 2, 1, time=_APART * (index + 1))
+            for index, each in enumerate(latents)
         ]
-        return cls(torch.cat([pack(picture) for picture in latents], dim=1), torch.cat(grids))
+        return cls(torch.cat([pack(each) for each in latents], dim=1), torch.cat(grids))
 
 
 def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
@@ -155,26 +152,26 @@ def velocity(
     `w`: the height and width of the unpacked latents. `references`: for edits, the pictures that they are made from.
     """
     device, dtype, own = packed.device, packed.dtype, packed.shape[1]
-    positions = _positions(h // 2, w // 2, 1, device)
+    positions = _positions(h // 2, w // 2, 1)
     if references is not None:
-        packed = torch.cat([packed, references.tokens.to(device, dtype, non_blocking=True)], dim=1)
-        positions = torch.cat([positions, references.positions.to(device, non_blocking=True)])
+        packed = torch.cat([packed, references.tokens.to(device, dtype)], dim=1)
+        positions = torch.cat([positions, references.positions])
     predicted: Tensor = transformer(
         hidden_states=packed,
-        timestep=each(sigma, packed),
+        timestep=torch.as_tensor(sigma, device=device, dtype=dtype).expand(packed.shape[0]),
         guidance=None,
         encoder_hidden_states=prompt_embeds.to(device, dtype),
-        txt_ids=_positions(1, 1, prompt_embeds.shape[1], device),
-        img_ids=positions,
+        txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(device),
+        img_ids=positions.to(device),
         return_dict=False,
     )[0]
     return predicted[:, :own]
 
 
-def _positions(rows: int, columns: int, words: int, device: torch.device | None = None, time: int = 0) -> Tensor:
+def _positions(rows: int, columns: int, words: int, time: int = 0) -> Tensor:
     """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds numbers beyond 256."""
-    axes = (torch.arange(count, device=device) for count in (rows, columns, words))
-    return torch.cartesian_prod(torch.full((1,), time, device=device), *axes)
+    axes = [torch.tensor([time]), torch.arange(rows), torch.arange(columns), torch.arange(words)]
+    return torch.cartesian_prod(*axes)
 
 
 @torch.no_grad()

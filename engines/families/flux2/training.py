@@ -54,7 +54,6 @@ class Flux2Adapter(CaptionedFamily):
     }
     maths: ClassVar[LatentMaths] = flux2
     encoders = ("text_encoder", "vae")
-    widest = flux2.WIDEST
     tokenizers = ("tokenizer",)
 
     @cached_property

@@ -27,7 +27,8 @@ TEMPLATE = (
     "<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
 )
 _END = "<|im_end|>"
-_BYTES = 56  # per token and channel of the language model, with what it keeps of a token, bfloat16
+_BYTES_PER_TOKEN = 4 << 20  # a vision token's activations through the 7B model, bfloat16
+_PIXELS_PER_TOKEN = 28 * 28
 
 
 class QwenCaptioner:
@@ -52,12 +53,8 @@ class QwenCaptioner:
         `params`: its token limit counts towards the stage's working memory. Raises: ModelMissing where the model's
         files are not on this machine.
         """
-        config = components.config(self._folder, "text_encoder")
-        told = config.get("text_config", config)
-        hidden, widest = told["hidden_size"], told["hidden_size"] * told["intermediate_size"]
-        tokens = (qwen.text_tokens(self.spec, 1) + params.max_tokens) * min(self._batch, max(count, 1))
-        working = tokens * hidden * _BYTES * components.weight_dtype(self.spec).itemsize // 2
-        working += components.widened_bytes(self.spec, self._folder, "text_encoder", widest)
+        tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
+        working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")
         return Plan(f"{self.spec.label}: {count} captions", (leaner(Stage("caption", (encoder,), working), streamed),))
 

@@ -31,10 +31,10 @@ from engines.weights import components, modulation
 
 Encoders = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
-# Counted in bfloat16 by tests/card, with a margin.
-_DENOISE_BYTES = 38  # per token and channel: 32
-_DECODE_BYTES = 41  # per pixel and channel of the VAE's first block, untiled: 36
+_ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
+_DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
 _ENCODING_CACHE_BYTES = 512 << 20  # of latents, and as much of words: about a hundred prompts with a picture
+_DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,9 @@ class QwenEdit:
         for item in items:
             self._check(item.params)
         together = min(self._batch, max(len(items), 1))
-        size, area = components.weight_dtype(self.spec).itemsize, self._sizes.reference_area
-        side, shown = isqrt(area), max((1 + len(item.references) for item in items), default=1)
-        config, decoder = (components.config(self._folder, name) for name in ("transformer", "vae"))
-        hidden = config["num_attention_heads"] * config["attention_head_dim"]
-        tokens = (1 + shown) * area // (2 * qwen.latent_factor(decoder)) ** 2 + qwen.text_tokens(self.spec, shown)
-        wide = components.widened_bytes(self.spec, self._folder, "transformer", qwen.WIDEST * hidden**2)
-        encoded, decoded = (each * decoder["base_dim"] * size // 2 for each in (qwen.ENCODE_BYTES, _DECODE_BYTES))
+        scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
+        area = int(self._sizes.reference_area * scale)
+        pictures = max((2 + len(item.references) for item in items), default=2)
         stacks = {self._stack(item.params) for item in items}
         loras = max(map(stack_bytes, stacks), default=0)
         vae, transformer = self._component("vae"), self._component("transformer")
@@ -93,21 +89,21 @@ class QwenEdit:
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
             (
                 leaner(
-                    Stage("encode", (self._component("text_encoder"), vae), area * encoded),
-                    tiled(side, side, encoded),
+                    Stage("encode", (self._component("text_encoder"), vae), area * _ENCODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _ENCODE_BYTES_PER_PIXEL * scale),
                     streamed,
                 ),
                 leaner(
                     Stage(
                         "denoise",
                         (transformer,),
-                        tokens * together * hidden * _DENOISE_BYTES * size // 2 + wide + loras,
+                        area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
                     ),
                     streamed,
                 ),
                 leaner(
-                    Stage("decode", (vae,), area * together * decoded),
-                    tiled(side, side, decoded, together),
+                    Stage("decode", (vae,), area * together * _DECODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _DECODE_BYTES_PER_PIXEL * scale, together),
                 ),
             ),
         )

@@ -20,24 +20,19 @@ from torch import Tensor
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
-from engines.drawing.latents import each, from_pixels, pack, resized, to_pixels, unpack
+from engines.drawing.latents import from_pixels, pack, resized, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, sigmas
 from engines.drawing.shortcuts import branch
 from engines.families.qwen_edit.processor import IMAGE_PAD, QwenEditProcessor
 from engines.weights import modulation
 
 __all__ = [
-    "ENCODE_BYTES", "WIDEST", "Conditioning", "Sizes", "conditioning", "demand_words", "guided", "latent_factor",
-    "pack", "pad", "processor", "reference_size", "sample", "text_tokens", "to_images", "to_latents", "token_shape",
-    "unpack", "velocity", "vision_inputs",
+    "Conditioning", "Sizes", "conditioning", "demand_words", "guided", "latent_factor", "pack", "pad", "processor",
+    "reference_size", "sample", "to_images", "to_latents", "token_shape", "unpack", "velocity", "vision_inputs",
 ]  # fmt: skip
 
 Shape = tuple[int, int, int]  # (1, rows, columns) of packed tokens
 
-WIDEST = 4  # the transformer's largest weight over the square of its width
-ENCODE_BYTES = 25  # of the VAE per pixel and channel of its first block, bfloat16; tests/card counts 20
-_INSTRUCTION_TOKENS = 324  # of an instruction with its template, about
-_TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: patches of 14, two by two
 DROPPED_TOKENS = 64  # the system prompt and the user header, in Qwen's tokenizer
 TEMPLATE = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
@@ -98,15 +93,6 @@ class Sizes:
     def vision(self, image: Image.Image) -> Image.Image:
         """Returns a picture scaled for the vision-language model."""
         return resized(image, *reference_size(*image.size, self.vision_area, self.vision_multiple))
-
-
-def text_tokens(spec: ModelSpec, pictures: int) -> int:
-    """Returns an estimate of the text encoder's tokens for an instruction with so many pictures.
-
-    The row's option `instruction_tokens` takes the place of the usual length of an instruction with its template.
-    """
-    words = int(spec.options.get("instruction_tokens", _INSTRUCTION_TOKENS))
-    return words + pictures * (Sizes.of(spec).vision_area // _TOKEN_SIDE**2)
 
 
 def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
@@ -246,11 +232,10 @@ def velocity(
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
-    if isinstance(sigma, float):
-        modulation.announce(transformer, [sigma] * batch)
+    timestep = torch.as_tensor(sigma, device=tokens.device, dtype=tokens.dtype).expand(batch)
     predicted: Tensor = transformer(
         hidden_states=tokens,
-        timestep=each(sigma, tokens),
+        timestep=timestep,
         guidance=None,
         encoder_hidden_states=cond.embeds.to(tokens.device, tokens.dtype),
         encoder_hidden_states_mask=None if cond.mask is None else cond.mask.to(tokens.device),

@@ -18,11 +18,13 @@ from engines.drawing.latents import pack
 from engines.drawing.sampling import Tick
 from engines.families.qwen_edit import maths as qwen
 from engines.training.data import Tensors, stack
-from engines.training.family import LEVELS, Family, Parts, Preview, Transformer, narrowed
+from engines.training.family import Family, Parts, Preview, Transformer, narrowed
 from engines.training.targets import ALL, ATTENTION, JOINT, Targets
 from engines.weights import components, modulation
 
 _EMBEDS, _MASK = "prompt_embeds", "prompt_mask"
+_INSTRUCTION_TOKENS = 324  # of an instruction with its template, about
+_TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: patches of 14, two by two
 
 
 class QwenEditAdapter(Family):
@@ -39,7 +41,6 @@ class QwenEditAdapter(Family):
     }
     encoders = ("text_encoder", "vae")
     tokenizers = ("processor",)
-    widest = qwen.WIDEST
 
     @cached_property
     def _processor(self) -> Any:
@@ -142,14 +143,6 @@ class QwenEditAdapter(Family):
         )
         return qwen.to_images(parts["vae"], latents)[0]
 
-    def encoding_bytes(self, params: TrainParams) -> int:
-        """Estimates the bytes of GPU memory that encoding a picture of an edit's full size needs beside the weights.
-
-        Previews have that size in a training of smaller pictures, too.
-        """
-        area, channels = qwen.Sizes.of(self.spec).reference_area, components.config(self.folder, "vae")["base_dim"]
-        return int(area * channels * qwen.ENCODE_BYTES * components.weight_dtype(self.spec).itemsize // 2)
-
     def encoding_options(self) -> tuple[object, ...]:
         """Returns all settings on which cached encodings depend, so that they can be part of the cache keys.
 
@@ -179,9 +172,7 @@ class QwenEditAdapter(Family):
         If a table of precomputed outputs replaces the modulation layers, each noise level is first moved to the nearest
         one that the table has. `guidance` is ignored.
         """
-        level = modulation.on_grid(transformer, batch.get(LEVELS, sigma))
-        modulation.announce(transformer, level.tolist())
-        return super().predict(transformer, batch, noise, level.to(sigma.device, non_blocking=True), guidance)
+        return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
@@ -221,7 +212,7 @@ class QwenEditAdapter(Family):
 
     def text_tokens(self, references: int = 1) -> int:
         """Returns an estimate of the text tokens of an instruction with `references` reference pictures."""
-        return qwen.text_tokens(self.spec, references)
+        return _INSTRUCTION_TOKENS + references * (qwen.Sizes.of(self.spec).vision_area // _TOKEN_SIDE**2)
 
     def _sizes(self, resolution: int) -> qwen.Sizes:
         """Returns the model's picture sizes, with at most `resolution`² pixels for the VAE."""
