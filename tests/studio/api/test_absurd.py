@@ -78,6 +78,8 @@ def usual(world: Any) -> dict[str, Any]:
         "words": "Dress the person in a cape",
         "tasks": [{"task": "expression"}],
         "contestants": [{"few_steps": True}],
+        "stack": [{"lora": "own-a"}, {"lora": "own-b", "weight": 0.5}],
+        "rank": 4,
     }
 
 
