@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 K = TypeVar("K", bound=Params)
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T", bound=Part)
 
 Answer = Json  # the result of a scripted call as it is sent to the client
 
@@ -144,6 +145,19 @@ def queue_position(jobs: list[Job], job_id: str) -> int:
     """Returns the number of running and queued jobs in `jobs` before the job `job_id`; 0 where it runs or has ended."""
     waiting = [job.id for job in jobs if job.state.is_under_way]
     return waiting.index(job_id) if job_id in waiting else 0
+
+
+def parts(name: str, kind: type[T], given: Sequence[Mapping[str, Any]]) -> list[T]:
+    """Returns objects of a class from the JSON that a script gives. Raises: BadInput that names what does not fit."""
+    found = []
+    for at, each in enumerate(given):
+        try:
+            found.append(kind.from_json(each))
+        except (ValueError, TypeError) as error:
+            raise BadInput(
+                f"{name}[{at}] cannot be used: {shortened(str(error))}.", "docs/api.md says what it may hold."
+            ) from None
+    return found
 
 
 class Answering:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MaxLen
 
 from engines.api.params import STRONGEST
-from engines.api.values import Line, Number, Words
+from engines.api.values import Line, Number, Whole, Words
 from engines.catalogue.lora_bases import TASKS
 from studio.api.arguments import TASKS as EDITS
 from studio.api.arguments import File, Id, Of, told
@@ -37,7 +37,7 @@ MergeStack = Annotated[
     told("The LoRAs to merge, each with its strength.", example=[{"lora": "own-a", "weight": 0.8}, {"lora": "own-b"}]),
 ]
 MergeRank = Annotated[
-    int, Ge(0), Le(HIGHEST_RANK), told("The highest rank of a layer; 0 keeps the sum of the ranks, which is exact.")
+    Whole, Ge(0), Le(HIGHEST_RANK), told("The highest rank of a layer; 0 keeps the sum of the ranks, which is exact.")
 ]
 MergeTask = Annotated[Id, told('What it is for; "" for the task of the first LoRA.', ("", *TASKS))]
 LoraNotes = Annotated[Words, told("The new notes on it; null keeps the present ones.")]

@@ -9,7 +9,7 @@ from engines.api.protocols import ModelSpec
 from engines.catalogue.lora_bases import TASKS, UNKNOWN
 from studio.api import arguments as arg
 from studio.api import lora_results as of
-from studio.api.answers import Answering, answers
+from studio.api.answers import Answering, answers, parts
 from studio.api.results import Queued
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import own_words, saved_plans, templates
@@ -61,7 +61,7 @@ class LoraApi(Answering):
         words: of.LoraWords = "",
     ) -> of.QueuedLora:
         """Queues merging LoRAs of one base with their strengths into one file, which is added to the library."""
-        job = merging.merge(self._studio, [StackedLora.from_json(each) for each in stack], name, rank, task, words)
+        job = merging.merge(self._studio, parts("stack", StackedLora, stack), name, rank, task, words)
         return of.QueuedLora(**vars(self._queued(job)), lora_id=LoraPayload.of(job).lora)
 
     @answers

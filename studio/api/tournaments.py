@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
 from engines.api.errors import BadInput, NotFound
 from engines.api.values import shortened
 from studio.api import arguments as arg
 from studio.api import tournament_results as of
-from studio.api.answers import Answering, answers
+from studio.api.answers import Answering, answers, parts
 from studio.flywheel.enrich import routes
 from studio.flywheel.tournament import asking, matrix
-from studio.records.base import Part
 from studio.records.payload import TournamentPayload
 from studio.records.tournament import Contestant, Contested
-
-T = TypeVar("T", bound=Part)
 
 
 class TournamentApi(Answering):
@@ -98,16 +92,3 @@ class TournamentApi(Answering):
 
 
 FORMATS = {"csv": matrix.save_csv, "png": matrix.save_png}
-
-
-def parts(name: str, kind: type[T], given: Sequence[Mapping[str, Any]]) -> list[T]:
-    """Returns objects of a class from the JSON that a script gives. Raises: BadInput that names what does not fit."""
-    found = []
-    for at, each in enumerate(given):
-        try:
-            found.append(kind.from_json(each))
-        except (ValueError, TypeError) as error:
-            raise BadInput(
-                f"{name}[{at}] cannot be used: {shortened(str(error))}.", "docs/api.md says what it may hold."
-            ) from None
-    return found

@@ -36,7 +36,7 @@ def merge(
     if not 0 <= rank <= HIGHEST_RANK:
         raise BadInput(f"rank is {rank}.", f"Give 1 to {HIGHEST_RANK}, or 0 to keep everything.")
     if len({each.lora for each in stack}) != len(stack) or len(stack) < 2:
-        raise BadInput("A merged file needs two LoRAs or more, each once.", "Tick at least two.")
+        raise BadInput("The stack to merge needs two LoRAs or more, each once.", "Tick at least two.")
     for each in stack:
         LoraUse(file=str(library.path(each.lora)), weight=each.weight).demand_usable()
     records = [library.get(each.lora) for each in stack]

@@ -106,6 +106,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "originals": ("image", "picture"),
     "follow": ("routechoice",),
     "task": ("route",),
+    "stack": ("lora",),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
     "import": ImportPayload,
@@ -117,6 +118,7 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     "refine": TrainPayload,
     "pull": PullPayload,
     "lora": LoraPayload,
+    "merge": LoraPayload,
     "backup": BackupPayload,
     "restore": BackupPayload,
     "tournament": TournamentPayload,
