@@ -23,7 +23,7 @@ from engines.api.faces import Face, FaceDetector
 from engines.api.params import Json
 from engines.api.protocols import Embedding, Loaded, ModelSpec, NoFace
 from engines.catalogue.registry import MODELS, load_class
-from engines.faces.cutting import around, embedding_of, upright_face
+from engines.faces.cutting import embedding_of, upright_face
 from engines.pictures import to_rgb
 
 DeepFace: TypeAlias = Any  # the class of deepface's, which has no types
@@ -238,8 +238,7 @@ class DlibScorer:
         near = _NEAR / max(face.width, face.height)  # a large face is reduced: dlib computes with 150 pixels of it
         with self._lock:
             dlib, predictor, network = self._models
-            left, top, right, bottom = around(face, 1.0)
-            box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+            box = face.inside(1.0, picture.size)
             size = [max(1, round(near * (box[at + 2] - box[at]))) for at in (0, 1)]
             pixels = np.asarray(to_rgb(picture.crop(box)).resize((size[0], size[1]), Image.Resampling.LANCZOS))
             x, y = near * (face.left - box[0]), near * (face.top - box[1])

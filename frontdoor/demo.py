@@ -166,9 +166,7 @@ class Turn:
         if len(originals) != len(truths):
             artifacts = str(imported.artifacts.to_json())
             raise UserError(f"Only {len(originals)} of {len(truths)} pictures were imported.", artifacts)
-        manifest = json.loads((self.workplace.settings.assets / "mini" / "manifest.json").read_text())
-        threshold = float(manifest["thresholds"]["judge"])
-        self.reviewer = StandIn.for_originals(self.workplace.settings.assets, threshold, originals)
+        self.reviewer = StandIn.for_originals(self.workplace.settings.assets, originals)
         for image_id in originals:
             self.store.decide(image_id, Verdict.GOOD, reviewer="stand-in")
             self.reviewer.decisions["sources"] += 1

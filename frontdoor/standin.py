@@ -6,6 +6,7 @@ scorer that filters. It is no part of the studio.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from studio.records.image import Verdict
 T = TypeVar("T")
 Truth = Mapping[str, object]  # a scene as `engines.mini.world.truth` writes it, which `from_truth` reads
 Vectors = NDArray[np.floating]  # (N, D), each row of length 1
-_READ = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
+READ = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
 
 
 class Oracle(Protocol):
@@ -101,12 +102,13 @@ class StandIn:
     decisions: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def for_originals(cls, assets: Path, threshold: float, originals: Mapping[str, Original]) -> StandIn:
+    def for_originals(cls, assets: Path, originals: Mapping[str, Original]) -> StandIn:
         """Returns a reviewer for the character that the originals show; reads its nets from the folder `assets`.
 
-        `originals` maps an original's id to its picture and the values that it was drawn from. `threshold` is the
-        similarity from which a picture shows the character.
+        `originals` maps an original's id to its picture and the values that it was drawn from.
         """
+        manifest = json.loads((assets / "mini" / "manifest.json").read_text())
+        threshold = float(manifest["thresholds"]["judge"])
         oracle: Oracle = _in_own_thread(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini/oracle"))
         truths = {image_id: original.truth for image_id, original in originals.items()}
         pictures = [original.picture for original in originals.values()]
@@ -126,7 +128,7 @@ class StandIn:
             Opinion(
                 similarity=float(row[-3:].mean()),
                 identity=bool(row[-3:].mean() >= self.threshold),
-                wrong=tuple(name for name in _READ if name in want and reading[name][0] != want[name]),
+                wrong=tuple(name for name in READ if name in want and reading[name][0] != want[name]),
             )
             for row, reading, want in zip(nearest, readings, asked, strict=True)
         ]

@@ -6,11 +6,10 @@ Left and right are the viewer's everywhere. Standard library only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 Tags = dict[str, str]  # axis -> value
 Medium = Literal["photo", "drawing", "3D render"]  # what all pictures of a character are
-MEDIA: tuple[Medium, ...] = get_args(Medium)
 
 ANGLES: tuple[str, ...] = ("front", "half-left", "profile-left", "half-right", "profile-right")
 BACK_ANGLES: tuple[str, ...] = ("back-left", "back", "back-right")  # no face is seen from there

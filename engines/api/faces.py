@@ -28,6 +28,18 @@ class Face:
     points: tuple[Point, ...] = ()
     confidence: float = 1.0
 
+    def around(self, margin: float) -> tuple[int, int, int, int]:
+        """Returns the face's box (left, top, right, bottom) in pixels, wider on each side by a share of its size."""
+        wide, high = margin * self.width, margin * self.height
+        box = (self.left - wide, self.top - high, self.left + self.width + wide, self.top + self.height + high)
+        left, top, right, bottom = map(round, box)
+        return left, top, right, bottom
+
+    def inside(self, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Returns the part of the box `around` the face that lies in a picture of the (width, height) `size`."""
+        left, top, right, bottom = self.around(margin)
+        return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
+
 
 @dataclass(frozen=True)
 class Pose:

@@ -14,20 +14,12 @@ from engines.pictures import to_rgb
 _TURNED = 0.5  # the share of a face's size around it that is turned with it, so that no corner is empty
 
 
-def around(face: Face, margin: float) -> tuple[int, int, int, int]:
-    """Returns a face's box (left, top, right, bottom) in pixels, wider on each side by a share of its size."""
-    wide, high = margin * face.width, margin * face.height
-    box = (face.left - wide, face.top - high, face.left + face.width + wide, face.top + face.height + high)
-    left, top, right, bottom = map(round, box)
-    return left, top, right, bottom
-
-
 def upright_face(picture: Image.Image, face: Face) -> Image.Image:
     """Returns a face at its full size, cut out of the whole picture and turned so that the head is upright.
 
     A face without landmarks is not turned.
     """
-    near = to_rgb(picture.crop(around(face, _TURNED)))
+    near = to_rgb(picture.crop(face.around(_TURNED)))
     roll = pose_of(face.points).roll if face.points else 0.0
     turned = near.rotate(roll, Image.Resampling.BICUBIC)
     share = _TURNED / (1 + 2 * _TURNED)

@@ -7,7 +7,6 @@ it. The stand-in reviewer passes a picture that shows the character, what was as
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from frontdoor.bench.rows import Row
 from frontdoor.bench.turn import difference
 from frontdoor.demo import drawn_character
 from frontdoor.machine import cores
-from frontdoor.standin import Original, StandIn
+from frontdoor.standin import READ, Original, StandIn
 from frontdoor.studio import open_studio
 from studio.flywheel import review
 from studio.flywheel.curate import importing
@@ -44,7 +43,6 @@ TASKS = ("angle", "expression", "outfit", "pose")
 LOSER = "mini-stranger"
 NAMED, LOOKED = 0.9, 0.6
 FRESH = 6  # edits of each task that are asked after the tournament
-_SEEN = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,10 @@ def reviewer_of(desk: Desk, folder: Path, seed: int) -> StandIn:
     pictures, truths = drawn_character(desk.workplace.settings.assets, folder, seed)
     importing.submit_import(desk, [pictures / name for name in truths])
     records = desk.store.select(Kind.SOURCE)
-    tags = {image.id: {axis: str(truths[image.name][axis]) for axis in _SEEN} for image in records}
+    tags = {image.id: {axis: str(truths[image.name][axis]) for axis in READ} for image in records}
     desk.store.update_images({image: {"tags": found} for image, found in tags.items()})
     originals = {each.id: Original(truths[each.name], desk.store.open_image(each.id)) for each in records}
-    assets = desk.workplace.settings.assets
-    threshold = float(json.loads((assets / "mini" / "manifest.json").read_text())["thresholds"]["judge"])
-    return StandIn.for_originals(assets, threshold, originals)
+    return StandIn.for_originals(desk.workplace.settings.assets, originals)
 
 
 def judged_blind(desk: Desk, reviewer: StandIn) -> int:
@@ -148,7 +144,7 @@ def judged_blind(desk: Desk, reviewer: StandIn) -> int:
 
 def right(desk: Desk, reviewer: StandIn, records: Sequence[ImageRecord]) -> list[bool]:
     """Returns for each edit whether it shows the character, what was asked for, and all else as the original does."""
-    wanted = [{**{axis: str(reviewer.truths[each.parent][axis]) for axis in _SEEN}, **each.asked} for each in records]
+    wanted = [{**{axis: str(reviewer.truths[each.parent][axis]) for axis in READ}, **each.asked} for each in records]
     opinions = reviewer.judge([desk.store.open_image(each.id) for each in records], wanted)
     return [each.verdict is Verdict.GOOD for each in opinions]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -216,22 +215,16 @@ def run(ctx: Context) -> None:
     except (BadInput, LoraMismatch):
         library.remove(asked.lora)
         raise
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     known = {record.id: record for record in library.all()}.get(asked.lora) or LibraryLora(id=asked.lora)
-    library.put(
-        known.replace(
-            name=asked.name,
-            repo=asked.repo,
-            file=path.name,
-            sha256=sha256,
-            facts=facts,
-            task=asked.task,
-            words=asked.words,
-            strength=asked.strength,
-            licence=asked.licence,
-        )
+    said = known.replace(
+        name=asked.name,
+        repo=asked.repo,
+        task=asked.task,
+        words=asked.words,
+        strength=asked.strength,
+        licence=asked.licence,
     )
+    library.keep(said, path, facts)
 
 
 def note(workplace: Workplace, lora: str, text: str | None = None, star: bool | None = None) -> LibraryLora:
@@ -256,16 +249,14 @@ def remove(workplace: Workplace, lora: str) -> LibraryLora:
     record, path, row = library.get(lora), str(library.path(lora)), library.rows.get(lora)
     if row and row.shipped:
         raise BadInput(f"{record.name} ships with this program.", "Leave it: it is used only where a row names it.")
-    for job in workplace.jobs.list():
-        rows = EnrichPayload.of(job).rows if job.state.is_under_way and job.kind == "enrich" else ()
-        if any(use.file == path for row in rows for use in EditParams.kept(row.params).loras):
-            raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
-        if job.state.is_under_way and job.kind == TOURNAMENT:
+    for job in (each for each in workplace.jobs.list() if each.state.is_under_way):
+        rows = EnrichPayload.of(job).rows if job.kind == "enrich" else ()
+        used = {use.file for row in rows for use in EditParams.kept(row.params).loras}
+        used |= {part.lora for part in (LoraPayload.of(job).parts if job.kind == MERGE else ())}
+        if job.kind == TOURNAMENT:
             held = workplace.store(job.character).tournaments.get(TournamentPayload.of(job).tournament)
-            if any(use.lora == lora for each in held.contestants for use in each.loras):
-                raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
-        parts = LoraPayload.of(job).parts if job.state.is_under_way and job.kind == MERGE else ()
-        if lora in {part.lora for part in parts}:
+            used |= {use.lora for each in held.contestants for use in each.loras}
+        if used & {path, lora}:
             raise Busy(f"{job.title} uses {record.name}.", "Cancel that job or wait for it, then remove the LoRA.")
     library.remove(lora)
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from engines.api.errors import BadInput, DiskFull, UserError
@@ -89,22 +88,16 @@ def run(ctx: Context) -> None:
     except UserError:
         library.remove(asked.lora)
         raise
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    library.put(
-        LibraryLora(
-            id=asked.lora,
-            name=asked.name,
-            file=path.name,
-            sha256=sha256,
-            facts=facts,
-            task=asked.task,
-            words=asked.words,
-            licence=asked.licence,
-            parts=asked.parts,
-            merge_error=error,
-        )
+    made = LibraryLora(
+        id=asked.lora,
+        name=asked.name,
+        task=asked.task,
+        words=asked.words,
+        licence=asked.licence,
+        parts=asked.parts,
+        merge_error=error,
     )
+    library.keep(made, path, facts)
 
 
 def _base(records: Sequence[LibraryLora]) -> LoraFacts:

@@ -94,13 +94,8 @@ def measured(
 
 def largest(reader: FaceDetector | None, picture: Image) -> Image | None:
     """Returns the largest face of a picture, cut out with a margin; None without one, or without a `reader`."""
-    if not (faces := _found(reader, picture)):
-        return None
-    face, wide, high = faces[0], _MARGIN * faces[0].width, _MARGIN * faces[0].height
-    left, top = max(face.left - wide, 0), max(face.top - high, 0)
-    right = min(face.left + face.width + wide, picture.width)
-    low = min(face.top + face.height + high, picture.height)
-    return picture.crop((round(left), round(top), round(right), round(low)))
+    faces = _found(reader, picture)
+    return picture.crop(faces[0].inside(_MARGIN, picture.size)) if faces else None
 
 
 def _found(reader: FaceDetector | None, picture: Image) -> Sequence[Face] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import unicodedata
@@ -11,7 +12,7 @@ from pathlib import Path
 from engines.api.errors import NotFound
 from engines.catalogue.editor_loras import EDITOR_LORAS
 from engines.catalogue.embedded_loras import EMBEDDED_LORAS
-from engines.catalogue.lora_bases import EditorLora
+from engines.catalogue.lora_bases import EditorLora, LoraFacts
 from studio.records.lora import NOTHING, LibraryLora
 from studio.store.durable import disk_error
 from studio.store.library import Library
@@ -84,6 +85,12 @@ class LoraLibrary:
         """Returns the path of a record's file, which ships with the program or lies in the LoRA's own folder."""
         row = self.rows.get(record.id)
         return row.shipped.file if row is not None and row.shipped else self.folder(record.id) / record.file
+
+    def keep(self, record: LibraryLora, path: Path, facts: LoraFacts) -> LibraryLora:
+        """Stores a LoRA's record with the name and the hash of its file, and with what the file says of itself."""
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return self.put(record.replace(file=path.name, sha256=sha256, facts=facts))
 
     def same(self, sha256: str) -> LibraryLora | None:
         """Returns the LoRA on this machine whose file has the given hash; None without one."""

@@ -33,13 +33,11 @@ def passed(image: ImageRecord) -> bool | None:
 
 def answers(tournament: Tournament, task: str, known: Cells) -> list[Mapping[str, bool] | None]:
     """Returns for each ask of a task which contestants passed it, None for an ask whose original cannot be read."""
-    found: list[Mapping[str, bool] | None] = []
-    for place in tournament.places(task):
-        images = {key: image for (key, at), image in known.items() if at == place}
-        said = {key: passed(image) for key, image in images.items()}
-        told = {key: good for key, good in said.items() if good is not None}
-        found.append(None if place in tournament.gone else told)
-    return found
+    told: dict[int, dict[str, bool]] = {place: {} for place in tournament.places(task)}
+    for (key, place), image in known.items():
+        if place in told and (good := passed(image)) is not None:
+            told[place][key] = good
+    return [None if place in tournament.gone else said for place, said in told.items()]
 
 
 def standing(tournament: Tournament, task: str, known: Cells) -> Standing:
